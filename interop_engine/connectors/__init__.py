@@ -1,0 +1,1 @@
+"""Sources and destinations: MLLP, files, FHIR REST, the exchange."""

@@ -1,0 +1,120 @@
+"""What happens, said once: an event is one log line and one metric. An ERROR means that a person must act.
+
+An event never carries content of a message: ids, names, places, counts and codes only. Control ids come from outside
+and are logged by the engine's own ids instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base: ``sentence`` is the log line, ``level`` its level, ``name`` the metric's label and the line's key."""
+
+    sentence: ClassVar[str] = ""
+    level: ClassVar[str] = "info"
+
+    @classmethod
+    def name(cls) -> str:
+        """``MessageParked`` → ``message_parked``."""
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+
+
+_sinks: list[Callable[[Event], None]] = []
+
+
+def emit(event: Event) -> None:
+    """Log the event and hand it to every sink (the metrics)."""
+    fields = {f.name: value for f in dataclasses.fields(event) if (value := getattr(event, f.name)) not in ("", None)}
+    logger = structlog.get_logger("interop_engine")
+    getattr(logger, event.level)(event.sentence, event_type=event.name(), **fields)
+    for sink in _sinks:
+        sink(event)
+
+
+def subscribe(sink: Callable[[Event], None]) -> Callable[[], None]:
+    """Hand every later event to ``sink``; returns the function that ends it."""
+    _sinks.append(sink)
+    return lambda: _sinks.remove(sink)
+
+
+# --- Runtime -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted(Event):
+    """The engine is up."""
+
+    sentence: ClassVar[str] = "The engine has started."
+    site: str
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStopped(Event):
+    """The engine is down, everything settled or released."""
+
+    sentence: ClassVar[str] = "The engine has stopped."
+    site: str
+
+
+# --- Messages ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRejected(Event):
+    """A message was journaled as rejected."""
+
+    sentence: ClassVar[str] = "A message was rejected."
+    level: ClassVar[str] = "warning"
+    channel: str
+    message: str
+    code: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageParked(Event):
+    """A message parked in transformation."""
+
+    sentence: ClassVar[str] = "A message is parked and needs a person."
+    level: ClassVar[str] = "error"
+    channel: str
+    message: str
+    code: str
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRetried(Event):
+    """A delivery will be tried again."""
+
+    sentence: ClassVar[str] = "A delivery will be tried again."
+    level: ClassVar[str] = "warning"
+    channel: str
+    destination: str
+    delivery: str
+    code: str
+    attempt: int
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryParked(Event):
+    """A delivery parked."""
+
+    sentence: ClassVar[str] = "A delivery is parked and needs a person."
+    level: ClassVar[str] = "error"
+    channel: str
+    destination: str
+    delivery: str
+    code: str

@@ -1,0 +1,217 @@
+"""The values that cross the borders between rooms. All are frozen; times are aware and in UTC."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+Media = Literal["hl7v2", "fhir"]
+Write = Literal["replace", "merge", "if-new"]
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562): unique, and sorted by the time it was made."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal: names content in the journal, on the exchange and in Provenance."""
+    return hashlib.sha256(data).hexdigest()
+
+
+# --- What a source hands over, and what it is told -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Bytes as a source received them. ``headers`` hold what the carrier said (exchange: sender, kind, lane…)."""
+
+    data: bytes
+    media: Media
+    received_at: datetime
+    peer: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""  # a fault of the carrier (framing) that makes the bytes a message to be journaled as rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Committed. ``reply`` is the acknowledgement to send as it is (empty where the carrier has none)."""
+
+    id: str
+    reply: bytes = b""
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Committed as rejected, never delivered. ``code`` is of HL7 table 0357."""
+
+    id: str
+    code: str
+    why: str
+    reply: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Not committed: the source stays silent (MLLP closes, AMQP does not ack) and the sender tries again."""
+
+    why: str
+
+
+Answer = Accepted | Refused | Unavailable
+Accept = Callable[[Arrival], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as the journal holds it."""
+
+    id: str
+    channel: str
+    data: bytes
+    media: Media
+    received_at: datetime
+    peer: str
+    control_id: str
+    message_type: str
+    digest: str
+    lanes: tuple[str, ...]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    replay_of: str | None = None
+
+
+# --- What a destination is given, and what it answers ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Exact bytes for one destination. ``id`` is the idempotency key: a resend carries the same id and bytes.
+
+    ``headers``: for an exchange ``receiver``, ``kind``, ``sender``; everywhere ``control-digest``, ``event``,
+    ``mapping``, ``config``.
+    """
+
+    id: str
+    message_id: str
+    channel: str
+    destination: str
+    lanes: tuple[str, ...]
+    body: bytes
+    media: Media
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attempts: int = 0
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The receiver has taken it."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not now. ``after`` is seconds the receiver asked for; without it the destination's own backoff applies.
+
+    ``counts`` is False where the receiver was not even asked (an open breaker, a broker that is down): such a wait is
+    not a failed attempt.
+    """
+
+    why: str
+    code: str = "retry"
+    after: float | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Never by itself: a person must look. ``code`` is a word such as ``fhir-422`` or an HL7 table 0357 condition."""
+
+    code: str
+    why: str
+
+
+Outcome = Delivered | Retry | Park
+
+
+# --- What earlier messages taught -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a destination was last sent of one object. ``object`` is ``Type/id``.
+
+    ``version`` is the clinical time that orders versions (ISO 8601 in UTC, empty where unknown), ``rank`` that of the
+    status (semantics.md, result question 6). ``content`` is the FHIR JSON as sent, present where it was asked for.
+    """
+
+    destination: str
+    object: str
+    digest: str
+    version: str = ""
+    rank: int = 0
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a message needs to know before it can be mapped.
+
+    ``aliases``: names such as ``ServiceRequest|placer|24001|A17``. ``objects``: ``Type/id``; ``whole``: those of them
+    whose last content is needed too. The answer follows aliases to their objects and merges to their survivors by itself,
+    and gives the state of what it finds there, whole.
+    """
+
+    aliases: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The journal's answer. ``stamp`` lets ``forward`` check that it is still true.
+
+    ``merged``: retired object → the object it was merged into (one step; follow with ``survivor``).
+    """
+
+    stamp: str = ""
+    sent: Mapping[tuple[str, str], Sent] = field(default_factory=dict)  # (destination, object)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    merged: Mapping[str, str] = field(default_factory=dict)
+
+    def survivor(self, thing: str) -> str:
+        """The object that ``thing`` was finally merged into, or itself."""
+        seen = {thing}
+        while (into := self.merged.get(thing)) is not None and into not in seen:
+            seen.add(into)
+            thing = into
+        return thing
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one message teaches, kept in the transaction that forwards it."""
+
+    sent: tuple[Sent, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    merged: Mapping[str, str] = field(default_factory=dict)
+
+
+NOTHING_KNOWN = Known()
+NOTHING_LEARNED = Learned()
+
+# A FHIR resource as the engine carries it: JSON types, with decimal.Decimal for numbers so that digits are kept.
+Resource = dict[str, Any]

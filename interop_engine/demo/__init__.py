@@ -1,0 +1,1 @@
+"""Simulated hospital systems and FHIR servers, and a day in their life."""

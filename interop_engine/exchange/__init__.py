@@ -1,0 +1,1 @@
+"""The exchange between nodes: its contract and its adapters."""

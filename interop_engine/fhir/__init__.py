@@ -1,0 +1,1 @@
+"""FHIR R4, sans-IO: definitions, compiled schema, invariants, identity, bundles."""

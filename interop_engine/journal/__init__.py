@@ -1,0 +1,1 @@
+"""The durable journal: its contract and its adapters."""

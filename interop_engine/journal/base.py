@@ -1,0 +1,296 @@
+"""The journal's contract: what is durable, in which states, and who may move them.
+
+A message
+---------
+
+                 accept                    forward                       all deliveries settled
+    (bytes) ──► RECEIVED ─────────────► TRANSFORMED ─────────────────► (done: nothing is due any more)
+        │           │  └─ forward, none ─► FILTERED   said why: filter, stale, nothing changed
+        │           └─ park ─────────────► PARKED ──► discard ──► DISCARDED
+        │                                    └──────► replay ───► SUPERSEDED (by the new message that cites it)
+        ├─ accept as rejected ───────────► REJECTED
+        └─ accept as ignored ────────────► FILTERED
+
+A delivery
+----------
+
+    forward ──► WAITING ◄──── retry at ────┐
+                   │                       │
+                   └─ leased by its lane ──┴─ settle: Delivered ──► DELIVERED
+                                           └─ settle: Park ───────► PARKED ──► retry ──► WAITING
+                                                                       └─────► discard ► DISCARDED
+
+Work is leased by **lane**: of all items of a queue that share a lane, in order of arrival, only the first is ever handed
+out, and the next only after it left the queue (or left RECEIVED/WAITING). An item with several lanes (a merge of two patients)
+is handed out only when it is the first of each of them. A parked delivery does not hold its lanes. A lease that is never
+settled ends with the process or its time, and the item is handed out again.
+
+Everything a method promises is durable when it returns. The two adapters (SQLite, PostgreSQL) pass one contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Received
+
+
+class MessageState(StrEnum):
+    """Where a message is; drawn in the module's docstring."""
+
+    RECEIVED = "received"
+    TRANSFORMED = "transformed"
+    FILTERED = "filtered"
+    PARKED = "parked"
+    REJECTED = "rejected"
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery is; drawn in the module's docstring."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    PARKED = "parked"
+    DISCARDED = "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to be committed. ``state`` is RECEIVED, or REJECTED or FILTERED with ``code`` and ``why``.
+
+    ``duplicate_key`` (None: never a duplicate) is looked up inside the transaction, see ``Journal.accept``.
+    ``search``: (kind, value) pairs such as ("patient", "BN001"), ("order", "A17"), ("accession", "…").
+    """
+
+    id: str
+    channel: str
+    data: bytes
+    media: Media
+    received_at: datetime
+    peer: str
+    control_id: str
+    message_type: str
+    digest: str
+    reply: bytes = b""
+    lanes: tuple[str, ...] = ()
+    duplicate_key: str | None = None
+    state: MessageState = MessageState.RECEIVED
+    code: str = ""
+    why: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    search: tuple[tuple[str, str], ...] = ()
+    config: str = ""
+    replay_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What ``accept`` did: ``duplicate`` is True where ``id`` and ``reply`` are those of the message that came before."""
+
+    id: str
+    reply: bytes
+    duplicate: bool = False
+    other_content: bool = False  # the key was known with another digest: processed, and flagged
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is leased together: the messages of a channel (``destination`` None), or the deliveries of one destination."""
+
+    channel: str
+    destination: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One item, handed to one worker. ``fence`` lets the journal refuse a worker whose lease has ended."""
+
+    queue: Queue
+    lanes: tuple[str, ...]
+    fence: int
+    message: Received | None = None
+    delivery: Delivery | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery to be made: exact bytes. ``id`` is made by the caller, from ``core.model.new_id``."""
+
+    id: str
+    destination: str
+    lanes: tuple[str, ...]
+    body: bytes
+    media: Media
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The result of a transformation. With no deliveries the message ends FILTERED, and ``code``/``why`` say so.
+
+    ``stamp`` is that of the ``Known`` it was made with. ``ledger`` counts populated paths nobody read.
+    """
+
+    deliveries: tuple[NewDelivery, ...] = ()
+    learned: Learned = field(default_factory=Learned)
+    stamp: str = ""
+    code: str = ""
+    why: str = ""
+    findings: tuple[str, ...] = ()
+    ledger: tuple[str, ...] = ()
+    search: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to list; all given conditions must hold. ``patient`` etc. go through ``search``."""
+
+    channel: str | None = None
+    states: tuple[str, ...] = ()  # message states, or "delivery-parked", "delivery-waiting"
+    since: datetime | None = None
+    until: datetime | None = None
+    control_id: str | None = None
+    message_type: str | None = None
+    search: tuple[tuple[str, str], ...] = ()
+    limit: int = 50
+    before: str | None = None  # the last id of the page before (newest first)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A delivery as an operator sees it."""
+
+    id: str
+    destination: str
+    state: DeliveryState
+    attempts: int
+    code: str = ""
+    why: str = ""
+    due_at: datetime | None = None
+    settled_at: datetime | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """A message as an operator sees it, without its content."""
+
+    id: str
+    channel: str
+    state: MessageState
+    received_at: datetime
+    control_id: str
+    message_type: str
+    peer: str
+    size: int
+    code: str = ""
+    why: str = ""
+    replay_of: str | None = None
+    arrivals: int = 1  # 1 + duplicates answered with the same reply
+    deliveries: tuple[DeliveryRow, ...] = ()
+    findings: tuple[str, ...] = ()
+    search: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """What is waiting and what is parked in one queue. ``oldest``: received_at of the oldest item waiting."""
+
+    queue: Queue
+    waiting: int
+    parked: int
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHealth:
+    """How the journal is. ``problem`` is empty while it can commit."""
+
+    adapter: str
+    location: str
+    size: int
+    wal: int = 0
+    problem: str = ""
+
+
+class Journal(Protocol):
+    """The contract. Methods raise JournalFull or JournalBroken where nothing was committed, and UnknownItem."""
+
+    async def open(self) -> None:
+        """Create or migrate, check integrity, and recover: every lease of an earlier process has ended."""
+
+    async def close(self) -> None:
+        """Finish what is queued and close. Twice is harmless."""
+
+    async def accept(self, message: NewMessage) -> Stored:
+        """Commit a message, or find that it is a duplicate, in one transaction.
+
+        Known key and equal digest, the first accepted and neither parked (itself or a delivery of it) nor discarded: note
+        the arrival, return its id and reply. The first rejected, parked or discarded: commit; the new one supersedes it.
+        Known key and another digest: commit, ``other_content``. A cancelled caller leaves nothing half done.
+        """
+
+    async def lease(self, queue: Queue, owner: str) -> Lease:
+        """Wait until an item of the queue is due and free, and take it. Cancel to stop waiting."""
+
+    async def release(self, lease: Lease) -> None:
+        """Give an item back unsettled (shutdown); it is due again at once."""
+
+    async def known(self, question: Question, destinations: Sequence[str]) -> Known:
+        """Answer a question, see ``core.model.Question``. State of a delivery that parked does not count as sent."""
+
+    async def forward(self, lease: Lease, forward: Forward) -> bool:
+        """Deliveries, what was learned and the new state, in one transaction. False: ``Known`` changed, nothing was done."""
+
+    async def park(self, lease: Lease, code: str, why: str, findings: Sequence[str] = ()) -> None:
+        """Park the message of a lease."""
+
+    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
+        """Settle the delivery of a lease. A Retry needs ``due_at``; the attempt is counted and kept either way."""
+
+    async def search(self, selection: Selection) -> list[MessageRow]:
+        """List messages, newest first."""
+
+    async def show(self, message_id: str) -> MessageRow:
+        """One message with its deliveries."""
+
+    async def content(self, message_id: str) -> Received:
+        """The message's bytes as received."""
+
+    async def body(self, delivery_id: str) -> Delivery:
+        """The exact bytes of a delivery."""
+
+    async def replay(self, message_id: str, *, config: str = "") -> str:
+        """Receive a message again, as a new one that cites the old: returns its id. A parked one becomes SUPERSEDED."""
+
+    async def retry(self, delivery_id: str) -> None:
+        """Make a parked or waiting delivery due now."""
+
+    async def discard(self, message_id: str, why: str) -> None:
+        """Give up a parked message, or the parked and waiting deliveries of a message, with a reason."""
+
+    async def counts(self) -> list[QueueCount]:
+        """What waits and what is parked, by queue."""
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Messages by channel and state."""
+
+    async def last_received(self) -> Mapping[str, datetime]:
+        """When each channel last received a message."""
+
+    async def unread(self) -> Mapping[tuple[str, str], int]:
+        """The loss ledger: (channel, path) → how often it was populated and read by nobody."""
+
+    async def keep_config(self, config: str, text: str) -> None:
+        """Keep a configuration snapshot by its digest, once."""
+
+    async def health(self) -> JournalHealth:
+        """How the journal is."""

@@ -1,0 +1,1 @@
+"""The mapping language: YAML read, checked on both sides, compiled once, run purely."""

@@ -1,0 +1,1 @@
+"""Concept maps, units and the worklist of unmapped codes, sans-IO."""
