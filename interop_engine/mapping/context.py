@@ -1,0 +1,169 @@
+"""What a conversion may know besides the value: the sender's scope, and where to say what could not be kept.
+
+Naming follows the site's data: an assigning authority, a coding system or an identifier type of HL7 v2 becomes a URI,
+always the same one. Nothing here reads a clock, a file of the site or the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from interop_engine.core import yaml
+from interop_engine.core.diagnostics import Finding, Severity
+
+if TYPE_CHECKING:
+    from interop_engine.hl7.message import Segment
+    from interop_engine.mapping.convert.tables import CodeTable
+    from interop_engine.terminology.conceptmap import ConceptMap
+
+_EMPTY: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names of a site: which URI stands for which authority, identifier type or facility.
+
+    ``systems``: an authority's name, OID or alias, in capitals → the URI emitted. ``types``: an identifier type (HL7
+    table 0203) that has one system in the whole country → that system's name in ``systems``. ``base`` is what every name
+    made here begins with: ``http://hospital.example``.
+    """
+
+    base: str
+    systems: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    foreign: frozenset[str] = frozenset()  # identifier types that are never a hospital's own number
+
+    def known(self, authority: str) -> str:
+        """The URI the site or its naming profile gives an authority, empty where it gives none."""
+        return self.systems.get(authority) or self.systems.get(authority.upper(), "")
+
+    def system(self, authority: str, universal_id: str = "", universal_type: str = "") -> str:
+        """The URI of an assigning authority (HD, or EI.2–4): a known name, else its OID, UUID or URI, else one made of it.
+
+        Empty where the value names no authority at all.
+        """
+        if authority and (found := self.known(authority)):
+            return found
+        if universal_id:
+            if found := self.known(universal_id):
+                return found
+            if found := universal_uri(universal_id, universal_type):
+                return self.known(found) or found
+        name = authority or universal_id
+        return f"{self.base}/authority/{quote(name, safe='')}" if name else ""
+
+    def facility_number(self, facility: str, kind: str = "mrn") -> str:
+        """The URI of numbers a facility gives by itself: ``{base}/facility/{code}/{kind}``."""
+        return f"{self.base}/facility/{quote(facility, safe='')}/{kind}"
+
+    def local_codes(self, facility: str, name: str) -> str:
+        """The URI of a code system that is a facility's own (99zzz, L): two facilities never share one."""
+        return f"{self.base}/facility/{quote(facility, safe='')}/codes/{quote(name or 'local', safe='')}"
+
+
+def universal_uri(universal_id: str, universal_type: str) -> str:
+    """HD.2 with its type (HL7 table 0301) as a URI, empty where the type has no URI form or the id is not of that form."""
+    kind = universal_type.upper()
+    if kind == "ISO" or (not kind and universal_id.count(".") > 1):
+        arcs = universal_id.split(".")
+        return f"urn:oid:{universal_id}" if len(arcs) > 1 and all(arc.isdecimal() and arc.isascii() for arc in arcs) else ""
+    if kind in ("UUID", "GUID"):
+        return f"urn:uuid:{universal_id.lower()}" if len(universal_id) == 36 else ""  # 36: RFC 4122's text form
+    if kind == "URI" and ":" in universal_id and not any(c.isspace() for c in universal_id):
+        return universal_id
+    if kind == "DNS":
+        return f"urn:dns:{quote(universal_id, safe='.-')}"
+    return ""
+
+
+@cache
+def _profile(profile: str) -> yaml.Document:
+    file = f"naming-{profile}.yaml"
+    text = resources.files("interop_engine.mapping.tables").joinpath(file).read_text("utf-8")
+    return yaml.load(text, file)
+
+
+def naming(profile: str = "vncore", *, base: str, systems: Mapping[str, str] = _EMPTY) -> Naming:
+    """The names of a shipped profile (``vncore`` or ``moh2021``), with a site's own ``systems`` on top.
+
+    A site may name an authority in terms of another: ``{"BHYT-HN": "BHYT"}``. Raises FileNotFoundError for an unknown
+    profile.
+    """
+    data = _profile(profile).data
+    known: dict[str, str] = {name.upper(): uri for name, uri in data["systems"].items()}
+    for alias, name in data["aliases"].items():
+        known[alias] = known[alias.upper()] = known[name]
+    for name, uri in systems.items():
+        known[name] = known[name.upper()] = known.get(uri.upper(), uri)
+    return Naming(base.rstrip("/"), known, dict(data["types"]), frozenset(data["foreign"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose message it is: the channel's facility, its default zone and its number for patients.
+
+    ``timezone`` is an IANA name, or empty: then a time without a zone becomes a date. ``authority`` and
+    ``identifier_type`` say which repetition of PID-3 is the hospital's own number.
+    """
+
+    facility: str
+    base: str
+    timezone: str
+    naming: Naming
+    authority: str = ""
+    identifier_type: str = ""
+    tables: Mapping[str, CodeTable] = field(default_factory=dict)
+    terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """A code without a target, for the worklist: codes are no patient data, but texts may be, so no display is kept."""
+
+    map: str
+    system: str
+    code: str
+
+
+class Context:
+    """One run over one message. The generated program sets the place, converters add findings.
+
+    The place is kept in three cheap attributes (``segment``, ``field``, ``repetition``, the last 0-based) and only
+    written out when there is something to say.
+    """
+
+    __slots__ = ("field", "findings", "repetition", "scope", "segment", "unmapped")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.findings: list[Finding] = []
+        self.unmapped: list[Unmapped] = []
+        self.segment: Segment | None = None
+        self.field = 0
+        self.repetition = 0
+
+    def at(self, segment: Segment, field: int, repetition: int = 0) -> None:
+        """Set the place that later notes name."""
+        self.segment = segment
+        self.field = field
+        self.repetition = repetition
+
+    @property
+    def where(self) -> str:
+        """The place as integrators write it: ``OBX[3]-5[2]``; the repetition only where it is not the first."""
+        if self.segment is None:
+            return ""
+        place = f"{self.segment.name}[{self.segment.number}]"
+        if self.field:
+            place += f"-{self.field}"
+        return f"{place}[{self.repetition + 1}]" if self.repetition else place
+
+    def note(self, code: str, message: str, part: str = "", *, severity: Severity = "warning", hl7_code: str = "") -> None:
+        """Add a finding at the current place. ``part`` is a component within it: ``1`` or ``4.2``. Never content."""
+        place = self.where
+        self.findings.append(Finding(code, message, f"{place}.{part}" if part else place, severity, hl7_code))

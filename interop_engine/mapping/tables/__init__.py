@@ -1,0 +1,1 @@
+"""Data: HL7 tables to FHIR codes, coding systems, units and naming profiles."""
