@@ -1,0 +1,25 @@
+"""Every connector, listed by hand: name in a channel file → its options model and its factory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from interop_engine.connectors.base import Destination, Options, Source, Surroundings
+from interop_engine.connectors.exchange import (
+    ExchangeDestination,
+    ExchangeDestinationOptions,
+    ExchangeSource,
+    ExchangeSourceOptions,
+)
+
+SourceFactory = Callable[[Any, Surroundings], Source]
+DestinationFactory = Callable[[Any, Surroundings], Destination]
+
+SOURCES: Mapping[str, tuple[type[Options], SourceFactory]] = {
+    "exchange": (ExchangeSourceOptions, ExchangeSource),
+}
+
+DESTINATIONS: Mapping[str, tuple[type[Options], DestinationFactory]] = {
+    "exchange": (ExchangeDestinationOptions, ExchangeDestination),
+}
