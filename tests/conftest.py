@@ -1,0 +1,50 @@
+"""What holds for every test: which run side by side, and that continuous integration skips nothing."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from _pytest.terminal import TerminalReporter
+
+HERE = Path(__file__).parent
+
+pytest_plugins = [
+    f"tests.support.{module.stem}" for module in sorted((HERE / "support").glob("*.py")) if module.stem != "__init__"
+]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests together, and all that share the one broker, so that its start is paid once."""
+    if find_spec("xdist") is None:
+        return
+    for item in items:
+        shared = "rabbitmq" if item.get_closest_marker("rabbitmq") else str(item.path.relative_to(HERE))
+        item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def _skipped(session: pytest.Session) -> list[object]:
+    reporter: TerminalReporter | None = session.config.pluginmanager.get_plugin("terminalreporter")
+    return reporter.stats.get("skipped", []) if reporter and os.environ.get("CI") == "true" else []
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """A skip in continuous integration is red: there everything a test needs is installed."""
+    if _skipped(session) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Say why a run without a failed test is red."""
+    if os.environ.get("CI") == "true" and terminalreporter.stats.get("skipped"):
+        terminalreporter.write_line("A skipped test is a failure in continuous integration.", red=True)
