@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     bound = sorted({member.binding for part in types.values() for member in part.elements if member.binding})
     _write("types", types)
     _write("invariants", {structure["name"]: found for structure in structures if (found := _invariants(structure))})
-    _write("value-sets", {url: found for url in bound if (found := terminology.expand(url)) is not None})
+    _write("value-sets", {url: codes for url in bound if (codes := terminology.expand(url)) is not None})
     _write("v2-tables", dict(_v2_tables(terminology)))
     return 0
 
