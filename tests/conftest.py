@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 
-pytest_plugins = [
-    f"tests.support.{module.stem}" for module in sorted((HERE / "support").glob("*.py")) if module.stem != "__init__"
-]
+# Modules that hold fixtures for several rooms; those without fixtures are simply imported.
+pytest_plugins = ["tests.support.broker"]
 
 
 @pytest.hookimpl(tryfirst=True)
