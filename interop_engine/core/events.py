@@ -95,6 +95,70 @@ class MessageParked(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MessageForwarded(Event):
+    """A message went through transformation."""
+
+    sentence: ClassVar[str] = "A message was transformed."
+    level: ClassVar[str] = "debug"
+    channel: str
+    message: str
+    deliveries: int
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAccepted(Event):
+    """A message was committed and acknowledged."""
+
+    sentence: ClassVar[str] = "A message was accepted."
+    level: ClassVar[str] = "debug"
+    channel: str
+    message: str
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRefused(Event):
+    """A message could not be committed, so nothing was acknowledged."""
+
+    sentence: ClassVar[str] = "A message could not be committed and was not acknowledged."
+    level: ClassVar[str] = "error"
+    channel: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalFailed(Event):
+    """The journal's disk failed."""
+
+    sentence: ClassVar[str] = "The journal has failed; the engine stops and recovers by a restart."
+    level: ClassVar[str] = "error"
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStateChanged(Event):
+    """A channel started, stopped or failed to start."""
+
+    sentence: ClassVar[str] = "A channel changed its state."
+    channel: str
+    state: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryDone(Event):
+    """A delivery was taken by its receiver."""
+
+    sentence: ClassVar[str] = "A delivery was taken."
+    level: ClassVar[str] = "debug"
+    channel: str
+    destination: str
+    delivery: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryRetried(Event):
     """A delivery will be tried again."""
 

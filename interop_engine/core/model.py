@@ -152,7 +152,8 @@ Outcome = Delivered | Retry | Park
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a destination was last sent of one object. ``object`` is ``Type/id``.
+    """What a destination was last sent of one object. ``object`` is ``Type/id``. ``destination`` names whose state it is: a
+    receiver's on the exchange (``exchange/hub``), else ``channel/destination``; it need not be a delivery's ``destination``.
 
     ``version`` is the clinical time that orders versions (ISO 8601 in UTC, empty where unknown), ``rank`` that of the
     status (semantics.md, result question 6). ``content`` is the FHIR JSON as sent, present where it was asked for.
@@ -203,9 +204,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What one message teaches, kept in the transaction that forwards it."""
+    """What one message teaches, kept in the transaction that forwards it. What was sent stands with each delivery."""
 
-    sent: tuple[Sent, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     merged: Mapping[str, str] = field(default_factory=dict)
 

@@ -36,7 +36,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Received
+from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Received, Sent
 
 
 class MessageState(StrEnum):
@@ -120,7 +120,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A delivery to be made: exact bytes. ``id`` is made by the caller, from ``core.model.new_id``."""
+    """A delivery to be made: exact bytes. ``id`` is made by the caller, from ``core.model.new_id``.
+
+    ``sent`` is what its receiver will have been sent by it; while this delivery is parked or discarded, ``known`` does not
+    count it.
+    """
 
     id: str
     destination: str
@@ -128,6 +132,7 @@ class NewDelivery:
     body: bytes
     media: Media
     headers: Mapping[str, str] = field(default_factory=dict)
+    sent: tuple[Sent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +250,10 @@ class Journal(Protocol):
         """Give an item back unsettled (shutdown); it is due again at once."""
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
-        """Answer a question, see ``core.model.Question``. State of a delivery that parked does not count as sent."""
+        """Answer a question, see ``core.model.Question``; ``destinations`` are those of ``Sent.destination``.
+
+        The state that a parked or discarded delivery would have brought does not count as sent.
+        """
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:
         """Deliveries, what was learned and the new state, in one transaction. False: ``Known`` changed, nothing was done."""

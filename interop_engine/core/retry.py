@@ -1,0 +1,22 @@
+"""When to try again: full jitter over a doubling, capped delay (the AWS architecture blog's "full jitter")."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays in seconds: at most ``first`` after the first failed attempt, doubling up to ``up_to``."""
+
+    first: float = 2.0
+    up_to: float = 600.0
+
+    def ceiling(self, attempt: int) -> float:
+        """The longest delay after the given failed attempt, which counts from 1."""
+        return min(self.up_to, self.first * 2.0 ** min(max(attempt, 1) - 1, 60))
+
+    def delay(self, attempt: int) -> float:
+        """A delay between half the ceiling and the ceiling, so that many waiting items spread out."""
+        return self.ceiling(attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load is no secret
