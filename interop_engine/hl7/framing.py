@@ -2,9 +2,10 @@
 
     <0B> message <1C><0D>
 
-Bytes go in, events come out, whatever the packets' borders are. A frame ends on 0x1C 0x0D and on nothing else: either byte alone is
-content. A 0x0B followed by a message header inside a frame is a new frame whose predecessor was never ended; that one comes out with
-a ``fault``. Between frames CR, LF, blanks and NUL (keep-alives) and empty frames are nothing; anything else is junk, counted and dropped.
+Bytes go in, events come out, whatever the packets' borders are. A frame ends on 0x1C 0x0D and on nothing else: either
+byte alone is content. A 0x0B followed by a message header inside a frame is a new frame whose predecessor was never ended;
+that one comes out with a ``fault``. Between frames CR, LF, blanks and NUL (keep-alives) and empty frames are nothing;
+anything else is junk, counted and dropped.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ FramingEvent = Frame | Junk | Oversize
 class Decoder:
     """Bytes in, events out. Memory is at most ``max_frame`` bytes and one packet.
 
-    ``careful`` is for character sets in which 0x1C or 0x0B are parts of letters (UTF-16, VPS): there 0x1C 0x0D ends a frame only
-    where 0x0B, the end of the stream (``close``) or a pause (``pause``, which the caller calls when nothing came for a while) follows.
+    ``careful`` is for character sets in which 0x1C or 0x0B are parts of letters (UTF-16, VPS): there 0x1C 0x0D ends a frame
+    only where 0x0B, the end of the stream (``close``) or a pause follows (``pause``: the caller saw nothing for a while).
     """
 
     def __init__(self, *, max_frame: int, careful: bool = False) -> None:
