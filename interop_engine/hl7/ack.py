@@ -15,7 +15,7 @@ from interop_engine.core.errors import ParseError
 from interop_engine.hl7 import charset as charsets
 from interop_engine.hl7.message import Delimiters, Message, escape, parse
 
-Code = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
+AckCode = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
 _CODES = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})
 _NO_MESSAGE = b"MSH|^~\\&|||||||||P|2.5\r"  # what an ACK is made from where nothing can be recovered
 _HEADER_LIMIT = 65_536  # bytes within which a header is looked for in what is not HL7
@@ -60,7 +60,7 @@ class Ack:
 
 def acknowledge(
     message: Message | None,
-    code: Code,
+    code: AckCode,
     *,
     control_id: str,
     at: datetime,
@@ -96,6 +96,12 @@ def recover(raw: bytes) -> Message | None:
     return None
 
 
+def recover_control_id(raw: bytes) -> str:
+    """MSH-10 of what is not a readable message, '' where there is none to be seen."""
+    message = recover(raw)
+    return message.control_id if message is not None else ""
+
+
 def read_ack(data: bytes) -> Ack:
     """What an acknowledgement says. Raises ParseError where it is none."""
     message = parse(data)
@@ -124,19 +130,19 @@ def accept_mode(message: Message) -> Literal["original", "enhanced"]:
     return "enhanced" if _field(message.msh.value(15)) or _field(message.msh.value(16)) else "original"
 
 
-def wants_accept(message: Message, *, ok: bool) -> bool:
-    """Whether an accept acknowledgement (CA, CE, CR) is asked for by MSH-15."""
-    return _wanted(_field(message.msh.value(15)), ok=ok)
+def wanted(message: Message, *, accepted: bool) -> bool:
+    """Whether the immediate acknowledgement is asked for: MSH-15 in enhanced mode, always in original mode."""
+    return accept_mode(message) == "original" or _asked(_field(message.msh.value(15)), accepted=accepted)
 
 
-def wants_application(message: Message, *, ok: bool) -> bool:
-    """Whether an application acknowledgement (AA, AE, AR) is asked for by MSH-16; always in original mode."""
-    return accept_mode(message) == "original" or _wanted(_field(message.msh.value(16)), ok=ok)
+def wanted_later(message: Message, *, accepted: bool) -> bool:
+    """Whether enhanced mode asks by MSH-16 for an application acknowledgement as a message of its own."""
+    return accept_mode(message) == "enhanced" and _asked(_field(message.msh.value(16)), accepted=accepted)
 
 
-def _wanted(condition: str, *, ok: bool) -> bool:
+def _asked(condition: str, *, accepted: bool) -> bool:
     """HL7 table 0155; what it does not hold counts as AL, nothing as NE."""
-    return {"AL": True, "NE": False, "": False, "ER": not ok, "SU": ok}.get(condition, True)
+    return {"AL": True, "NE": False, "": False, "ER": not accepted, "SU": accepted}.get(condition, True)
 
 
 def _field(value: object) -> str:
@@ -164,7 +170,7 @@ def _header(source: Message, control_id: str, at: datetime, version: tuple[int, 
     return d.field.join(fields).rstrip(d.field)
 
 
-def _answer(source: Message, code: Code, errors: Sequence[AckError], text: str, version: tuple[int, ...]) -> str:
+def _answer(source: Message, code: AckCode, errors: Sequence[AckError], text: str, version: tuple[int, ...]) -> str:
     d = source.delimiters
     fields = ["MSA", code, _echo(source.msh.raw(10), d), escape(text, d)]
     if errors and version < (2, 5):
