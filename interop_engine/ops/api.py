@@ -1,0 +1,186 @@
+"""The HTTP API: health, status, metrics, and what an operator does with parked messages. No content of a message is shown.
+
+It listens on loopback by default. Requests are refused whose ``Host`` is another name (a page in a browser that was pointed
+here by DNS rebinding); what changes something also needs to come from this machine and to carry a header that no HTML form
+can send.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from interop_engine.core import events
+from interop_engine.core.errors import JournalError, UnknownItem
+from interop_engine.journal.base import MessageRow, Selection
+from interop_engine.ops.metrics import CONTENT_TYPE, Metrics
+from interop_engine.ops.rates import Arrivals
+from interop_engine.ops.status import Status, observe, problems
+
+if TYPE_CHECKING:
+    from interop_engine.ops.status import Observed
+
+OPERATE_HEADER = "x-interop-engine"  # its value must be "operate"
+_MAX_BODY = 10_000  # bytes of a request; a reason is the longest thing that is sent
+
+
+class Watch:
+    """Watches one running engine: keeps what can only be known by watching. ``close`` when the engine stops."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
+        self.metrics = Metrics()
+        self._arrivals = Arrivals()
+        self._started_at = datetime.now(UTC)
+        self._ends = [events.subscribe(self.metrics.note), events.subscribe(self._arrivals.note)]
+
+    async def status(self) -> Status:
+        """The snapshot, now."""
+        return await observe(self.observed, self._arrivals, self._started_at)
+
+    def close(self) -> None:
+        """Stop watching. Twice is harmless."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            end()
+
+
+def application(watch: Watch, host: str) -> FastAPI:
+    """The API over one engine; ``host`` is the address it listens on."""
+    api = FastAPI(title="interop-engine", docs_url=None, redoc_url=None, openapi_url=None)
+    _guard(api, host)
+    _reading(api, watch)
+    _messages(api, watch)
+    _operating(api, watch)
+    return api
+
+
+def _guard(api: FastAPI, host: str) -> None:
+    @api.middleware("http")
+    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        if not _is_ours(request.headers.get("host", ""), host):
+            return _problem(421, "This host name is not served here.")
+        if request.method not in ("GET", "HEAD"):
+            if not _is_local(request):
+                return _problem(403, "Only from the machine that the engine runs on.")
+            if request.headers.get(OPERATE_HEADER) != "operate":
+                return _problem(403, f"The header {OPERATE_HEADER}: operate is missing.")
+            if int(request.headers.get("content-length") or 0) > _MAX_BODY:
+                return _problem(413, "The request is too large.")
+        response = await go_on(request)
+        response.headers["cache-control"] = "no-store"
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+    @api.exception_handler(UnknownItem)
+    async def unknown(_request: Request, _error: UnknownItem) -> Response:
+        return _problem(404, "No message or delivery has that id.")
+
+    @api.exception_handler(JournalError)
+    async def broken(_request: Request, error: JournalError) -> Response:
+        return _problem(503, str(error))
+
+
+def _reading(api: FastAPI, watch: Watch) -> None:
+    @api.get("/health/live")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @api.get("/health/ready")
+    async def ready() -> Response:
+        reasons = await problems(watch.observed)
+        return _json({"ready": not reasons, "problems": reasons}, 503 if reasons else 200)
+
+    @api.get("/status")
+    async def status() -> Response:
+        return _json(await watch.status())
+
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(watch.metrics.exposition(await watch.status()), media_type=CONTENT_TYPE)
+
+
+def _messages(api: FastAPI, watch: Watch) -> None:
+    @api.get("/messages")
+    async def messages(request: Request) -> Response:
+        try:
+            selection = msgspec.convert(_query(request), Selection, strict=False)
+        except msgspec.ValidationError as error:
+            return _problem(400, str(error))
+        return _json([_without_patient(row) for row in await watch.observed.journal.search(selection)])
+
+    @api.get("/messages/{message_id}")
+    async def message(message_id: str) -> Response:
+        return _json(_without_patient(await watch.observed.journal.show(message_id)))
+
+
+def _operating(api: FastAPI, watch: Watch) -> None:
+    journal = watch.observed.journal
+
+    @api.post("/messages/{message_id}/replay")
+    async def replay(message_id: str) -> Response:
+        return _json({"id": await journal.replay(message_id, config=watch.observed.site.digest)})
+
+    @api.post("/messages/{message_id}/discard")
+    async def discard(message_id: str, request: Request) -> Response:
+        try:
+            why = msgspec.json.decode(await request.body(), type=dict[str, str]).get("why", "").strip()
+        except msgspec.DecodeError:
+            why = ""
+        if not why:
+            return _problem(400, 'A reason is needed: {"why": "…"}.')
+        await journal.discard(message_id, why)
+        return _json({"id": message_id})
+
+    @api.post("/deliveries/{delivery_id}/retry")
+    async def retry(delivery_id: str) -> Response:
+        await journal.retry(delivery_id)
+        return _json({"id": delivery_id})
+
+
+def _query(request: Request) -> dict[str, Any]:
+    """The query string as a ``Selection``; a search is ``search=patient:BN001``, and what may be repeated is a list."""
+    query: dict[str, Any] = dict(request.query_params)
+    for several in ("states", "search"):
+        if several in query:
+            query[several] = request.query_params.getlist(several)
+    if "search" in query:
+        query["search"] = [text.partition(":")[::2] for text in query["search"]]
+    return query
+
+
+def _without_patient(row: MessageRow) -> MessageRow:
+    """The row without its search keys (patient and order numbers); findings name places only."""
+    return dataclasses.replace(row, search=())
+
+
+def _is_ours(header: str, host: str) -> bool:
+    """Whether a Host header is an address, localhost, or the name that is listened on: no name a stranger could own."""
+    name = header.rpartition(":")[0] if header.rpartition(":")[2].isdigit() and not header.endswith("]") else header
+    name = name.strip("[]").lower()
+    if name in ("localhost", host.lower()):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_local(request: Request) -> bool:
+    return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _problem(status: int, message: str) -> Response:
+    return _json({"problem": message}, status)

@@ -1,0 +1,217 @@
+"""What an operator must see at a glance: one frozen snapshot of a running engine. No patient data is in it.
+
+Times are in the site's own zone, with its offset; ages are in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from interop_engine import __version__
+from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.exchange.base import Exchange, ExchangeHealth
+from interop_engine.journal.base import Journal, JournalHealth, MessageState, Queue, QueueCount
+from interop_engine.ops.rates import Arrivals, Rates
+
+if TYPE_CHECKING:
+    from interop_engine.config.site import Site
+
+
+class ObservedChannel(Protocol):
+    """A channel as the runtime shows it. ``state``: running, stopped, or failed, and then ``problem`` says why."""
+
+    problem: str
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What it is for, in words."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """Its state."""
+        ...
+
+    @property
+    def source_health(self) -> ConnectorHealth:
+        """How the source is."""
+        ...
+
+    @property
+    def destination_healths(self) -> Mapping[str, ConnectorHealth]:
+        """How each destination is, by name."""
+        ...
+
+
+class Observed(Protocol):
+    """A running engine as the runtime shows it."""
+
+    site: Site
+
+    @property
+    def journal(self) -> Journal:
+        """Its journal."""
+        ...
+
+    @property
+    def exchange(self) -> Exchange:
+        """Its exchange."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[ObservedChannel]:
+        """Its channels, in the order they are listed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What has not gone on: ``oldest`` is when the oldest waiting item was received, ``age`` its seconds since."""
+
+    waiting: int = 0
+    parked: int = 0
+    oldest: datetime | None = None
+    age: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStatus:
+    """One destination of a channel."""
+
+    name: str
+    health: ConnectorHealth
+    backlog: Backlog
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatus:
+    """One channel. ``received`` is all that the journal still holds; ``backlog`` is what waits for transformation."""
+
+    name: str
+    title: str
+    state: str
+    problem: str
+    source: ConnectorHealth
+    received: int
+    accepted: int
+    rejected: int
+    filtered: int
+    parked: int
+    rates: Rates
+    last_received: datetime | None
+    backlog: Backlog
+    destinations: tuple[DestinationStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The engine. ``problems`` are the reasons why it is not ready; empty while it is."""
+
+    site: str
+    facility: str
+    version: str
+    at: datetime
+    started_at: datetime
+    uptime: float
+    problems: tuple[str, ...]
+    journal: JournalHealth
+    exchange: ExchangeHealth
+    channels: tuple[ChannelStatus, ...] = field(default=())
+
+
+async def problems(observed: Observed) -> tuple[str, ...]:
+    """Why the engine cannot take in messages: its journal, a channel that failed, a source. A receiver is no reason."""
+    found = []
+    if problem := (await observed.journal.health()).problem:
+        found.append(f"journal: {problem}")
+    for channel in observed.channels:
+        if channel.state == "stopped":  # by an operator's wish
+            continue
+        if problem := channel.problem or channel.source_health.problem:
+            found.append(f"channel {channel.name}: {problem}")
+    return tuple(found)
+
+
+async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, now: datetime | None = None) -> Status:
+    """Take the snapshot. Raises JournalError where the journal cannot be read."""
+    options = observed.site.options
+    now = (now or datetime.now(UTC)).astimezone(options.zone)
+    journal = observed.journal
+    counts = {count.queue: count for count in await journal.counts()}
+    totals, last = await journal.totals(), await journal.last_received()
+    channels = tuple(
+        _channel(
+            channel,
+            counts=counts,
+            totals=totals.get(channel.name, {}),
+            last=last.get(channel.name),
+            rates=arrivals.rates(channel.name),
+            now=now,
+        )
+        for channel in observed.channels
+    )
+    return Status(
+        site=options.site,
+        facility=options.facility,
+        version=__version__,
+        at=now,
+        started_at=started_at.astimezone(options.zone),
+        uptime=round((now - started_at).total_seconds(), 3),
+        problems=await problems(observed),
+        journal=await journal.health(),
+        exchange=observed.exchange.health(),
+        channels=channels,
+    )
+
+
+def _channel(
+    channel: ObservedChannel,
+    *,
+    counts: Mapping[Queue, QueueCount],
+    totals: Mapping[str, int],
+    last: datetime | None,
+    rates: Rates,
+    now: datetime,
+) -> ChannelStatus:
+    received, rejected = sum(totals.values()), totals.get(MessageState.REJECTED, 0)
+    # A destination that left the configuration may still have work: it is shown as long as it has.
+    healths = dict(channel.destination_healths)
+    for queue in counts:
+        if queue.channel == channel.name and queue.destination is not None:
+            healths.setdefault(queue.destination, ConnectorHealth(place="", problem="not configured any more"))
+    return ChannelStatus(
+        name=channel.name,
+        title=channel.title,
+        state=channel.state,
+        problem=channel.problem,
+        source=channel.source_health,
+        received=received,
+        accepted=received - rejected,
+        rejected=rejected,
+        filtered=totals.get(MessageState.FILTERED, 0),
+        parked=totals.get(MessageState.PARKED, 0),
+        rates=rates,
+        last_received=last.astimezone(now.tzinfo) if last else None,
+        backlog=_backlog(counts.get(Queue(channel.name)), now),
+        destinations=tuple(
+            DestinationStatus(name, health, _backlog(counts.get(Queue(channel.name, name)), now))
+            for name, health in healths.items()
+        ),
+    )
+
+
+def _backlog(count: QueueCount | None, now: datetime) -> Backlog:
+    if count is None:
+        return Backlog()
+    if count.oldest is None:
+        return Backlog(count.waiting, count.parked)
+    age = round(max((now - count.oldest).total_seconds(), 0.0), 3)
+    return Backlog(count.waiting, count.parked, count.oldest.astimezone(now.tzinfo), age)

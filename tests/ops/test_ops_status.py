@@ -1,0 +1,48 @@
+"""The status: what an operator sees at a glance."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.ops.rates import Arrivals
+from interop_engine.ops.status import Backlog, observe, problems
+from tests.support.observed import AT, FakeChannel, FakeEngine, FakeJournal
+
+
+async def test_counts_come_from_the_journal() -> None:
+    """Received is everything the journal holds of a channel; all but the rejected were accepted."""
+    status = await observe(FakeEngine(), Arrivals(), AT, AT + timedelta(minutes=2))
+    (channel,) = status.channels
+    assert (channel.received, channel.accepted, channel.rejected, channel.filtered, channel.parked) == (13, 11, 2, 3, 1)
+    assert (status.uptime, status.problems) == (120.0, ())
+
+
+async def test_times_are_local_and_the_oldest_has_an_age() -> None:
+    """An operator reads the wall clock of the hospital; the age of the oldest waiting item is in seconds."""
+    status = await observe(FakeEngine(), Arrivals(), AT, AT + timedelta(seconds=90))
+    (destination,) = status.channels[0].destinations
+    assert destination.backlog == Backlog(2, 1, AT, 90.0)
+    assert destination.backlog.oldest is not None
+    assert destination.backlog.oldest.isoformat() == "2026-03-02T08:00:00+07:00"
+    assert status.at.isoformat() == "2026-03-02T08:01:30+07:00"
+
+
+async def test_work_of_a_removed_destination_stays_in_sight() -> None:
+    """A destination that left the configuration is shown as long as something waits for it."""
+    status = await observe(FakeEngine(channels=[FakeChannel(destination_healths={})]), Arrivals(), AT, AT)
+    (destination,) = status.channels[0].destinations
+    assert (destination.name, destination.health.problem) == ("hub", "not configured any more")
+
+
+async def test_not_ready_is_said_with_its_reasons() -> None:
+    """A broken journal and a source that cannot listen are reasons; a receiver that refuses and a stopped channel are none."""
+    failed = FakeChannel("images", state="failed", problem="The source cannot start: Address already in use")
+    deaf = FakeChannel("orders", source_health=ConnectorHealth("broker", problem="not connected"))
+    stopped = FakeChannel("patients", state="stopped", source_health=ConnectorHealth("x", problem="closed"))
+    engine = FakeEngine(journal=FakeJournal(problem="No room."), channels=[FakeChannel(), failed, deaf, stopped])
+    assert await problems(engine) == (
+        "journal: No room.",
+        "channel images: The source cannot start: Address already in use",
+        "channel orders: not connected",
+    )
