@@ -93,7 +93,7 @@ def _order(version: str) -> tuple[int, ...]:
 
 
 # The columns of a field that are left out at a row's end (``compile``).
-_EMPTY = (0, "", "", "?", "", "", "")
+_EMPTY: tuple[Any, ...] = (0, "", "", "?", "", "", "")
 
 
 @cache
