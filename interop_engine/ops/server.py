@@ -55,11 +55,3 @@ class HttpServer:
         if task is not None:
             self._server.should_exit = True
             await task
-
-
-def address_of(listen: str) -> tuple[str, int]:
-    """``127.0.0.1:8080`` or ``[::1]:8080`` as host and port. Raises ValueError."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdigit():
-        raise ValueError(f'"{listen}" is no address and port')
-    return host.strip("[]") or "127.0.0.1", int(port)

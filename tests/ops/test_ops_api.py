@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from interop_engine.core import events
+from interop_engine.core.address import read_address
 from interop_engine.ops.api import Watch, application
-from interop_engine.ops.server import HttpServer, address_of
+from interop_engine.ops.server import HttpServer
 from tests.support.observed import FakeEngine
 
 OPERATE = {"x-interop-engine": "operate"}
@@ -122,7 +123,7 @@ async def test_a_port_in_use_is_an_error_of_the_start(engine: FakeEngine) -> Non
     before = signal.getsignal(signal.SIGTERM)
     first = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
     await first.start()
-    second = HttpServer(application(watch, "127.0.0.1"), *address_of(first.address))
+    second = HttpServer(application(watch, "127.0.0.1"), *read_address(first.address))
     with pytest.raises(OSError, match="in use"):
         await second.start()
     assert signal.getsignal(signal.SIGTERM) is before
