@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from interop_engine.connectors.addresses import read_address
 from interop_engine.core import events
-from interop_engine.core.address import read_address
 from interop_engine.ops.api import Watch, application
 from interop_engine.ops.server import HttpServer
 from tests.support.observed import FakeEngine
