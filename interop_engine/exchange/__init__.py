@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from interop_engine.core.errors import ExchangeError
 from interop_engine.exchange.base import Exchange
 from interop_engine.exchange.embedded import EmbeddedExchange
 
@@ -21,4 +20,6 @@ def open_exchange(spec: str, *, name: str = "interop-engine", allow_plain: bool 
     """
     if spec == "embedded":
         return EmbeddedExchange()
-    raise ExchangeError("the exchange is neither embedded nor an amqp:// or amqps:// URL")
+    from interop_engine.exchange.rabbitmq import RabbitExchange  # noqa: PLC0415 - an edge node without a broker never loads AMQP
+
+    return RabbitExchange(spec, name=name, allow_plain=allow_plain)

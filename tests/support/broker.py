@@ -40,6 +40,7 @@ log.file.level = warning
 vm_memory_high_watermark.absolute = 512MB
 disk_free_limit.absolute = 20MB
 raft.wal_max_size_bytes = 33554432
+max_message_size = 33554432
 heartbeat = 10
 """
 
@@ -163,9 +164,9 @@ def broker() -> Iterator[str]:
         yield ours.url
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_broker() -> Iterator[Broker]:
-    """A broker that the test may kill and alarm."""
+    """A broker that the module's tests may kill and alarm, each leaving it up and well."""
     require(available(), "RabbitMQ (apt-get install rabbitmq-server)")
     with running_broker() as ours:
         yield ours

@@ -1,0 +1,59 @@
+"""The exchange over RabbitMQ (3.10 to 4.x).
+
+address    the URL: what is refused, what may be shown
+topology   what is declared
+wire       a parcel as a message, and back
+link       a connection that comes back by itself
+publisher  confirms, returns, limits
+consumer   order, acknowledgements, faults
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interop_engine.core.model import Outcome
+from interop_engine.exchange.base import ExchangeHealth, Parcel, Take
+from interop_engine.exchange.rabbitmq.address import read_address
+from interop_engine.exchange.rabbitmq.consumer import Consumer, RabbitSubscription
+from interop_engine.exchange.rabbitmq.publisher import Publisher
+from interop_engine.exchange.rules import check_subscription
+
+_MOMENT = 3.0  # seconds that a start waits for a broker; a broker that comes later is connected to later
+
+
+class RabbitExchange:
+    """Publishing and consuming, on two connections."""
+
+    def __init__(self, url: str, *, name: str, allow_plain: bool = False, confirm_within: float = 30.0) -> None:
+        address = read_address(url, allow_plain=allow_plain)
+        self._location = address.location
+        self._publisher = Publisher(address, name, confirm_within)
+        self._consumer = Consumer(address, name)
+
+    async def open(self) -> None:
+        """Connect, or go on trying in the background."""
+        await self._publisher.open(_MOMENT)
+
+    async def close(self) -> None:
+        """Stop consuming, after the takes that are under way; then close both connections."""
+        await self._consumer.close()
+        await self._publisher.close()
+
+    async def publish(self, parcel: Parcel) -> Outcome:
+        """One attempt; see the contract."""
+        return await self._publisher.publish(parcel)
+
+    async def subscribe(self, receiver: str, kinds: Sequence[str], take: Take) -> RabbitSubscription:
+        """Give every parcel for ``receiver`` of these kinds to ``take``, one at a time, in order; ack after True."""
+        check_subscription(receiver, kinds)
+        return await self._consumer.subscribe(receiver, kinds, take, _MOMENT)
+
+    def health(self) -> ExchangeHealth:
+        """The first problem of either connection."""
+        return ExchangeHealth(
+            adapter="rabbitmq",
+            location=self._location,
+            problem=self._publisher.problem or self._consumer.problem,
+            subscriptions=self._consumer.receivers,
+        )

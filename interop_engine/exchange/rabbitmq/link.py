@@ -1,0 +1,183 @@
+"""A connection to the broker that comes back by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import aio_pika
+import tenacity
+from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import AMQPError, ChannelPreconditionFailed, IncompatibleProtocolError, ProbableAuthenticationError
+from aiormq.exceptions import ChannelAccessRefused
+
+from interop_engine.core.events import emit
+from interop_engine.exchange.events import ExchangeConnected, ExchangeLost
+from interop_engine.exchange.rabbitmq.address import Address
+
+HEARTBEAT = 10  # seconds
+_ATTEMPT = 15.0  # seconds for connecting and declaring
+_PAUSE = tenacity.wait_random_exponential(multiplier=0.2, max=10)
+
+# Everything the library may raise where a broker, the network or an operator did something.
+BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
+
+# The library logs frames, returned messages and its own reconnecting; frames hold patient data. What matters is an event of ours.
+for _name in ("aio_pika", "aiormq", "pamqp"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
+
+
+class LinkLostError(ConnectionError):
+    """The connection went away under an operation."""
+
+
+class Link:
+    """Keeps one connection up. ``prepare`` declares what is needed on it; ``problem`` is empty while it can be used."""
+
+    def __init__(
+        self,
+        address: Address,
+        purpose: Literal["publish", "consume"],
+        name: str,
+        prepare: Callable[[AbstractConnection], Awaitable[None]],
+        lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.problem = "not connected yet"
+        self._address = address
+        self._purpose = purpose
+        self._name = name
+        self._prepare = prepare
+        self._lost = lost
+        self._up = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._connection: AbstractConnection | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def connection(self) -> AbstractConnection | None:
+        """The prepared connection, or None while there is none."""
+        return self._connection if self._up.is_set() else None
+
+    def start(self) -> None:
+        """Start to connect, and to keep connected."""
+        if self._keeper is None:
+            self._keeper = asyncio.create_task(self._keep(), name=f"exchange {self._purpose}")
+
+    async def wait_up(self, seconds: float) -> bool:
+        """Whether the connection is up, after at most ``seconds``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._up.wait()
+        return self._up.is_set()
+
+    def drop(self, why: str) -> None:
+        """Give the present connection up; a new one is made."""
+        if self._up.is_set():
+            self.problem = why
+        self._gone.set()
+
+    async def close(self) -> None:
+        """End for good. Twice is harmless."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        self.problem = "closed"
+
+    async def _keep(self) -> None:
+        try:
+            while True:
+                await self._connect()
+                await self._gone.wait()
+                emit(ExchangeLost(self._address.location, self._purpose, self.problem))
+                await self._disconnect()
+        finally:
+            await self._disconnect()
+
+    async def _connect(self) -> None:
+        retrying = tenacity.AsyncRetrying(
+            wait=_PAUSE, retry=tenacity.retry_if_exception_type(Exception), before_sleep=self._failed
+        )
+        async for attempt in retrying:
+            with attempt:
+                await self._attempt()
+        self.problem = ""
+        self._up.set()  # where it was lost meanwhile, ``_gone`` is set already
+        emit(ExchangeConnected(self._address.location, self._purpose))
+
+    async def _attempt(self) -> None:
+        self._gone = asyncio.Event()
+        try:
+            async with asyncio.timeout(_ATTEMPT), not_cancelled_from_below():
+                self._connection = await aio_pika.connect(
+                    self._address.url,
+                    timeout=_ATTEMPT,
+                    heartbeat=HEARTBEAT,
+                    client_properties={"connection_name": f"{self._name} {self._purpose}"},
+                )
+                self._connection.close_callbacks.add(self._on_close(self._gone))
+                await self._prepare(self._connection)
+        except BaseException:
+            await self._disconnect()
+            raise
+
+    def _on_close(self, gone: asyncio.Event) -> Callable[..., None]:
+        def callback(_: Any, error: BaseException | None = None) -> None:
+            if self._up.is_set() and not self.problem:
+                self.problem = words(error) if error is not None else "the connection was lost"
+            gone.set()
+
+        return callback
+
+    def _failed(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        problem = words(error) if error is not None else "not connected"
+        if problem != self.problem:  # once, not at every attempt
+            emit(ExchangeLost(self._address.location, self._purpose, problem))
+        self.problem = problem
+
+    async def _disconnect(self) -> None:
+        self._up.clear()
+        connection, self._connection = self._connection, None
+        await self._lost()
+        if connection is not None:
+            with contextlib.suppress(*BROKER_ERRORS):
+                async with asyncio.timeout(2), not_cancelled_from_below():
+                    await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def not_cancelled_from_below() -> Any:
+    """Turn the CancelledError that the library raises for a closed connection into LinkLostError; let our own pass."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise LinkLostError("the connection was lost") from None
+
+
+def words(error: BaseException) -> str:
+    """What went wrong, for the operator, without what a URL or a message holds."""
+    if isinstance(error.__cause__, ssl.SSLError):
+        error = error.__cause__
+    for kinds, said in _WORDS:
+        if isinstance(error, kinds):
+            return said
+    if isinstance(error, ChannelAccessRefused | ChannelPreconditionFailed):
+        return f"the broker refuses: {error}"  # names of queues and exchanges only
+    return f"the broker cannot be used ({type(error).__name__})"
+
+
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the narrow ones first
+    (ProbableAuthenticationError, "the broker refuses the user or the password"),
+    (IncompatibleProtocolError, "what answers there is not an AMQP 0-9-1 broker"),
+    (ssl.SSLError, "TLS with the broker failed: check its certificate"),
+    (TimeoutError, "the broker does not answer"),
+    (ConnectionError, "the broker cannot be reached, or closed the connection"),
+)

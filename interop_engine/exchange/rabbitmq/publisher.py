@@ -1,0 +1,111 @@
+"""Publishing: an attempt ends in a confirm, or in a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from aio_pika import Message
+from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+
+from interop_engine.core.model import Delivered, Outcome, Park, Retry
+from interop_engine.exchange.base import Parcel
+from interop_engine.exchange.rabbitmq import wire
+from interop_engine.exchange.rabbitmq.address import Address
+from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below
+from interop_engine.exchange.rabbitmq.topology import declare_exchange
+from interop_engine.exchange.rules import unrouted, unsendable
+
+_LIMIT_3 = 128 * 1024 * 1024  # bytes: RabbitMQ 3.8 to 3.13
+_LIMIT_4 = 16 * 1024 * 1024  # bytes: RabbitMQ 4
+_TOO_LARGE = re.compile(r"message size (\d+)")  # what the broker says as it closes the channel
+
+
+class Publisher:
+    """Publishes on a connection of its own: an alarm at the broker stops reading it, and must not stop consuming."""
+
+    def __init__(self, address: Address, name: str, timeout: float) -> None:
+        self._timeout = timeout
+        self._link = Link(address, "publish", name, self._prepare, self._lost)
+        self._exchange: AbstractExchange | None = None
+        self._limit = _LIMIT_4
+        self._stalled = False
+
+    @property
+    def problem(self) -> str:
+        """Empty while publishing works."""
+        return self._link.problem or ("the broker does not confirm (an alarm of memory or disk?)" if self._stalled else "")
+
+    async def open(self, moment: float) -> None:
+        """Start to connect; wait for it at most ``moment`` seconds."""
+        self._link.start()
+        await self._link.wait_up(moment)
+
+    async def close(self) -> None:
+        """End for good."""
+        await self._link.close()
+
+    async def publish(self, parcel: Parcel) -> Outcome:
+        """One attempt."""
+        if (refusal := unsendable(parcel)) is not None:
+            return refusal
+        message = wire.pack(parcel)
+        if len(message.body) > self._limit:
+            return _too_large(len(message.body))
+        outcome = await self._attempt(message, parcel)
+        if isinstance(outcome, Delivered):
+            self._stalled = False
+        return outcome
+
+    async def _attempt(self, message: Message, parcel: Parcel) -> Outcome:
+        if self._exchange is None:
+            return self._down()
+        try:
+            async with asyncio.timeout(self._timeout), not_cancelled_from_below():
+                await self._exchange.publish(message, parcel.routing_key, mandatory=True)
+        except DeliveryError as error:
+            return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
+        except TimeoutError:  # it may have arrived: the next attempt carries the same delivery id
+            self._stalled = True
+            return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed")
+        except BROKER_ERRORS as error:
+            return _too_large(len(message.body)) if _names_size(error, len(message.body)) else self._down()
+        return Delivered()
+
+    def _down(self) -> Retry:
+        return Retry(f"no broker: {self._link.problem or 'the connection was lost'}", "exchange-down", counts=False)
+
+    async def _prepare(self, connection: AbstractConnection) -> None:
+        # on_return_raises: an unroutable message is confirmed after it came back, and must not count as delivered.
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel.close_callbacks.add(self._channel_closed)
+        self._limit = _limit_of(connection)
+        self._stalled = False
+        self._exchange = await declare_exchange(channel)  # the exchange keeps the channel alive
+
+    async def _lost(self) -> None:
+        self._exchange = None
+
+    def _channel_closed(self, _: Any, error: BaseException | None = None) -> None:
+        self._exchange = None
+        self._link.drop("the broker closed the channel" if error is not None else "the connection was lost")
+
+
+def _limit_of(connection: AbstractConnection) -> int:
+    transport = connection.transport
+    properties: Any = transport.connection.server_properties if transport is not None else {}
+    version = properties.get("version", b"")
+    text = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    return _LIMIT_3 if text.startswith("3.") else _LIMIT_4
+
+
+def _too_large(size: int) -> Park:
+    return Park("too-large", f"the body has {size} bytes as sent, more than the broker takes")
+
+
+def _names_size(error: BaseException, size: int) -> bool:
+    """Whether the broker closed the channel because of a body of this very size, and not of a neighbour's."""
+    found = _TOO_LARGE.search(str(error)) if isinstance(error, ChannelPreconditionFailed) else None
+    return found is not None and int(found[1]) == size

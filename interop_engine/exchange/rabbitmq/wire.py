@@ -1,0 +1,119 @@
+"""A parcel as an AMQP message, and back.
+
+| property | holds |
+|---|---|
+| message_id | new for every attempt: aiormq 7.2.4 mixes up the returns of equal ids |
+| content_type | ``application/fhir+json`` or ``application/hl7-v2+er7`` |
+| content_encoding | ``zstd`` where the body is compressed |
+| headers | ``delivery-id``, ``sender``, ``receiver``, ``kind``, and the parcel's own; ``x-…`` are the broker's |
+
+What arrives may be malformed or forged. It is never refused here: it becomes a parcel with a ``fault`` header, which the
+receiving channel journals as rejected, so that a person sees it and the queue moves on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import zstandard
+from aio_pika import DeliveryMode, Message
+from aio_pika.abc import AbstractIncomingMessage
+
+from interop_engine.core.model import Media, digest, new_id
+from interop_engine.exchange.base import Parcel, bucket
+from interop_engine.exchange.rules import FAULT, MAX_BODY
+
+COMPRESS_FROM = 1024  # bytes; below, zstd gains little and the JSON stays readable in the broker's console
+
+_CONTENT_TYPES: dict[Media, str] = {"fhir": "application/fhir+json", "hl7v2": "application/hl7-v2+er7"}
+_MEDIA: dict[str | None, Media] = {name: media for media, name in _CONTENT_TYPES.items()}
+_ADDRESS = ("delivery-id", "sender", "receiver", "kind")
+_compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True)
+_decompressor = zstandard.ZstdDecompressor()
+
+
+class _FaultError(Exception):
+    """Why a message is not a parcel; never holds content."""
+
+
+def pack(parcel: Parcel) -> Message:
+    """The message for one attempt. Its body is what counts against the broker's limit."""
+    body, encoding = parcel.body, None
+    if len(body) >= COMPRESS_FROM:
+        body, encoding = _compressor.compress(body), "zstd"
+    return Message(
+        body,
+        headers={
+            **{name: value for name, value in parcel.headers.items() if name != FAULT},
+            "delivery-id": parcel.delivery_id,
+            "sender": parcel.sender,
+            "receiver": parcel.receiver,
+            "kind": parcel.kind,
+        },
+        content_type=_CONTENT_TYPES[parcel.media],
+        content_encoding=encoding,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        message_id=new_id(),
+    )
+
+
+def unpack(message: AbstractIncomingMessage, receiver: str) -> Parcel:
+    """The parcel of ``receiver``'s queue, with a ``fault`` header where the message is malformed or forged."""
+    headers = {name: _text(value) for name, value in message.headers.items() if not name.startswith("x-") and name != FAULT}
+    # The routing key is what the broker's rights are checked against, so it and not a header says who sent what.
+    kind, sender, *rest = [*(message.routing_key or "").split("."), "", ""][:4]
+    body = message.body
+    try:
+        body = _unpacked_body(message.body, message.content_encoding)
+        _check_media(message.content_type)
+        _check_headers(headers, {"sender": sender, "receiver": receiver, "kind": kind}, rest)
+    except _FaultError as error:
+        headers[FAULT] = str(error)
+    # Without an id of its own, equal bytes get an equal id: the journal sees a redelivery as the duplicate it is.
+    delivery_id = headers.get("delivery-id") or f"none-{digest(message.body)}"
+    return Parcel(
+        delivery_id=delivery_id,
+        sender=sender,
+        receiver=receiver,
+        kind=kind,
+        body=body,
+        media=_MEDIA.get(message.content_type, "fhir"),
+        headers={name: value for name, value in headers.items() if name not in _ADDRESS},
+    )
+
+
+def _check_media(content_type: str | None) -> None:
+    if content_type not in _MEDIA:
+        raise _FaultError("the content type is not known")
+
+
+def _check_headers(headers: Mapping[str, str], said: Mapping[str, str], rest: list[str]) -> None:
+    if not headers.get("delivery-id"):
+        raise _FaultError("there is no delivery id")
+    for name, value in said.items():
+        if headers.get(name) != value:
+            raise _FaultError(f"the header {name} is not what the routing key says")
+    if rest != [said["receiver"], str(bucket(said["sender"]))]:
+        raise _FaultError("the routing key's bucket is not the sender's")
+
+
+def _unpacked_body(body: bytes, encoding: str | None) -> bytes:
+    if not encoding:
+        return body
+    if encoding != "zstd":
+        raise _FaultError("the content encoding is not known")
+    try:
+        # Asked before unpacking: a few bytes can announce gigabytes. -1 and other large numbers: the size is not said.
+        size = zstandard.get_frame_parameters(body).content_size
+        if not 0 <= size <= MAX_BODY:
+            raise _FaultError(f"the body unpacks to more than {MAX_BODY} bytes, or does not say")
+        return _decompressor.decompress(body, max_output_size=MAX_BODY)
+    except zstandard.ZstdError:
+        raise _FaultError("the body is not zstd") from None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else str(value)
