@@ -12,14 +12,21 @@ from interop_engine.connectors.exchange import (
     ExchangeSource,
     ExchangeSourceOptions,
 )
+from interop_engine.connectors.file import FileDestination, FileDestinationOptions, FileSource, FileSourceOptions
+from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
+from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
 
 SourceFactory = Callable[[Any, Surroundings], Source]
 DestinationFactory = Callable[[Any, Surroundings], Destination]
 
 SOURCES: Mapping[str, tuple[type[Options], SourceFactory]] = {
+    "mllp": (MllpSourceOptions, MllpSource),
+    "file": (FileSourceOptions, FileSource),
     "exchange": (ExchangeSourceOptions, ExchangeSource),
 }
 
 DESTINATIONS: Mapping[str, tuple[type[Options], DestinationFactory]] = {
+    "mllp": (MllpDestinationOptions, MllpDestination),
+    "file": (FileDestinationOptions, FileDestination),
     "exchange": (ExchangeDestinationOptions, ExchangeDestination),
 }

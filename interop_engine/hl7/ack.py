@@ -16,7 +16,7 @@ from interop_engine.hl7 import charset as charsets
 from interop_engine.hl7.message import Delimiters, Message, escape, parse
 
 AckCode = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
-_CODES = frozenset({"AA", "AE", "AR", "CA", "CE", "CR"})
+_CODES: dict[str, AckCode] = {"AA": "AA", "AE": "AE", "AR": "AR", "CA": "CA", "CE": "CE", "CR": "CR"}
 _NO_MESSAGE = b"MSH|^~\\&|||||||||P|2.5\r"  # what an ACK is made from where nothing can be recovered
 _HEADER_LIMIT = 65_536  # bytes within which a header is looked for in what is not HL7
 
@@ -52,7 +52,7 @@ class AckError:
 class Ack:
     """An ACK as read: MSA-1, MSA-2, the best text it has, and its condition of table 0357 ('' if it says none)."""
 
-    code: str
+    code: AckCode
     control_id: str
     text: str = ""
     error_code: str = ""
@@ -108,8 +108,8 @@ def read_ack(data: bytes) -> Ack:
     msa = message.first("MSA")
     if msa is None:
         raise ParseError("The answer has no MSA segment.")
-    code, condition = _field(msa.value(1)), msa.value(6)
-    if code not in _CODES:
+    code, condition = _CODES.get(_field(msa.value(1))), msa.value(6)
+    if code is None:
         raise ParseError("MSA-1 is not a code of HL7 table 0008.")
     text, error_code = _field(msa.value(3)), condition.get(1) if condition else ""
     if (err := message.first("ERR")) is not None:

@@ -1,0 +1,54 @@
+"""Addresses in options: ``host:port``, and the networks a source lets in."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def read_address(text: str) -> tuple[str, int]:
+    """``0.0.0.0:2575`` → host and port; an IPv6 host stands in brackets. Raises ValueError."""
+    host, colon, port = text.strip().rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f'"{text}" is no address; write an IPv6 host in brackets: [::1]:2575')
+    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f'"{text}" is no address; write HOST:PORT, such as 0.0.0.0:2575')
+    return host, int(port)
+
+
+def _checked(text: str) -> str:
+    read_address(text)
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f'"{text}" is no network; write 10.20.0.0/16, or one address') from None
+    return text
+
+
+Address = Annotated[str, AfterValidator(_checked)]
+NetworkText = Annotated[str, AfterValidator(_network)]
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    """The networks as written in options."""
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def allowed(host: str, among: Sequence[Network]) -> bool:
+    """Whether a peer's address lies in one of the networks; every one does where there are none."""
+    if not among:
+        return True
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in network for network in among if network.version == mapped.version)

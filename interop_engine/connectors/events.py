@@ -1,0 +1,52 @@
+"""What happens at the connections to other systems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from interop_engine.core.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTurnedAway(Event):
+    """A connection was closed unread."""
+
+    sentence: ClassVar[str] = "A connection was closed unread."
+    level: ClassVar[str] = "warning"
+    channel: str
+    peer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDropped(Event):
+    """A connection was closed by us because of how its peer behaved, or because nothing could be committed."""
+
+    sentence: ClassVar[str] = "A connection was closed without an answer."
+    level: ClassVar[str] = "warning"
+    channel: str
+    peer: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JunkSkipped(Event):
+    """A peer sent bytes outside any frame."""
+
+    sentence: ClassVar[str] = "Bytes outside any frame were skipped."
+    level: ClassVar[str] = "warning"
+    channel: str
+    peer: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderUnreadable(Event):
+    """A file source cannot read or move what is in its folder."""
+
+    sentence: ClassVar[str] = "A folder of incoming files cannot be used."
+    level: ClassVar[str] = "error"
+    channel: str
+    folder: str
+    why: str

@@ -1,0 +1,190 @@
+"""Folders: a source that takes HL7 v2 files from one, a destination that writes deliveries into one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from interop_engine.connectors import events
+from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.core.events import emit
+from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Refused, Retry
+from interop_engine.core.units import Duration, Size
+from interop_engine.hl7.batch import split_batch
+
+_UNFINISHED = (".tmp", ".part", ".filepart", ".crdownload")  # names that writers give to what they still write
+_HEAD = 65_536  # bytes of a file too large that are kept
+_SUFFIX = {"hl7v2": ".hl7", "fhir": ".json"}
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+
+_Look = tuple[int, int, int]  # inode, size, time of change
+
+
+class FileSourceOptions(Options):
+    """Take HL7 v2 files (a message or a batch each) from a folder."""
+
+    folder: str = Field(description="Where files arrive.", examples=["var/in"])
+    pattern: str = Field("*.hl7", description="Which files are taken.", examples=["*.hl7"])
+    done: str = Field("done", description="Where files go that were accepted, from the folder.", examples=["done"])
+    failed: str = Field("failed", description="Where files go of which a message was rejected.", examples=["failed"])
+    every: Duration = Field(2.0, gt=0, description="How often the folder is looked at.", examples=["2s"])
+    max_file: Size = Field(16_000_000, gt=0, description="The largest file.", examples=["16MB"])
+
+
+class FileSource:
+    """Takes a file when two looks in a row find it unchanged, so one that is being written waits."""
+
+    def __init__(self, options: FileSourceOptions, surroundings: Surroundings) -> None:
+        self._options = options
+        self._channel = surroundings.channel
+        self._folder = Path(surroundings.root, options.folder)
+        self._seen: dict[Path, _Look] = {}
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._problem = ""
+
+    async def start(self, accept: Accept) -> None:
+        """Make the folders and begin to look. Raises OSError where they cannot be made."""
+        for folder in (self._folder, self._folder / self._options.done, self._folder / self._options.failed):
+            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        self._stopping.clear()
+        self._task = asyncio.create_task(self._run(accept))
+
+    async def stop(self) -> None:
+        """Stop after the message that is under way. Twice is harmless."""
+        self._stopping.set()
+        task, self._task = self._task, None
+        if task is not None:
+            await task
+
+    def health(self) -> ConnectorHealth:
+        """The folder, and what is wrong with it."""
+        return ConnectorHealth(place=str(self._folder), problem=self._problem, details={"pattern": self._options.pattern})
+
+    async def _run(self, accept: Accept) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._look(accept)
+                self._problem = ""
+            except OSError as error:
+                self._trouble(error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.every):
+                    await self._stopping.wait()
+
+    def _trouble(self, error: OSError) -> None:
+        why = error.strerror or type(error).__name__
+        if why != self._problem:  # said once, not at every look
+            emit(events.FolderUnreadable(self._channel, str(self._folder), why))
+        self._problem = why
+
+    async def _look(self, accept: Accept) -> None:
+        """One look at the folder: take what has not changed since the last one, oldest first."""
+        found = await asyncio.to_thread(_files, self._folder, self._options.pattern)
+        ready = [path for path, look in found.items() if self._seen.get(path) == look]
+        self._seen = found
+        for path in ready:
+            if self._stopping.is_set() or not await self._take(path, accept):
+                return
+
+    async def _take(self, path: Path, accept: Accept) -> bool:
+        """Hand over one file and move it; False where nothing can be committed and all stays as it is."""
+        data, fault = await asyncio.to_thread(_read, path, self._options.max_file)
+        answers: list[Answer] = []
+        for message in [data] if fault else split_batch(data):
+            answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), path.name, fault=fault))
+            if not isinstance(answer, Accepted | Refused):
+                return False  # what was committed of it is known as a duplicate the next time
+            answers.append(answer)
+        failed = any(isinstance(answer, Refused) for answer in answers)
+        await asyncio.to_thread(_move, path, self._folder / (self._options.failed if failed else self._options.done))
+        self._seen.pop(path, None)
+        return True
+
+
+class FileDestinationOptions(Options):
+    """Write each delivery into a folder, one file each."""
+
+    folder: str = Field(description="Where files are written.", examples=["var/out"])
+
+
+class FileDestination:
+    """A file is complete as soon as its name is there; a resend writes the same bytes under the same name."""
+
+    def __init__(self, options: FileDestinationOptions, surroundings: Surroundings) -> None:
+        self._folder = Path(surroundings.root, options.folder)
+        self._problem = ""
+
+    async def open(self) -> None:
+        """Nothing to do: a delivery makes the folder."""
+
+    async def deliver(self, delivery: Delivery) -> Outcome:
+        """Write a temporary file, flush it to the disk, rename it."""
+        path = self._folder / (_UNSAFE.sub("_", delivery.id) + _SUFFIX[delivery.media])
+        try:
+            await asyncio.to_thread(_write, path, delivery.body)
+        except OSError as error:
+            self._problem = error.strerror or type(error).__name__
+            return Retry(f"the file cannot be written: {self._problem}", "file")
+        self._problem = ""
+        return Delivered(path.name)
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    def health(self) -> ConnectorHealth:
+        """The folder, and why the last write failed, if it did."""
+        return ConnectorHealth(place=str(self._folder), problem=self._problem)
+
+
+def _files(folder: Path, pattern: str) -> dict[Path, _Look]:
+    """Regular files of the folder by age, links and what is still being written left out."""
+    found: list[tuple[int, str, Path, _Look]] = []
+    for path in folder.glob(pattern):
+        if path.name.startswith(".") or path.name.endswith(_UNFINISHED):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # taken away since
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                look = (status.st_ino, status.st_size, status.st_mtime_ns)
+                found.append((status.st_mtime_ns, path.name, path, look))
+    return {path: look for _, _, path, look in sorted(found)}
+
+
+def _read(path: Path, limit: int) -> tuple[bytes, str]:
+    """The file's bytes; how it begins, and a fault, where it is too large."""
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        return data[:_HEAD], f"The file is larger than {limit} bytes; this is how it began."
+    return data, ""
+
+
+def _move(path: Path, folder: Path) -> None:
+    """Into the folder, under a name that is still free there (one process moves files of a folder)."""
+    target = folder / path.name
+    if target.exists():
+        target = folder / f"{path.stem}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}"
+    path.rename(target)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
