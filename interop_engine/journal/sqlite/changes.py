@@ -1,0 +1,311 @@
+"""What the methods of the contract write. Each function runs in the writer's thread, inside the group's transaction.
+
+They return what the event loop must know afterwards, and touch no memory but the transaction's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from interop_engine.core.errors import UnknownItem
+from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Received, Retry
+from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue, Stored
+from interop_engine.journal.sqlite import codec, learned, statements
+from interop_engine.journal.sqlite.transaction import Transaction
+
+# Of the message that came first under a key: a resend of it is processed, and supersedes it.
+_GIVEN_UP = frozenset({MessageState.REJECTED, MessageState.PARKED, MessageState.DISCARDED, MessageState.SUPERSEDED})
+
+Place = tuple[Queue, int]  # an item: its queue and its seq
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A message that was written. ``seq`` is 0 for a duplicate; ``left``: deliveries that left their queues by it."""
+
+    stored: Stored
+    seq: int = 0
+    lanes: tuple[str, ...] = ()
+    left: tuple[Place, ...] = ()
+    channel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A delivery that was written."""
+
+    seq: int
+    delivery: Delivery
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def accept(tx: Transaction, message: NewMessage, window: int) -> Committed:
+    """Write a message, or find that it came before (within ``window`` microseconds)."""
+    at = codec.micros(message.received_at)
+    first, other_content = _first(tx, message, at - window)
+    earlier = None
+    if first is not None:
+        earlier = tx.rows(statements.FIRST, first)[0]
+        if not (earlier[3] or earlier[2] in _GIVEN_UP):
+            tx.execute(statements.NOTE_ARRIVAL, (first,))
+            tx.note_received(message.channel, at)
+            return Committed(Stored(earlier[0], earlier[1], duplicate=True))
+    seq = _insert(tx, message, at)
+    left: tuple[Place, ...] = ()
+    if first is not None and earlier is not None:
+        left = _supersede(tx, first, message.channel, earlier[2], message.id)
+    if other_content:
+        tx.event("other-content", seq)
+    lanes = message.lanes if message.state == MessageState.RECEIVED else ()
+    stored = Stored(message.id, message.reply, other_content=other_content)
+    return Committed(stored, seq, lanes, left, message.channel)
+
+
+def _first(tx: Transaction, message: NewMessage, oldest: int) -> tuple[int | None, bool]:
+    """(the message that came first with this key and content, whether the key is known with other content)."""
+    if message.duplicate_key is None:
+        return None, False
+    known = tx.rows(statements.SAME_KEY, message.channel, message.duplicate_key)
+    known = [(digest, first) for digest, first, at in known if at >= oldest]
+    for digest, first in known:
+        if digest == message.digest:
+            return first, False
+    return None, bool(known)
+
+
+def _insert(tx: Transaction, message: NewMessage, at: int) -> int:
+    numbers = tx.numbers
+    numbers.message += 1
+    seq = numbers.message
+    body, size, _ = _add_body(tx, message.data)
+    tx.execute(
+        statements.ADD_MESSAGE,
+        (
+            seq,
+            message.id,
+            message.channel,
+            str(message.state),
+            at,
+            message.control_id,
+            message.message_type,
+            message.peer,
+            message.media,
+            message.digest,
+            body,
+            size,
+            message.reply,
+            codec.listing(message.lanes),
+            codec.headers(message.headers),
+            message.code,
+            message.why,
+            message.config,
+            message.duplicate_key,
+            message.replay_of,
+        ),
+    )
+    _add_keys(tx, seq, message.search)
+    if message.duplicate_key is not None:
+        tx.execute(statements.REMEMBER_KEY, (message.channel, message.duplicate_key, message.digest, seq, at))
+    tx.count_message(message.channel, message.state)
+    tx.note_received(message.channel, at)
+    return seq
+
+
+def _add_body(tx: Transaction, data: bytes) -> tuple[int, int, str]:
+    tx.numbers.body += 1
+    digest, size, zipped, packed = tx.packer.body(data)
+    tx.execute(statements.ADD_BODY, (tx.numbers.body, digest, size, zipped, packed))
+    return tx.numbers.body, size, digest.hex()
+
+
+def _add_keys(tx: Transaction, seq: int, search: Sequence[tuple[str, str]]) -> None:
+    if search:
+        tx.executemany(statements.ADD_KEY, [(kind, value, seq) for kind, value in search])
+
+
+def _supersede(tx: Transaction, seq: int, channel: str, state: str, by: str) -> tuple[Place, ...]:
+    """A parked message, or one with parked deliveries, is superseded; a rejected or discarded one only cites its successor."""
+    rows = tx.rows(statements.OPEN_DELIVERIES, seq)
+    parked = [row for row in rows if row[3] == DeliveryState.PARKED]
+    after = MessageState.SUPERSEDED if parked or state == MessageState.PARKED else MessageState(state)
+    tx.execute(statements.SUPERSEDE, (str(after), by, seq))
+    if after != state:
+        tx.count_message(channel, state, -1)
+        tx.count_message(channel, after)
+    tx.event("superseded", seq, detail=by)
+    return tuple(_give_up(tx, row, "superseded", f"superseded by {by}") for row in parked)
+
+
+def _give_up(tx: Transaction, row: tuple[int, str, str, str], code: str, why: str) -> Place:
+    seq, channel, destination, state = row
+    tx.execute(statements.GIVE_UP, (code, why, tx.at, seq))
+    tx.count_delivery(channel, destination, state, -1)
+    tx.count_delivery(channel, destination, DeliveryState.DISCARDED)
+    tx.changes.touch_all()  # what it carried does not count as sent any more
+    return Queue(channel, destination), seq
+
+
+def park(tx: Transaction, seq: int, channel: str, code: str, why: str, findings: Sequence[str]) -> None:
+    """Park a message that could not be transformed."""
+    tx.execute(statements.FINISH_MESSAGE, (str(MessageState.PARKED), code, why, codec.listing(findings), seq))
+    tx.count_message(channel, MessageState.RECEIVED, -1)
+    tx.count_message(channel, MessageState.PARKED)
+    tx.event("parked", seq, detail=code)
+
+
+def forward(tx: Transaction, seq: int, message: Received, made: Forward) -> list[Forwarded] | None:
+    """Write what a transformation made; None where its ``Known`` is out of date, and then nothing is written."""
+    if not tx.changes.fresh(made.stamp):
+        return None
+    state = MessageState.TRANSFORMED if made.deliveries else MessageState.FILTERED
+    tx.execute(statements.FINISH_MESSAGE, (str(state), made.code, made.why, codec.listing(made.findings), seq))
+    tx.count_message(message.channel, MessageState.RECEIVED, -1)
+    tx.count_message(message.channel, state)
+    written = _add_deliveries(tx, seq, message, made)
+    learned.keep(tx, made.learned, seq)
+    learned.keep_sent(tx, [(each.seq, new.sent) for each, new in zip(written, made.deliveries, strict=True) if new.sent])
+    _add_keys(tx, seq, made.search)
+    for path in made.ledger:
+        tx.count_unread(message.channel, path)
+    return written
+
+
+def _add_deliveries(tx: Transaction, seq: int, message: Received, made: Forward) -> list[Forwarded]:
+    bodies: dict[bytes, tuple[int, int, str]] = {}
+    written = []
+    created = codec.moment(tx.at)
+    for new in made.deliveries:
+        if new.body not in bodies:
+            bodies[new.body] = _add_body(tx, new.body)
+        body, size, digest = bodies[new.body]
+        tx.numbers.delivery += 1
+        number = tx.numbers.delivery
+        tx.execute(
+            statements.ADD_DELIVERY,
+            (
+                number,
+                new.id,
+                seq,
+                message.channel,
+                new.destination,
+                codec.listing(new.lanes),
+                body,
+                size,
+                digest,
+                new.media,
+                codec.headers(new.headers),
+                tx.at,
+            ),
+        )
+        tx.count_delivery(message.channel, new.destination, DeliveryState.WAITING)
+        headers = dict(new.headers)
+        delivery = Delivery(
+            new.id, message.id, message.channel, new.destination, new.lanes, new.body, new.media, headers, 0, created
+        )
+        written.append(Forwarded(number, delivery))
+    return written
+
+
+# --- deliveries -------------------------------------------------------------------------------------------------------
+
+
+def settle(tx: Transaction, seq: int, delivery: Delivery, outcome: Outcome, due_at: datetime | None) -> None:
+    """Write how an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too."""
+    number = delivery.attempts + 1
+    match outcome:
+        case Delivered(detail):
+            _settle(tx, seq, delivery, DeliveryState.DELIVERED, "", detail)
+            _attempt(tx, seq, number, "delivered", "", detail)
+        case Park(code, why):
+            _settle(tx, seq, delivery, DeliveryState.PARKED, code, why)
+            _attempt(tx, seq, number, "parked", code, why)
+            tx.changes.touch_all()  # what it carried does not count as sent any more
+        case Retry(why, code, _, counts):
+            assert due_at is not None, "a Retry needs due_at"
+            tx.execute(statements.POSTPONE, (int(counts), codec.micros(due_at), code, why, seq))
+            if counts:
+                _attempt(tx, seq, number, "retry", code, why)
+
+
+def _settle(tx: Transaction, seq: int, delivery: Delivery, state: DeliveryState, code: str, why: str) -> None:
+    tx.execute(statements.SETTLE, (str(state), tx.at, code, why, seq))
+    if tx.changed_rows():
+        tx.count_delivery(delivery.channel, delivery.destination, DeliveryState.WAITING, -1)
+        tx.count_delivery(delivery.channel, delivery.destination, state)
+
+
+def _attempt(tx: Transaction, seq: int, number: int, outcome: str, code: str, why: str) -> None:
+    tx.execute(statements.ADD_ATTEMPT, (seq, number, tx.at, outcome, code, why))
+
+
+def park_corrupt(tx: Transaction, queue: Queue, seq: int, code: str, why: str) -> None:
+    """Park an item whose content is not as it was written."""
+    if queue.destination is None:
+        park(tx, seq, queue.channel, code, why, ())
+        return
+    tx.execute(statements.SETTLE, (str(DeliveryState.PARKED), tx.at, code, why, seq))
+    tx.count_delivery(queue.channel, queue.destination, DeliveryState.WAITING, -1)
+    tx.count_delivery(queue.channel, queue.destination, DeliveryState.PARKED)
+    tx.changes.touch_all()
+
+
+# --- operators --------------------------------------------------------------------------------------------------------
+
+
+def replay(tx: Transaction, message_id: str, new: str, config: str) -> Committed:
+    """Receive a message again. The new one stands in the duplicate table where the old one stood."""
+    row = tx.rows(statements.MESSAGE_STATE, message_id)
+    if not row:
+        raise UnknownItem(f"There is no message {message_id}.")
+    old, channel, state, lanes, key, _ = row[0]
+    tx.numbers.message += 1
+    seq = tx.numbers.message
+    tx.execute(statements.SEND_AGAIN, (seq, new, tx.at, config, old))
+    tx.execute(statements.COPY_KEYS, (seq, old))
+    tx.count_message(channel, MessageState.RECEIVED)
+    if key is not None:
+        tx.execute(statements.REPOINT_KEY, (seq, channel, key, old))
+    tx.event("replayed", old, detail=new)
+    left = _supersede(tx, old, channel, state, new)
+    return Committed(Stored(new, b""), seq, codec.strings(lanes), left, channel)
+
+
+def retry(tx: Transaction, delivery_id: str) -> tuple[Queue, int, tuple[str, ...]]:
+    """Make a parked or waiting delivery due now."""
+    row = tx.rows(statements.DELIVERY_STATE, delivery_id)
+    if not row:
+        raise UnknownItem(f"There is no delivery {delivery_id}.")
+    seq, message, channel, destination, state, lanes = row[0]
+    if state not in (DeliveryState.PARKED, DeliveryState.WAITING):
+        raise UnknownItem(f"The delivery {delivery_id} is {state}: it cannot be tried again.")
+    tx.execute(statements.MAKE_DUE, (seq,))
+    if state == DeliveryState.PARKED:
+        tx.count_delivery(channel, destination, state, -1)
+        tx.count_delivery(channel, destination, DeliveryState.WAITING)
+        tx.changes.touch_all()  # what it carries counts as sent again
+    tx.event("retried", message, seq)
+    return Queue(channel, destination), seq, codec.strings(lanes)
+
+
+def discard(tx: Transaction, message_id: str, why: str) -> tuple[Place, ...]:
+    """Give up a parked message, or what is open of its deliveries."""
+    row = tx.rows(statements.MESSAGE_STATE, message_id)
+    if not row:
+        raise UnknownItem(f"There is no message {message_id}.")
+    seq, channel, state, *_ = row[0]
+    if state == MessageState.PARKED:
+        tx.execute(statements.SET_MESSAGE_STATE, (str(MessageState.DISCARDED), why, seq))
+        tx.count_message(channel, state, -1)
+        tx.count_message(channel, MessageState.DISCARDED)
+    left = tuple(_give_up(tx, each, "discarded", why) for each in tx.rows(statements.OPEN_DELIVERIES, seq))
+    tx.event("discarded", seq, detail=why)
+    return left
+
+
+def keep_config(tx: Transaction, config: str, text: str) -> None:
+    """Keep a configuration snapshot, once."""
+    tx.execute(statements.KEEP_CONFIG, (config, tx.at, tx.packer.pack(text.encode())))

@@ -1,0 +1,244 @@
+"""Listings and content, on a connection of their own: in WAL mode a reader neither waits for the writer nor holds it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import apsw
+
+from interop_engine.core.errors import UnknownItem
+from interop_engine.core.model import Delivery, Received
+from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
+from interop_engine.journal.sqlite import codec, schema, statements
+
+_OF_DELIVERIES = {
+    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
+    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
+}
+_MESSAGE_STATES = frozenset(MessageState)
+
+
+class Reads:
+    """Reads the file; verifies every content it gives."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.unpacker = codec.Unpacker()
+
+    # --- content ------------------------------------------------------------------------------------------------------
+
+    def received(self, message_id: str) -> Received:
+        """A message by its id."""
+        return self._received(self._one(statements.RECEIVED_BY_ID, (message_id,), f"There is no message {message_id}."))
+
+    def delivery(self, delivery_id: str) -> Delivery:
+        """A delivery by its id."""
+        return self._delivery(self._one(statements.DELIVERY_BY_ID, (delivery_id,), f"There is no delivery {delivery_id}."))
+
+    def due_message(self, seq: int) -> Received | None:
+        """A message to be leased; None where it is not due any more."""
+        rows = schema.rows(self.connection, statements.RECEIVED_BY_SEQ, (seq,))
+        return self._received(rows[0]) if rows and rows[0][11] == MessageState.RECEIVED else None
+
+    def due_delivery(self, seq: int) -> Delivery | None:
+        """A delivery to be leased; None where it is not waiting any more."""
+        rows = schema.rows(self.connection, statements.DELIVERY_BY_SEQ, (seq,))
+        return self._delivery(rows[0]) if rows and rows[0][9] == DeliveryState.WAITING else None
+
+    def _received(self, row: tuple[Any, ...]) -> Received:
+        id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, _, *body = row
+        data = self.unpacker.body(*body)
+        return Received(
+            id_,
+            channel,
+            data,
+            media,
+            codec.moment(at),
+            peer,
+            control_id,
+            message_type,
+            digest,
+            codec.strings(lanes),
+            codec.mapping(headers),
+            replay_of,
+        )
+
+    def _delivery(self, row: tuple[Any, ...]) -> Delivery:
+        id_, message, channel, destination, lanes, media, headers, attempts, created, _, *body = row
+        data = self.unpacker.body(*body)
+        return Delivery(
+            id_,
+            message,
+            channel,
+            destination,
+            codec.strings(lanes),
+            data,
+            media,
+            codec.mapping(headers),
+            attempts,
+            codec.moment(created),
+        )
+
+    def _one(self, query: str, values: tuple[Any, ...], otherwise: str) -> tuple[Any, ...]:
+        rows = schema.rows(self.connection, query, values)
+        if not rows:
+            raise UnknownItem(otherwise)
+        return rows[0]
+
+    # --- what is due --------------------------------------------------------------------------------------------------
+
+    def due(self, queue: Queue, after: int, limit: int) -> list[tuple[int, tuple[str, ...], int | None]]:
+        """Unsettled items of a queue in order of arrival: seq, lanes, due_at."""
+        if queue.destination is None:
+            rows = schema.rows(self.connection, statements.DUE_MESSAGES, (queue.channel, after, limit))
+        else:
+            values = (queue.channel, queue.destination, after, limit)
+            rows = schema.rows(self.connection, statements.DUE_DELIVERIES, values)
+        return [(seq, codec.strings(lanes), due) for seq, lanes, due in rows]
+
+    # --- listings -----------------------------------------------------------------------------------------------------
+
+    def search(self, selection: Selection) -> list[MessageRow]:
+        """Messages, newest first."""
+        conditions, values = _conditions(selection)
+        if selection.before is not None:
+            place = self._one(statements.PLACE, (selection.before,), f"There is no message {selection.before}.")
+            conditions.append("(m.received_at, m.seq) < (?, ?)")
+            values.extend(place)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"{statements.ROWS}messages m{where} ORDER BY m.received_at DESC, m.seq DESC LIMIT ?"
+        return self._rows(schema.rows(self.connection, query, (*values, selection.limit)))
+
+    def show(self, message_id: str) -> MessageRow:
+        """One message."""
+        row = self._one(statements.ROW_BY_ID, (message_id,), f"There is no message {message_id}.")
+        return self._rows([row])[0]
+
+    def _rows(self, rows: list[tuple[Any, ...]]) -> list[MessageRow]:
+        wanted = codec.text([row[0] for row in rows])
+        deliveries: dict[int, list[DeliveryRow]] = {}
+        for message, *row in schema.rows(self.connection, statements.ROW_DELIVERIES, (wanted,)):
+            deliveries.setdefault(message, []).append(_delivery_row(row))
+        keys: dict[int, list[tuple[str, str]]] = {}
+        for message, kind, value in schema.rows(self.connection, statements.ROW_KEYS, (wanted,)):
+            keys.setdefault(message, []).append((kind, value))
+        return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
+
+    # --- counts -------------------------------------------------------------------------------------------------------
+
+    def counts(self) -> list[QueueCount]:
+        """What waits and what is parked, by queue."""
+        waiting: dict[Queue, int] = {}
+        parked: dict[Queue, int] = {}
+        for channel, state, n in schema.rows(self.connection, statements.MESSAGE_COUNTS):
+            queue = Queue(channel)
+            waiting[queue] = waiting.get(queue, 0) + (n if state == MessageState.RECEIVED else 0)
+            parked[queue] = parked.get(queue, 0) + (n if state == MessageState.PARKED else 0)
+        for channel, destination, state, n in schema.rows(self.connection, statements.DELIVERY_COUNTS):
+            queue = Queue(channel, destination)
+            waiting[queue] = waiting.get(queue, 0) + (n if state == DeliveryState.WAITING else 0)
+            parked[queue] = parked.get(queue, 0) + (n if state == DeliveryState.PARKED else 0)
+        queues = sorted(waiting, key=lambda queue: (queue.channel, queue.destination or ""))
+        return [QueueCount(queue, waiting[queue], parked[queue], self._oldest(queue, waiting[queue])) for queue in queues]
+
+    def _oldest(self, queue: Queue, waiting: int) -> datetime | None:
+        if not waiting:
+            return None
+        if queue.destination is None:
+            rows = schema.rows(self.connection, statements.OLDEST_MESSAGE, (queue.channel,))
+        else:
+            rows = schema.rows(self.connection, statements.OLDEST_DELIVERY, (queue.channel, queue.destination))
+        return codec.moment(rows[0][0]) if rows else None
+
+    def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Messages by channel and state."""
+        totals: dict[str, dict[str, int]] = {}
+        for channel, state, n in schema.rows(self.connection, statements.MESSAGE_COUNTS):
+            totals.setdefault(channel, {})[state] = n
+        return totals
+
+    def last_received(self) -> Mapping[str, datetime]:
+        """When each channel last received a message."""
+        return {channel: codec.moment(at) for channel, at in schema.rows(self.connection, statements.LAST_RECEIVED)}
+
+    def unread(self) -> Mapping[tuple[str, str], int]:
+        """The loss ledger."""
+        return {(channel, path): n for channel, path, n in schema.rows(self.connection, statements.UNREAD)}
+
+
+def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
+    """Conditions and their values. Everything an operator typed is a bound value."""
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *bound: object) -> None:
+        conditions.append(condition)
+        values.extend(bound)
+
+    for kind, value in selection.search:
+        add("m.seq IN (SELECT message FROM search_keys WHERE kind = ? AND value = ?)", kind, value)
+    if selection.channel is not None:
+        add("m.channel = ?", selection.channel)
+    if selection.states:
+        _add_states(selection.states, add)
+    if selection.since is not None:
+        add("m.received_at >= ?", codec.micros(selection.since))
+    if selection.until is not None:
+        add("m.received_at < ?", codec.micros(selection.until))
+    if selection.control_id is not None:
+        add("m.control_id = ?", selection.control_id)
+    if selection.message_type is not None:
+        add("m.message_type = ?", selection.message_type)
+    return conditions, values
+
+
+def _add_states(states: tuple[str, ...], add: Any) -> None:
+    """States of the message and of its deliveries, any of which will do."""
+    parts: list[str] = []
+    bound: list[str] = []
+    own = [state for state in states if state in _MESSAGE_STATES]
+    if own:
+        parts.append(f"m.state IN ({', '.join('?' * len(own))})")
+        bound.extend(own)
+    parts.extend(_OF_DELIVERIES[state] for state in states if state in _OF_DELIVERIES)
+    add(f"({' OR '.join(parts)})" if parts else "0", *bound)
+
+
+def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
+    _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings = row
+    return MessageRow(
+        id_,
+        channel,
+        MessageState(state),
+        codec.moment(at),
+        control_id,
+        message_type,
+        peer,
+        size,
+        code,
+        why,
+        replay_of,
+        arrivals,
+        tuple(deliveries),
+        codec.strings(findings),
+        tuple(keys),
+    )
+
+
+def _delivery_row(row: list[Any]) -> DeliveryRow:
+    id_, destination, state, attempts, code, why, due, settled, headers, digest, size = row
+    return DeliveryRow(
+        id_,
+        destination,
+        DeliveryState(state),
+        attempts,
+        code,
+        why,
+        codec.optional_moment(due),
+        codec.optional_moment(settled),
+        codec.mapping(headers),
+        digest,
+        size,
+    )

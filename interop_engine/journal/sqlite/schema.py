@@ -1,0 +1,185 @@
+"""Tables, migrations by ``user_version``, and how a connection is opened and checked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from interop_engine.core.errors import JournalBroken, JournalError
+
+OLDEST_SQLITE = (3, 51, 3)  # earlier ones can corrupt a WAL file: two connections that write and checkpoint at once
+_BUSY_MILLISECONDS = 5_000
+_CACHE_KIB = 65_536
+
+_VERSION_1 = """
+-- Content, once: a message's bytes, or the bytes several deliveries share. The digest is of the bytes before compression.
+CREATE TABLE bodies (
+  id INTEGER PRIMARY KEY, digest BLOB NOT NULL, size INTEGER NOT NULL, zipped INTEGER NOT NULL, data BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE messages (
+  seq INTEGER PRIMARY KEY,  -- order of arrival
+  id TEXT NOT NULL UNIQUE, channel TEXT NOT NULL, state TEXT NOT NULL, received_at INTEGER NOT NULL,
+  control_id TEXT NOT NULL, message_type TEXT NOT NULL, peer TEXT NOT NULL, media TEXT NOT NULL, digest TEXT NOT NULL,
+  body INTEGER NOT NULL, size INTEGER NOT NULL, reply BLOB NOT NULL, lanes TEXT NOT NULL, headers TEXT NOT NULL,
+  code TEXT NOT NULL, why TEXT NOT NULL, findings TEXT NOT NULL DEFAULT '[]', config TEXT NOT NULL,
+  duplicate_key TEXT, replay_of TEXT, superseded_by TEXT, arrivals INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE INDEX messages_due ON messages (channel, seq) WHERE state = 'received';
+CREATE INDEX messages_time ON messages (received_at);
+CREATE INDEX messages_channel ON messages (channel, received_at);
+CREATE INDEX messages_rare ON messages (state, received_at) WHERE state NOT IN ('received', 'transformed');
+CREATE INDEX messages_control ON messages (control_id, received_at);
+
+CREATE TABLE search_keys (
+  kind TEXT NOT NULL, value TEXT NOT NULL, message INTEGER NOT NULL, PRIMARY KEY (kind, value, message)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX search_keys_message ON search_keys (message);
+
+-- Every digest seen under a key, so that a resend is known again although the number was used for something else since.
+CREATE TABLE duplicates (
+  channel TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, message INTEGER NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (channel, key, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE deliveries (
+  seq INTEGER PRIMARY KEY,  -- order of arrival in the destination's queue
+  id TEXT NOT NULL UNIQUE, message INTEGER NOT NULL, channel TEXT NOT NULL, destination TEXT NOT NULL, state TEXT NOT NULL,
+  lanes TEXT NOT NULL, body INTEGER NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, media TEXT NOT NULL,
+  headers TEXT NOT NULL, created_at INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, due_at INTEGER,
+  settled_at INTEGER, code TEXT NOT NULL DEFAULT '', why TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX deliveries_message ON deliveries (message);
+CREATE INDEX deliveries_waiting ON deliveries (channel, destination, seq) WHERE state = 'waiting';
+CREATE INDEX deliveries_parked ON deliveries (message) WHERE state = 'parked';
+
+CREATE TABLE attempts (
+  delivery INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL,
+  why TEXT NOT NULL, PRIMARY KEY (delivery, number)
+) STRICT, WITHOUT ROWID;
+
+-- What rows do not say by themselves: operators' actions, parking, superseding, repeated arrivals.
+CREATE TABLE events (
+  id INTEGER PRIMARY KEY, at INTEGER NOT NULL, what TEXT NOT NULL, message INTEGER NOT NULL, delivery INTEGER,
+  detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_message ON events (message);
+
+CREATE TABLE aliases (alias TEXT PRIMARY KEY, object TEXT NOT NULL, message INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE merged (retired TEXT PRIMARY KEY, survivor TEXT NOT NULL, message INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- What each destination was sent of each object: the newest row whose delivery neither parked nor was discarded counts.
+CREATE TABLE sent (
+  object TEXT NOT NULL, destination TEXT NOT NULL, delivery INTEGER NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL,
+  rank INTEGER NOT NULL, pack INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (object, destination, delivery)
+) STRICT, WITHOUT ROWID;
+-- The contents of the rows above: those of one message together, since they compress ten times better so.
+CREATE TABLE packs (id INTEGER PRIMARY KEY, uses INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+
+CREATE TABLE message_counts (
+  channel TEXT NOT NULL, state TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (channel, state)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE delivery_counts (
+  channel TEXT NOT NULL, destination TEXT NOT NULL, state TEXT NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (channel, destination, state)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE arrivals (channel TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE ledger (
+  channel TEXT NOT NULL, path TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (channel, path)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE configs (config TEXT PRIMARY KEY, at INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+"""
+
+MIGRATIONS = (_VERSION_1,)  # the n-th brings a file from user_version n to n + 1
+
+
+class Guard:
+    """A lock beside the file: two processes that wrote one journal would each lease what the other has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Raise JournalError where another process has the journal."""
+        handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise JournalError(f"{self._path.name} is locked: another engine has this journal open.") from None
+        self._handle = handle
+
+    def give_back(self) -> None:
+        """The file stays: removing it would let two processes lock two files of one name."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def rows(source: apsw.Connection | apsw.Cursor, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query. Their types are those of the tables above, which are STRICT."""
+    return source.execute(query, values).fetchall()
+
+
+def check_library() -> None:
+    """Raise JournalError where SQLite is too old to be trusted with acknowledged messages."""
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_SQLITE:
+        needed = ".".join(map(str, OLDEST_SQLITE))
+        raise JournalError(f"SQLite {apsw.sqlite_lib_version()} can corrupt a journal; {needed} or later is needed.")
+
+
+def connect_writer(path: Path) -> apsw.Connection:
+    """The connection that writes: WAL and FULL, read back, and the newest schema."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # patients' data; SQLite gives its -wal the same mode
+    connection = apsw.Connection(str(path), statementcachesize=200)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    _expect(connection, "journal_mode", "WAL", "wal")
+    _expect(connection, "synchronous", "FULL", 2)
+    connection.pragma("temp_store", "MEMORY")
+    connection.pragma("cache_size", -_CACHE_KIB)
+    connection.wal_autocheckpoint(0)
+    _migrate(connection)
+    return connection
+
+
+def connect_reader(path: Path) -> apsw.Connection:
+    """A connection that cannot write."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=200)
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    connection.pragma("query_only", True)
+    connection.pragma("cache_size", -_CACHE_KIB)
+    version = connection.pragma("user_version")
+    if version != len(MIGRATIONS):
+        raise JournalError(f"{path.name} has schema {version}; this engine reads {len(MIGRATIONS)}.")
+    return connection
+
+
+def check_integrity(connection: apsw.Connection) -> None:
+    """Raise JournalBroken where ``quick_check`` finds a fault (it reads the whole file)."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise JournalBroken(f"The journal's integrity check failed: {found[0] if found else 'no answer'}")
+
+
+def _expect(connection: apsw.Connection, pragma: str, value: str, wanted: object) -> None:
+    connection.pragma(pragma, value)
+    if (got := connection.pragma(pragma)) != wanted:
+        raise JournalError(f"SQLite does not do {pragma}={value} here (it says {got}).")
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    version = int(connection.pragma("user_version"))
+    if version > len(MIGRATIONS):
+        raise JournalError(f"The journal has schema {version}, of a newer engine; this one knows {len(MIGRATIONS)}.")
+    for number in range(version, len(MIGRATIONS)):
+        with connection:
+            connection.execute(MIGRATIONS[number])
+            connection.pragma("user_version", number + 1)

@@ -1,0 +1,151 @@
+"""The SQL of the journal, by table family. Placeholders are in the order the callers bind them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+LAST_BODY: Final = "SELECT ifnull(max(id), 0) FROM bodies"
+ADD_BODY: Final = "INSERT INTO bodies (id, digest, size, zipped, data) VALUES (?, ?, ?, ?, ?)"
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+LAST_MESSAGE: Final = "SELECT ifnull(max(seq), 0) FROM messages"
+ADD_MESSAGE: Final = """
+INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
+                      lanes, headers, code, why, config, duplicate_key, replay_of)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+SEND_AGAIN: Final = """
+INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
+                      lanes, headers, code, why, config, duplicate_key, replay_of)
+SELECT ?, ?, channel, 'received', ?, control_id, message_type, peer, media, digest, body, size, reply,
+       lanes, headers, '', '', ?, duplicate_key, id FROM messages WHERE seq = ?"""
+COPY_KEYS: Final = "INSERT INTO search_keys SELECT kind, value, ? FROM search_keys WHERE message = ?"
+ADD_KEY: Final = "INSERT OR IGNORE INTO search_keys (kind, value, message) VALUES (?, ?, ?)"
+FINISH_MESSAGE: Final = """
+UPDATE messages SET state = ?, code = ?, why = ?, findings = ? WHERE seq = ? AND state = 'received'"""
+MESSAGE_STATE: Final = "SELECT seq, channel, state, lanes, duplicate_key, digest FROM messages WHERE id = ?"
+SET_MESSAGE_STATE: Final = "UPDATE messages SET state = ?, why = ? WHERE seq = ?"
+SUPERSEDE: Final = "UPDATE messages SET state = ?, superseded_by = ? WHERE seq = ?"
+DUE_MESSAGES: Final = """
+SELECT seq, lanes, NULL FROM messages WHERE channel = ? AND state = 'received' AND seq > ? ORDER BY seq LIMIT ?"""
+RECEIVED: Final = """
+SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
+       m.replay_of, m.state, b.digest, b.size, b.zipped, b.data
+FROM messages m JOIN bodies b ON b.id = m.body """
+RECEIVED_BY_SEQ: Final = RECEIVED + "WHERE m.seq = ?"
+RECEIVED_BY_ID: Final = RECEIVED + "WHERE m.id = ?"
+
+# --- duplicates -------------------------------------------------------------------------------------------------------
+
+SAME_KEY: Final = "SELECT digest, message, at FROM duplicates WHERE channel = ? AND key = ?"
+FIRST: Final = """
+SELECT id, reply, state, EXISTS (SELECT 1 FROM deliveries WHERE message = ?1 AND state IN ('parked', 'discarded'))
+FROM messages WHERE seq = ?1"""
+REMEMBER_KEY: Final = "INSERT OR REPLACE INTO duplicates (channel, key, digest, message, at) VALUES (?, ?, ?, ?, ?)"
+REPOINT_KEY: Final = "UPDATE duplicates SET message = ? WHERE channel = ? AND key = ? AND message = ?"
+NOTE_ARRIVAL: Final = "UPDATE messages SET arrivals = arrivals + 1 WHERE seq = ?"
+
+# --- deliveries and attempts ------------------------------------------------------------------------------------------
+
+LAST_DELIVERY: Final = "SELECT ifnull(max(seq), 0) FROM deliveries"
+ADD_DELIVERY: Final = """
+INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at)
+VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)"""
+SETTLE: Final = """
+UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = NULL, settled_at = ?, code = ?, why = ?
+WHERE seq = ? AND state = 'waiting'"""
+POSTPONE: Final = """
+UPDATE deliveries SET attempts = attempts + ?, due_at = ?, code = ?, why = ? WHERE seq = ? AND state = 'waiting'"""
+ADD_ATTEMPT: Final = "INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, code, why) VALUES (?, ?, ?, ?, ?, ?)"
+DELIVERY_STATE: Final = "SELECT seq, message, channel, destination, state, lanes FROM deliveries WHERE id = ?"
+MAKE_DUE: Final = "UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = ?"
+OPEN_DELIVERIES: Final = """
+SELECT seq, channel, destination, state FROM deliveries WHERE message = ? AND state IN ('parked', 'waiting')"""
+GIVE_UP: Final = "UPDATE deliveries SET state = 'discarded', code = ?, why = ?, due_at = NULL, settled_at = ? WHERE seq = ?"
+DUE_DELIVERIES: Final = """
+SELECT seq, lanes, due_at FROM deliveries
+WHERE channel = ? AND destination = ? AND state = 'waiting' AND seq > ? ORDER BY seq LIMIT ?"""
+DELIVERY: Final = """
+SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at, d.state,
+       b.digest, b.size, b.zipped, b.data
+FROM deliveries d JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body """
+DELIVERY_BY_SEQ: Final = DELIVERY + "WHERE d.seq = ?"
+DELIVERY_BY_ID: Final = DELIVERY + "WHERE d.id = ?"
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+ADD_EVENT: Final = "INSERT INTO events (at, what, message, delivery, detail) VALUES (?, ?, ?, ?, ?)"
+
+# --- what earlier messages taught -------------------------------------------------------------------------------------
+
+ADD_ALIAS: Final = "INSERT OR REPLACE INTO aliases (alias, object, message) VALUES (?, ?, ?)"
+ADD_MERGE: Final = "INSERT OR REPLACE INTO merged (retired, survivor, message) VALUES (?, ?, ?)"
+LAST_PACK: Final = "SELECT ifnull(max(id), 0) FROM packs"
+ADD_PACK: Final = "INSERT INTO packs (id, uses, data) VALUES (?, ?, ?)"
+ADD_SENT: Final = """
+INSERT INTO sent (object, destination, delivery, digest, version, rank, pack, start, length)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+# Older than what was delivered last: nothing can bring it back.
+FORGET_SENT: Final = """
+DELETE FROM sent WHERE (object, destination, delivery) IN (
+  SELECT s.object, s.destination, s.delivery FROM json_each(?) o CROSS JOIN json_each(?) t
+  JOIN sent s ON s.object = o.value AND s.destination = t.value
+  WHERE s.delivery < (
+    SELECT max(n.delivery) FROM sent n LEFT JOIN deliveries d ON d.seq = n.delivery
+    WHERE n.object = s.object AND n.destination = s.destination AND ifnull(d.state, 'delivered') = 'delivered')
+) RETURNING pack"""
+RELEASE_PACK: Final = "UPDATE packs SET uses = uses - 1 WHERE id = ?"
+FORGET_PACK: Final = "DELETE FROM packs WHERE id = ? AND uses <= 0"
+
+ALIASES: Final = "SELECT a.alias, a.object FROM json_each(?) q CROSS JOIN aliases a ON a.alias = q.value"
+MERGES: Final = """
+WITH RECURSIVE chain (thing) AS (
+  SELECT value FROM json_each(?) UNION SELECT m.survivor FROM chain CROSS JOIN merged m ON m.retired = chain.thing
+) SELECT m.retired, m.survivor FROM chain CROSS JOIN merged m ON m.retired = chain.thing"""
+SENT: Final = """
+SELECT s.object, s.destination, s.digest, s.version, s.rank, s.pack, s.start, s.length
+FROM json_each(?) o CROSS JOIN json_each(?) t
+CROSS JOIN sent s ON s.object = o.value AND s.destination = t.value
+LEFT JOIN deliveries d ON d.seq = s.delivery
+WHERE ifnull(d.state, 'delivered') IN ('waiting', 'delivered') ORDER BY s.delivery"""
+PACKS: Final = "SELECT p.id, p.data FROM json_each(?) q CROSS JOIN packs p ON p.id = q.value"
+
+# --- counts -----------------------------------------------------------------------------------------------------------
+
+COUNT_MESSAGES: Final = """
+INSERT INTO message_counts (channel, state, n) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+COUNT_DELIVERIES: Final = """
+INSERT INTO delivery_counts (channel, destination, state, n) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+NOTE_RECEIVED: Final = """
+INSERT INTO arrivals (channel, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"""
+COUNT_UNREAD: Final = """
+INSERT INTO ledger (channel, path, n) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+MESSAGE_COUNTS: Final = "SELECT channel, state, n FROM message_counts WHERE n > 0"
+DELIVERY_COUNTS: Final = "SELECT channel, destination, state, n FROM delivery_counts WHERE state IN ('waiting', 'parked')"
+OLDEST_MESSAGE: Final = """
+SELECT received_at FROM messages WHERE channel = ? AND state = 'received' ORDER BY seq LIMIT 1"""
+OLDEST_DELIVERY: Final = """
+SELECT m.received_at FROM deliveries d JOIN messages m ON m.seq = d.message
+WHERE d.channel = ? AND d.destination = ? AND d.state = 'waiting' ORDER BY d.seq LIMIT 1"""
+LAST_RECEIVED: Final = "SELECT channel, at FROM arrivals"
+UNREAD: Final = "SELECT channel, path, n FROM ledger"
+
+# --- configurations ---------------------------------------------------------------------------------------------------
+
+KEEP_CONFIG: Final = "INSERT OR IGNORE INTO configs (config, at, data) VALUES (?, ?, ?)"
+
+# --- listings ---------------------------------------------------------------------------------------------------------
+
+ROWS: Final = """
+SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
+       m.replay_of, m.arrivals, m.findings FROM """
+ROW_BY_ID: Final = ROWS + "messages m WHERE m.id = ?"
+PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
+ROW_DELIVERIES: Final = """
+SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
+FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value ORDER BY d.seq"""
+ROW_KEYS: Final = """
+SELECT k.message, k.kind, k.value FROM json_each(?) q CROSS JOIN search_keys k ON k.message = q.value ORDER BY k.kind, k.value"""

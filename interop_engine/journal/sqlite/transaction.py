@@ -1,0 +1,184 @@
+"""What the jobs of one group share: the cursor, the next row numbers, the counts, and what changed for ``Known``."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apsw
+import msgspec
+
+from interop_engine.journal.sqlite import codec, schema, statements
+
+_REMEMBERED_CHANGES = 65_536
+_stamp = msgspec.json.Decoder(list[str | int])
+
+
+class Changes:
+    """Which objects and aliases changed in which group: whether a ``Known`` is still true costs no SQL.
+
+    A stamp holds the number of the last group its reader could see, and the keys it asked for. Only this process writes, so
+    memory knows every change since; what it forgot counts as changed.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = os.urandom(8).hex()
+        self._group = 0
+        self._committed = 0
+        self._floor = 0
+        self._last: dict[str, int] = {}
+        self._order: deque[tuple[int, str]] = deque()
+
+    @property
+    def moment(self) -> int:
+        """The number of the last committed group. Take it before reading."""
+        return self._committed
+
+    def stamp(self, moment: int, keys: list[str]) -> str:
+        """The stamp of an answer about ``keys`` read after ``moment``."""
+        return codec.text([self._epoch, moment, *keys])
+
+    def begin(self) -> None:
+        """A group begins."""
+        self._group = self._committed + 1
+
+    def committed(self) -> None:
+        """The group is durable, and readers see it."""
+        self._committed = self._group
+
+    def touch(self, key: str) -> None:
+        """``key`` changes in this group."""
+        self._last[key] = self._group
+        self._order.append((self._group, key))
+        if len(self._order) > _REMEMBERED_CHANGES:
+            group, forgotten = self._order.popleft()
+            if self._last.get(forgotten) == group:
+                del self._last[forgotten]
+            self._floor = max(self._floor, group)
+
+    def touch_all(self) -> None:
+        """Anything may have changed in this group."""
+        self._floor = self._group
+
+    def fresh(self, stamp: str) -> bool:
+        """Whether nothing the stamp's reader asked for changed since. An empty stamp asked for nothing."""
+        if not stamp:
+            return True
+        epoch, moment, *keys = _stamp.decode(stamp)
+        if epoch != self._epoch or not isinstance(moment, int) or moment < self._floor:
+            return False
+        last = self._last
+        return all(last.get(str(key), 0) <= moment for key in keys)
+
+
+@dataclass(slots=True)
+class Numbers:
+    """The last row numbers given."""
+
+    body: int
+    message: int
+    delivery: int
+    pack: int
+
+
+@dataclass(slots=True)
+class Mark:
+    """What a failed job must be taken back to."""
+
+    numbers: Numbers
+    messages: dict[tuple[str, str], int]
+    deliveries: dict[tuple[str, str, str], int]
+    unread: dict[tuple[str, str], int]
+    received: dict[str, int]
+
+
+class Transaction:
+    """Handed to every job of a group. Its methods write through ``execute``; counts are written once a group."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._cursor = cursor = connection.cursor()
+        self.execute = cursor.execute
+        self.executemany = cursor.executemany
+        self.changed_rows = connection.changes  # of the last statement
+        self.changes = Changes()
+        self.packer = codec.Packer()
+        self.at = 0  # the group's time, microseconds
+        self._durable = Numbers(
+            *(
+                schema.rows(cursor, query)[0][0]
+                for query in (
+                    statements.LAST_BODY,
+                    statements.LAST_MESSAGE,
+                    statements.LAST_DELIVERY,
+                    statements.LAST_PACK,
+                )
+            )
+        )
+        self.begin()
+
+    def begin(self) -> None:
+        """A group begins, or begins again after it was rolled back."""
+        self.numbers = replace(self._durable)
+        self._messages: dict[tuple[str, str], int] = {}
+        self._deliveries: dict[tuple[str, str, str], int] = {}
+        self._unread: dict[tuple[str, str], int] = {}
+        self._received: dict[str, int] = {}
+        self.at = codec.now()
+        self.changes.begin()
+
+    def committed(self) -> None:
+        """The group is durable."""
+        self._durable = self.numbers
+        self.changes.committed()
+
+    def mark(self) -> Mark:
+        """Where the group stands before a job."""
+        return Mark(replace(self.numbers), dict(self._messages), dict(self._deliveries), dict(self._unread), dict(self._received))
+
+    def back_to(self, mark: Mark) -> None:
+        """Forget what a failed job counted."""
+        self.numbers = mark.numbers
+        self._messages, self._deliveries = mark.messages, mark.deliveries
+        self._unread, self._received = mark.unread, mark.received
+
+    def count_message(self, channel: str, state: str, n: int = 1) -> None:
+        """``n`` more (or fewer) messages of the channel are in the state."""
+        key = (channel, state)
+        self._messages[key] = self._messages.get(key, 0) + n
+
+    def count_delivery(self, channel: str, destination: str, state: str, n: int = 1) -> None:
+        """``n`` more (or fewer) deliveries of the queue are in the state."""
+        key = (channel, destination, state)
+        self._deliveries[key] = self._deliveries.get(key, 0) + n
+
+    def count_unread(self, channel: str, path: str) -> None:
+        """A populated path was read by nobody."""
+        key = (channel, path)
+        self._unread[key] = self._unread.get(key, 0) + 1
+
+    def note_received(self, channel: str, at: int) -> None:
+        """The channel received a message."""
+        if at > self._received.get(channel, -1):
+            self._received[channel] = at
+
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return schema.rows(self._cursor, query, values)
+
+    def event(self, what: str, message: int, delivery: int | None = None, detail: str = "") -> None:
+        """Write an event."""
+        self.execute(statements.ADD_EVENT, (self.at, what, message, delivery, detail))
+
+    def flush(self) -> None:
+        """Write the counts, before the commit."""
+        for query, counts in (
+            (statements.COUNT_MESSAGES, self._messages),
+            (statements.COUNT_DELIVERIES, self._deliveries),
+            (statements.COUNT_UNREAD, self._unread),
+        ):
+            if rows := [(*key, n) for key, n in counts.items() if n]:
+                self.executemany(query, rows)
+        if self._received:
+            self.executemany(statements.NOTE_RECEIVED, list(self._received.items()))
