@@ -15,30 +15,11 @@ import zstandard
 
 FHIR_VERSION = "4.0.1"
 
-PRIMITIVES = frozenset(
-    {
-        "base64Binary",
-        "boolean",
-        "canonical",
-        "code",
-        "date",
-        "dateTime",
-        "decimal",
-        "id",
-        "instant",
-        "integer",
-        "markdown",
-        "oid",
-        "positiveInt",
-        "string",
-        "time",
-        "unsignedInt",
-        "uri",
-        "url",
-        "uuid",
-        "xhtml",
-    }
+_PRIMITIVE_NAMES = (
+    "base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt string time"
+    " unsignedInt uri url uuid xhtml"
 )
+PRIMITIVES = frozenset(_PRIMITIVE_NAMES.split())
 
 
 class ElementDef(msgspec.Struct, frozen=True, array_like=True):
@@ -161,6 +142,13 @@ def systems(value_set: str) -> dict[str, str]:
         for code in members:
             found.setdefault(code, system)
     return found
+
+
+@cache
+def members(value_set: str) -> frozenset[tuple[str, str]] | None:
+    """All (system, code) of a value set; None when it cannot be enumerated."""
+    found = _value_set(value_set)
+    return None if found is None else frozenset((system, code) for system, listed in found.items() for code in listed)
 
 
 @cache

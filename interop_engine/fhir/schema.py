@@ -1,0 +1,45 @@
+"""Is this resource valid R4? Structure, types, lexical forms, codes, references, invariants — at the speed of the road.
+
+What is not checked: value sets that cannot be enumerated (MIME types, currencies, languages, UCUM, LOINC, SNOMED CT),
+bindings weaker than required, slicing and profiles, invariants of resources the engine does not write (``invariants.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interop_engine.core.model import Resource
+from interop_engine.fhir import definitions
+from interop_engine.fhir.structure import check_resource
+from interop_engine.fhir.whole import unresolved
+
+MOST_ISSUES = 100  # of one resource; hostile input does not get a report larger than itself
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One fault. ``path`` as in "Bundle.entry[2].resource.status"; ``code`` is of FHIR's issue-type; no content in either."""
+
+    path: str
+    message: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+def validate(resource: Resource, *, complete: bool = False) -> tuple[Issue, ...]:
+    """All faults of a resource, a Bundle with its entries included; () when it is valid.
+
+    ``complete``: the Bundle claims to hold everything it refers to, so that relative references must be among its entries.
+    Without it only urn:uuid and contained references must resolve: the rest may be at the server already.
+    """
+    name = resource.get("resourceType") if isinstance(resource, dict) else None
+    root = name if isinstance(name, str) and definitions.is_resource(name) else "Resource"
+    try:
+        found = check_resource(resource, [])
+        if found is None and complete and root == "Bundle":
+            found = list(unresolved(resource))
+    except RecursionError:
+        return (Issue(root, "is nested too deeply", "too-costly"),)
+    return tuple(Issue(f"{root}{path}", message, code) for path, message, code in (found or ())[:MOST_ISSUES])
