@@ -97,8 +97,9 @@ def _segments(books: dict[str, Any]) -> dict[str, Any]:
             if len(name) != 3 or len(definition) < 2:  # "any segment", and Z-segments
                 continue
             fields = definition[1] if definition[0] == "sequence" else definition  # hl7apy forgets the word in 2.1's ORO
-            for written, reference, cardinality, _ in fields:
+            for written, beside, cardinality, _ in fields:
                 number = int(written.rpartition("_")[2])
+                reference = books[version].FIELDS.get(written, beside)  # beside a withdrawn field stands its neighbour's
                 found.setdefault(name, {}).setdefault(number, []).append((version, reference, cardinality))
     return {name: [SEGMENTS.get(name, ""), *_rows(name, fields)] for name, fields in found.items()}
 
@@ -118,7 +119,7 @@ def _datatypes(books: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(owner: str, fields: dict[int, list[tuple[str, Any, Any]]]) -> list[list[Any]]:
-    """The fields in order, each with a name of its own: where hl7apy calls PID-4 as it calls PID-3, an older name is right."""
+    """The fields in order, each with a name of its own: where a version names two alike, an older name tells them apart."""
     rows: list[list[Any]] = []
     seen: set[str] = set()
     for number in sorted(fields):
