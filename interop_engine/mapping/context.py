@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Finding, Severity
+from interop_engine.core.model import Park
 
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Segment
@@ -29,8 +30,8 @@ class Naming:
     """The names of a site: which URI stands for which authority, identifier type or facility.
 
     ``systems``: an authority's name, OID or alias, in capitals → the URI emitted. ``types``: an identifier type (HL7
-    table 0203) that has one system in the whole country → that system's name in ``systems``. ``base`` is what every name
-    made here begins with: ``http://hospital.example``.
+    table 0203), alone or with the number's length (``NI:12``) → the name in ``systems`` of the one system it has in the
+    whole country. ``base`` is what every name made here begins with: ``http://hospital.example``.
     """
 
     base: str
@@ -56,6 +57,11 @@ class Naming:
                 return self.known(found) or found
         name = authority or universal_id
         return f"{self.base}/authority/{quote(name, safe='')}" if name else ""
+
+    def national(self, kind: str, value: str) -> str:
+        """The URI of a number whose identifier type (and length) has one system in the whole country, or empty."""
+        name = self.types.get(f"{kind}:{len(value)}") or self.types.get(kind)
+        return self.systems.get(name, "") if name else ""
 
     def facility_number(self, facility: str, kind: str = "mrn") -> str:
         """The URI of numbers a facility gives by itself: ``{base}/facility/{code}/{kind}``."""
@@ -134,15 +140,20 @@ class Context:
     """One run over one message. The generated program sets the place, converters add findings.
 
     The place is kept in three cheap attributes (``segment``, ``field``, ``repetition``, the last 0-based) and only
-    written out when there is something to say.
+    written out when there is something to say. ``extensions`` is what a conversion to a primitive had to add: the
+    program moves it to ``_element.extension`` and sets it back to None. ``park`` is set where the message must park.
+    ``date`` (ISO, empty where unknown) is the day of the message, by which dated terminology is read.
     """
 
-    __slots__ = ("field", "findings", "repetition", "scope", "segment", "unmapped")
+    __slots__ = ("date", "extensions", "field", "findings", "park", "repetition", "scope", "segment", "unmapped")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, date: str = "") -> None:
         self.scope = scope
+        self.date = date
         self.findings: list[Finding] = []
         self.unmapped: list[Unmapped] = []
+        self.extensions: list[dict[str, Any]] | None = None
+        self.park: Park | None = None
         self.segment: Segment | None = None
         self.field = 0
         self.repetition = 0
@@ -167,3 +178,19 @@ class Context:
         """Add a finding at the current place. ``part`` is a component within it: ``1`` or ``4.2``. Never content."""
         place = self.where
         self.findings.append(Finding(code, message, f"{place}.{part}" if part else place, severity, hl7_code))
+
+    def extend(self, extension: dict[str, Any]) -> None:
+        """Add a FHIR extension to the primitive that the running conversion returns."""
+        if self.extensions is None:
+            self.extensions = []
+        self.extensions.append(extension)
+
+    def refuse(self, hl7_code: str, why: str) -> None:
+        """Park the message with a condition of HL7 table 0357; the first reason stays. Never content."""
+        if self.park is None:
+            place = self.where
+            self.park = Park(hl7_code, f"{place}: {why}" if place else why)
+
+    def unknown_code(self, map_name: str, system: str, code: str) -> None:
+        """Put a code that has no target on the worklist."""
+        self.unmapped.append(Unmapped(map_name, system, code))

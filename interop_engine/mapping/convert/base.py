@@ -1,0 +1,92 @@
+"""What all conversions share: their type, and text as FHIR's primitives want it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from interop_engine.hl7.message import Segment, Value
+    from interop_engine.mapping.context import Context
+
+URN = "urn:interop-engine:"
+SOURCE_CODE = URN + "source-code"
+"""Extension (valueCoding): the HL7 v2 code as sent, where the FHIR code says less."""
+SOURCE_TEXT = URN + "source-text"
+"""Extension (valueString): the text as sent, where the FHIR value says less."""
+PRECISION = URN + "precision"
+"""Extension (valueCode): the precision that was sent, where FHIR wants more."""
+V2_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-"
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One HL7 v2 value → one FHIR value (JSON types, Decimal for numbers), or None where nothing can be said.
+
+    ``reads`` are the components it reads, () for all of them: the others are on the loss ledger. ``doc`` is one line
+    of the reference. What a conversion cannot keep is a finding in the context.
+    """
+
+    function: Callable[[Value, Context], Any]
+    doc: str
+    reads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A field that is only understood with others of its segment (OBX-5 with OBX-2 and OBX-6).
+
+    ``function`` gives the value for ``element``. For a choice it gives (type with a capital, value): ``("Quantity",
+    {...})`` becomes ``valueQuantity``. ``fields`` are the fields it reads. ``choice`` says which of the two it is;
+    ``many`` that the value is a list.
+    """
+
+    function: Callable[[Segment, Context], Any]
+    doc: str
+    fields: tuple[int, ...]
+    choice: bool = False
+    many: bool = False
+
+
+Table = Mapping[tuple[str, str], Conversion]
+
+_LINES = {13: "\n", 0x85: "\n", 0x2028: "\n", 0x2029: "\n"}
+_SPACES = dict.fromkeys((0xA0, 0x1680, 0x202F, 0x205F, 0x3000, *range(0x2000, 0x200B)), " ")
+_CONTROLS = dict.fromkeys((c for c in range(32) if c not in (9, 10, 13)), None)
+_FOR_FHIR = {**_CONTROLS, 127: None, **_SPACES, **_LINES}
+
+
+def tidy(text: str) -> str:
+    r"""Text as a FHIR string allows it: no control characters but tab and line feed, no space around it.
+
+    ``\r\n`` is one line break; a no-break space is a space.
+    """
+    if not text.isprintable():
+        text = text.replace("\r\n", "\n").translate(_FOR_FHIR)
+    return text.strip()
+
+
+def code_text(text: str) -> str:
+    """Text as a FHIR code allows it: single spaces inside, none around it."""
+    text = tidy(text)
+    if " " in text or not text.isprintable():
+        return " ".join(text.split())
+    return text
+
+
+def uri_text(text: str) -> str:
+    """Text as a FHIR uri allows it, empty where it has a space inside."""
+    text = tidy(text)
+    return "" if any(c.isspace() for c in text) else text
+
+
+def whole(value: Value) -> str:
+    """All of a value as FHIR text: separators the sender did not escape survive."""
+    return tidy(value.whole)
+
+
+def is_absolute(uri: str) -> bool:
+    """Whether a URI has a scheme (RFC 3986) that is not a drive letter."""
+    scheme, colon, rest = uri.partition(":")
+    return bool(colon and rest and len(scheme) > 1 and scheme[0].isalpha() and scheme.isascii() and scheme.isalnum())

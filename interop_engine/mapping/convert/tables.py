@@ -1,0 +1,102 @@
+"""Code maps: from an HL7 v2 table (or a site's own list) to a FHIR code system. The shipped ones are ``tables/codes.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal
+
+from interop_engine.core import yaml
+from interop_engine.fhir.definitions import v2_table
+from interop_engine.mapping.convert.base import V2_SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Unmapped = Literal["drop", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a source code becomes. ``kept``: the source code says more and stays in an extension."""
+
+    system: str
+    code: str
+    display: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class CodeTable:
+    """A code map. ``table`` is the HL7 table of its sources (empty for a site's list), ``source`` their system's URI.
+
+    ``parks``: source code → condition of HL7 table 0357. ``unmapped``: whether a code without a target is dropped (and a
+    required element then parks) or keeps its own coding; ``default`` is the target of such a code where there is one.
+    """
+
+    name: str
+    table: str
+    value_set: str
+    entries: Mapping[str, Target]
+    parks: Mapping[str, str] = field(default_factory=dict)
+    unmapped: Unmapped = "drop"
+    default: Target | None = None
+
+    @property
+    def source(self) -> str:
+        """The system of the source codes, empty for a site's own list."""
+        return f"{V2_SYSTEM}{self.table}" if self.table else ""
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Source code → target code."""
+        return {source: target.code for source, target in self.entries.items()}
+
+    def get(self, code: str) -> str:
+        """The target of a code as text; without one the code itself (``keep``), the default, or ''."""
+        found = self.entries.get(code) or self.default
+        return found.code if found else code if self.unmapped == "keep" else ""
+
+
+@cache
+def data(name: str) -> Any:
+    """A shipped YAML file of ``mapping/tables``, read once."""
+    text = resources.files("interop_engine.mapping.tables").joinpath(name).read_text("utf-8")
+    return yaml.load(text, name).data
+
+
+def site_table(name: str, entry: Mapping[str, Any]) -> CodeTable:
+    """A site's own list, as ``mappings/tables/*.yaml`` has it: ``codes:`` source → target, and the policy ``unmapped:``.
+
+    ``unmapped`` is ``drop``, ``keep``, or else the target of every other code.
+    """
+    policy = entry.get("unmapped") or "drop"
+    system = entry.get("system") or ""
+    entries = {source: Target(system, target) for source, target in entry["codes"].items()}
+    if policy in ("drop", "keep"):
+        return CodeTable(name, "", "", entries, unmapped=policy)
+    return CodeTable(name, "", "", entries, default=Target(system, policy))
+
+
+def _table(name: str, entry: dict[str, Any]) -> CodeTable:
+    kept = frozenset(entry.get("kept", ()))
+    displays = entry.get("displays", {})
+    entries = {}
+    for source, target in entry["codes"].items():
+        system, mark, code = target.rpartition("#")
+        entries[source] = Target(system if mark else entry["system"], code, displays.get(source, ""), source in kept)
+    return CodeTable(name, entry["table"], entry["value_set"], entries, entry.get("parks", {}), entry.get("unmapped", "drop"))
+
+
+BY_NAME: Mapping[str, CodeTable] = {name: _table(name, entry) for name, entry in data("codes.yaml").items()}
+"""Every shipped code map by its name: ``| table(order-control)``."""
+
+TABLES: Mapping[tuple[str, str], CodeTable] = {(t.table, t.value_set): t for t in BY_NAME.values()}
+"""The map a coded field goes through by itself: (HL7 table, value set of the element) → map."""
+
+
+@cache
+def v2_codes(table: str) -> frozenset[str]:
+    """The codes of an HL7 v2 table, empty for a table the standard leaves to sites."""
+    return frozenset(v2_table(table) or ())

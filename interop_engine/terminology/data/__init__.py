@@ -1,0 +1,1 @@
+"""Data: units as laboratories write them."""
