@@ -7,6 +7,7 @@ sender. One publish is in flight a lane; the caller sees to that.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Parcel:
         return f"{self.kind}.{self.sender}.{self.receiver}.{bucket(self.sender)}"
 
 
+@functools.lru_cache(maxsize=4096)
 def bucket(facility: str) -> int:
     """The bucket of a sending facility, the same on every node and for ever."""
     return int.from_bytes(hashlib.sha256(facility.encode()).digest()[:4], "big") % BUCKETS

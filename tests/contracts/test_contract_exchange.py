@@ -34,8 +34,8 @@ class Nodes:
 
     async def deliver(self, parcel: Parcel) -> Outcome:
         """Publish as the engine does: again after each Retry."""
-        while isinstance(outcome := await self.sending.publish(parcel), Retry):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the engine's backoff, in short
+        while isinstance(outcome := await self.sending.publish(parcel), Retry):  # noqa: ASYNC110 - the engine's backoff, in short
+            await asyncio.sleep(0.01)
         return outcome
 
 

@@ -6,16 +6,17 @@ import asyncio
 import re
 from typing import Any
 
-from aio_pika import Message
-from aio_pika.abc import AbstractConnection, AbstractExchange
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from aiormq.abc import AbstractChannel as UnderlayChannel
+from pamqp.commands import Basic
 
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.exchange.base import Parcel
 from interop_engine.exchange.rabbitmq import wire
 from interop_engine.exchange.rabbitmq.address import Address
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below
-from interop_engine.exchange.rabbitmq.topology import declare_exchange
+from interop_engine.exchange.rabbitmq.topology import EXCHANGE, declare_exchange
 from interop_engine.exchange.rules import unrouted, unsendable
 
 _LIMIT_3 = 128 * 1024 * 1024  # bytes: RabbitMQ 3.8 to 3.13
@@ -29,7 +30,8 @@ class Publisher:
     def __init__(self, address: Address, name: str, timeout: float) -> None:
         self._timeout = timeout
         self._link = Link(address, "publish", name, self._prepare, self._lost)
-        self._exchange: AbstractExchange | None = None
+        self._channel: UnderlayChannel | None = None
+        self._kept: AbstractChannel | None = None  # only held: a channel that nobody holds is closed
         self._limit = _LIMIT_4
         self._stalled = False
 
@@ -51,27 +53,30 @@ class Publisher:
         """One attempt."""
         if (refusal := unsendable(parcel)) is not None:
             return refusal
-        message = wire.pack(parcel)
-        if len(message.body) > self._limit:
-            return _too_large(len(message.body))
-        outcome = await self._attempt(message, parcel)
+        body, properties = wire.pack(parcel)
+        if len(body) > self._limit:
+            return _too_large(len(body))
+        outcome = await self._attempt(parcel, body, properties)
         if isinstance(outcome, Delivered):
             self._stalled = False
         return outcome
 
-    async def _attempt(self, message: Message, parcel: Parcel) -> Outcome:
-        if self._exchange is None:
+    async def _attempt(self, parcel: Parcel, body: bytes, properties: Basic.Properties) -> Outcome:
+        channel = self._channel
+        if channel is None:
             return self._down()
         try:
             async with asyncio.timeout(self._timeout), not_cancelled_from_below():
-                await self._exchange.publish(message, parcel.routing_key, mandatory=True)
+                await channel.basic_publish(
+                    body, exchange=EXCHANGE, routing_key=parcel.routing_key, properties=properties, mandatory=True
+                )
         except DeliveryError as error:
             return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
         except TimeoutError:  # it may have arrived: the next attempt carries the same delivery id
             self._stalled = True
             return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed")
         except BROKER_ERRORS as error:
-            return _too_large(len(message.body)) if _names_size(error, len(message.body)) else self._down()
+            return _too_large(len(body)) if _names_size(error, len(body)) else self._down()
         return Delivered()
 
     def _down(self) -> Retry:
@@ -83,13 +88,15 @@ class Publisher:
         channel.close_callbacks.add(self._channel_closed)
         self._limit = _limit_of(connection)
         self._stalled = False
-        self._exchange = await declare_exchange(channel)  # the exchange keeps the channel alive
+        await declare_exchange(channel)
+        # Published on the channel below: aio-pika's message and exchange cost as much as the protocol itself.
+        self._kept, self._channel = channel, await channel.get_underlay_channel()
 
     async def _lost(self) -> None:
-        self._exchange = None
+        self._channel = None
 
     def _channel_closed(self, _: Any, error: BaseException | None = None) -> None:
-        self._exchange = None
+        self._channel = None
         self._link.drop("the broker closed the channel" if error is not None else "the connection was lost")
 
 

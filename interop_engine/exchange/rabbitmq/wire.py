@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import zstandard
-from aio_pika import DeliveryMode, Message
-from aio_pika.abc import AbstractIncomingMessage
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+from pamqp.common import FieldValue
 
 from interop_engine.core.model import Media, digest, new_id
 from interop_engine.exchange.base import Parcel, bucket
@@ -29,6 +30,7 @@ COMPRESS_FROM = 1024  # bytes; below, zstd gains little and the JSON stays reada
 _CONTENT_TYPES: dict[Media, str] = {"fhir": "application/fhir+json", "hl7v2": "application/hl7-v2+er7"}
 _MEDIA: dict[str | None, Media] = {name: media for media, name in _CONTENT_TYPES.items()}
 _ADDRESS = ("delivery-id", "sender", "receiver", "kind")
+_PERSISTENT = 2  # AMQP 0-9-1, delivery-mode
 _compressor = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=True)
 _decompressor = zstandard.ZstdDecompressor()
 
@@ -37,36 +39,33 @@ class _FaultError(Exception):
     """Why a message is not a parcel; never holds content."""
 
 
-def pack(parcel: Parcel) -> Message:
-    """The message for one attempt. Its body is what counts against the broker's limit."""
+def pack(parcel: Parcel) -> tuple[bytes, Basic.Properties]:
+    """Body and properties for one attempt. The body's size is what counts against the broker's limit."""
     body, encoding = parcel.body, None
     if len(body) >= COMPRESS_FROM:
         body, encoding = _compressor.compress(body), "zstd"
-    return Message(
-        body,
-        headers={
-            **{name: value for name, value in parcel.headers.items() if name != FAULT},
-            "delivery-id": parcel.delivery_id,
-            "sender": parcel.sender,
-            "receiver": parcel.receiver,
-            "kind": parcel.kind,
-        },
+    headers: dict[str, FieldValue] = {name: value for name, value in parcel.headers.items() if name != FAULT}
+    headers.update(zip(_ADDRESS, (parcel.delivery_id, parcel.sender, parcel.receiver, parcel.kind), strict=True))
+    return body, Basic.Properties(
+        headers=headers,
         content_type=_CONTENT_TYPES[parcel.media],
         content_encoding=encoding,
-        delivery_mode=DeliveryMode.PERSISTENT,
+        delivery_mode=_PERSISTENT,
         message_id=new_id(),
     )
 
 
-def unpack(message: AbstractIncomingMessage, receiver: str) -> Parcel:
+def unpack(message: DeliveredMessage, receiver: str) -> Parcel:
     """The parcel of ``receiver``'s queue, with a ``fault`` header where the message is malformed or forged."""
-    headers = {name: _text(value) for name, value in message.headers.items() if not name.startswith("x-") and name != FAULT}
+    properties = message.header.properties
+    given = properties.headers or {}
+    headers = {name: _text(value) for name, value in given.items() if not name.startswith("x-") and name != FAULT}
     # The routing key is what the broker's rights are checked against, so it and not a header says who sent what.
     kind, sender, *rest = [*(message.routing_key or "").split("."), "", ""][:4]
     body = message.body
     try:
-        body = _unpacked_body(message.body, message.content_encoding)
-        _check_media(message.content_type)
+        body = _unpacked_body(message.body, properties.content_encoding)
+        _check_media(properties.content_type)
         _check_headers(headers, {"sender": sender, "receiver": receiver, "kind": kind}, rest)
     except _FaultError as error:
         headers[FAULT] = str(error)
@@ -78,7 +77,7 @@ def unpack(message: AbstractIncomingMessage, receiver: str) -> Parcel:
         receiver=receiver,
         kind=kind,
         body=body,
-        media=_MEDIA.get(message.content_type, "fhir"),
+        media=_MEDIA.get(properties.content_type, "fhir"),
         headers={name: value for name, value in headers.items() if name not in _ADDRESS},
     )
 
