@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from interop_engine.core.errors import ParseError
+from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.hl7 import charset as charsets
 from interop_engine.hl7.message import Delimiters, Message, escape, parse
 
@@ -103,8 +103,11 @@ def recover_control_id(raw: bytes) -> str:
 
 
 def read_ack(data: bytes) -> Ack:
-    """What an acknowledgement says. Raises ParseError where it is none."""
-    message = parse(data)
+    """What an acknowledgement says. Raises ParseError where it is none; bytes not valid in its character set do not matter."""
+    try:
+        message = parse(data)
+    except CharsetError:
+        message = parse(data, charset="latin-1")
     msa = message.first("MSA")
     if msa is None:
         raise ParseError("The answer has no MSA segment.")

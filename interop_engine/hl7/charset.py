@@ -39,6 +39,7 @@ _VISCII = _ASCII.translate({0x02: "Ẳ", 0x05: "Ẵ", 0x06: "Ẫ", 0x14: "Ỷ", 
 _TABLES = {"tcvn3": _TCVN3, "viscii": _VISCII}  # TCVN 5712:1993; RFC 1456
 _ENCODERS = {name: codecs.charmap_build(table) for name, table in _TABLES.items()}
 _COMBINING = frozenset({"cp1258", "tcvn3"})
+_CLUSTER = re.compile(r".[\u0300-\u036f]*", re.DOTALL)  # a letter and its marks
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
 
@@ -149,7 +150,7 @@ def encode(text: str, codec: str, errors: str = "strict") -> bytes:
         return _encode(text, codec, "strict")
     except UnicodeEncodeError as error:
         if codec in _COMBINING:
-            text = "".join(c if _has(c, codec) else _apart(c) for c in text)
+            text = "".join(c if _has(c, codec) else _apart(c) for c in _CLUSTER.findall(text))
         elif errors == "strict":
             raise CharsetError(f"A character is not in {codec}.", error.start) from None
     try:
@@ -164,17 +165,17 @@ def _encode(text: str, codec: str, errors: str) -> bytes:
     return text.encode(codec, errors)
 
 
-def _has(character: str, codec: str) -> bool:
+def _has(cluster: str, codec: str) -> bool:
     try:
-        _encode(character, codec, "strict")
+        _encode(cluster, codec, "strict")
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _apart(character: str) -> str:
+def _apart(cluster: str) -> str:
     """``ế`` → ``ê`` and a combining acute: base letter and tone."""
-    marks = unicodedata.normalize("NFD", character)
+    marks = unicodedata.normalize("NFD", cluster)
     tones = "".join(mark for mark in marks if mark in _TONES)
     return unicodedata.normalize("NFC", "".join(mark for mark in marks if mark not in _TONES)) + tones
 

@@ -7,6 +7,7 @@ stays: a line whose name is not a segment's is kept as a segment named ``???`` a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from interop_engine.core.diagnostics import Finding
@@ -159,13 +160,16 @@ class Message:
         self.raw = raw
         self.segments: list[Segment] = []
         self._by_name: dict[str, list[Segment]] = {}
-        separators = ("", delimiters.field)
-        by_name, segments = self._by_name, self.segments
+        by_name, segments, separator = self._by_name, self.segments, delimiters.field
         for index, text in enumerate(texts):
             name = text[:3]
-            if text[3:4] not in separators or (name not in by_name and not _NAME.fullmatch(name)):
+            if text[3:4] != separator and len(text) > 3:
                 name = UNNAMED
-            group = by_name.setdefault(name, [])
+            group = by_name.get(name)
+            if group is None:
+                if not _NAME.fullmatch(name):
+                    name = UNNAMED
+                group = by_name.setdefault(name, [])
             segment = Segment(name, index, len(group) + 1, text, delimiters)
             group.append(segment)
             segments.append(segment)
@@ -270,13 +274,17 @@ def _delimiters(texts: list[str], codec: str) -> Delimiters:
     separator = header[3:4]
     if not separator or separator.isalnum() or separator.isspace():
         raise ParseError("MSH-1 is not a field separator.")
-    characters = header[4:].split(separator, 1)[0][:_ENCODING_CHARACTERS]
+    return _declared(separator, header[4 : 5 + _ENCODING_CHARACTERS].partition(separator)[0][:_ENCODING_CHARACTERS], codec)
+
+
+@lru_cache(maxsize=64)
+def _declared(separator: str, characters: str, codec: str) -> Delimiters:
     if not characters:
         raise ParseError("MSH-2 declares no encoding characters.")
     if len(set(characters)) < len(characters) or any(c.isalnum() or c.isspace() for c in characters):
         raise ParseError("MSH-2 does not declare distinct encoding characters.")
-    component, repetition, mark, subcomponent, truncation = (*characters, *[""] * (_ENCODING_CHARACTERS - len(characters)))
-    return Delimiters(separator, component, repetition, mark, subcomponent, truncation, codec)
+    absent = [""] * (_ENCODING_CHARACTERS - len(characters))
+    return Delimiters._make((separator, *characters, *absent, codec))
 
 
 def _oddities(message: Message) -> tuple[Finding, ...]:
