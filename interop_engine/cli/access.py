@@ -1,0 +1,201 @@
+"""How the operating verbs reach a node: its journal for reading, its HTTP API (or, where no engine runs, its journal) for acting.
+
+A journal may be read while an engine writes it. Only one process may write it, so what changes something goes through the
+engine while one runs.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import msgspec
+
+from interop_engine.core.errors import ConfigError, InteropError, UnknownItem
+from interop_engine.journal.base import MessageRow, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from interop_engine.config.schema import SiteOptions
+    from interop_engine.journal.base import Journal
+
+_OPERATE = {"x-interop-engine": "operate"}
+_MOMENT = httpx.Timeout(10.0, connect=1.0)  # seconds
+
+
+class Reader(Protocol):
+    """What is needed to list and show."""
+
+    async def search(self, selection: Selection) -> list[MessageRow]:
+        """List messages, newest first."""
+        ...
+
+    async def show(self, message_id: str) -> MessageRow:
+        """One message with its deliveries."""
+        ...
+
+
+class Operator(Reader, Protocol):
+    """What is needed to act."""
+
+    async def replay(self, message_id: str) -> str:
+        """Receive a message again; returns the new id."""
+        ...
+
+    async def discard(self, message_id: str, why: str) -> None:
+        """Give up what is parked."""
+        ...
+
+    async def retry(self, delivery_id: str) -> None:
+        """Make a delivery due now."""
+        ...
+
+
+class Api:
+    """The HTTP API of a running engine."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.AsyncClient(base_url=url, timeout=_MOMENT, trust_env=False)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def status(self) -> dict[str, Any]:
+        """The status, as JSON."""
+        found: dict[str, Any] = (await self._ask("GET", "/status")).json()
+        return found
+
+    async def search(self, selection: Selection) -> list[MessageRow]:
+        """List messages, newest first."""
+        query = {name: value for name, value in msgspec.to_builtins(selection).items() if value not in (None, [], "")}
+        query["search"] = [f"{kind}:{value}" for kind, value in selection.search]
+        answer = await self._ask("GET", "/messages", params=query)
+        return msgspec.json.decode(answer.content, type=list[MessageRow])
+
+    async def show(self, message_id: str) -> MessageRow:
+        """One message with its deliveries."""
+        return msgspec.json.decode((await self._ask("GET", f"/messages/{message_id}")).content, type=MessageRow)
+
+    async def replay(self, message_id: str) -> str:
+        """Receive a message again; returns the new id."""
+        return str((await self._ask("POST", f"/messages/{message_id}/replay")).json()["id"])
+
+    async def discard(self, message_id: str, why: str) -> None:
+        """Give up what is parked."""
+        await self._ask("POST", f"/messages/{message_id}/discard", json={"why": why})
+
+    async def retry(self, delivery_id: str) -> None:
+        """Make a delivery due now."""
+        await self._ask("POST", f"/deliveries/{delivery_id}/retry")
+
+    async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = _OPERATE if method == "POST" else {}
+        try:
+            answer = await self._client.request(method, path, headers=headers, **more)
+        except httpx.HTTPError as error:
+            raise InteropError(f"No engine answers at {self._client.base_url}: {error}") from error
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise UnknownItem
+        if answer.is_error:
+            raise InteropError(f"The engine answered {answer.status_code}: {_problem(answer)}")
+        return answer
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["problem"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node's folder and its ``engine.yaml``."""
+
+    directory: Path
+    options: SiteOptions
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.directory / self.options.journal.path
+
+
+def find(directory: Path) -> Place:
+    """The node in a folder; its channels and mappings may have mistakes. Raises ConfigError."""
+    from interop_engine.config.reading import read
+    from interop_engine.config.schema import SiteOptions
+
+    path = directory / "engine.yaml"
+    if not path.is_file():
+        raise InteropError(f"{path} is not there: name a site's folder (--project) or an engine's URL.")
+    file = read(directory, path, os.environ)
+    options = file.parse(SiteOptions, file.data)
+    if options is None or file.mistakes:
+        raise ConfigError(file.mistakes)
+    return Place(directory, options)
+
+
+async def running(place: Place) -> Api | None:
+    """The API of the engine that runs here, None where none does."""
+    listen = place.options.status.listen.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")  # noqa: S104 - not bound
+    api = Api(f"http://{listen}")
+    try:
+        status = await api.status()
+        # Another program, or another site's engine, may have the port.
+        if status.get("facility") == place.options.facility and status.get("site") == place.options.site:
+            return api
+    except (InteropError, ValueError, AttributeError):
+        pass
+    await api.close()
+    return None
+
+
+@asynccontextmanager
+async def reading(directory: Path, url: str | None) -> AsyncIterator[Reader]:
+    """Read from the journal in a folder, or from the engine at ``url``."""
+    if url:
+        api = Api(url)
+        try:
+            yield api
+        finally:
+            await api.close()
+        return
+    async with opened(find(directory), readonly=True) as journal:
+        yield journal
+
+
+@asynccontextmanager
+async def operating(directory: Path, url: str | None) -> AsyncIterator[Operator]:
+    """Act through the engine at ``url``, else through the one that runs in a folder, else on its journal."""
+    place = None if url else find(directory)
+    api = Api(url) if url else await running(place) if place else None
+    if api is not None:
+        try:
+            yield api
+        finally:
+            await api.close()
+    elif place is not None:
+        async with opened(place, readonly=False) as journal:
+            yield journal
+
+
+@asynccontextmanager
+async def opened(place: Place, *, readonly: bool) -> AsyncIterator[Journal]:
+    """The journal of a place."""
+    from interop_engine.journal import open_journal
+
+    if not place.journal.exists():
+        raise InteropError(f"There is no journal at {place.journal} yet.")
+    journal = open_journal(place.journal, readonly=readonly)
+    await journal.open()
+    try:
+        yield journal
+    finally:
+        await journal.close()

@@ -1,0 +1,73 @@
+"""The program: its verbs, and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from interop_engine import __version__
+from interop_engine.cli import demo, messages, operate, output, schema, send, site
+from interop_engine.cli import run as run_
+
+
+class _Group(TyperGroup):
+    """Says the engine's own errors, and those of files, in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from interop_engine.core.errors import ConfigError, InteropError
+
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except ConfigError as error:
+            output.show_mistakes(error.mistakes, Path())
+            output.fail(output.count(len(error.mistakes), "mistake"))
+        except InteropError as error:
+            output.fail(str(error))
+        except OSError as error:
+            output.fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="interop-engine",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.write(f"interop-engine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """An HL7 v2 / FHIR integration engine."""
+
+
+for module in (site, messages, run_, send, operate, schema, demo):
+    module.register(app)
+
+
+def run() -> None:
+    """Run the program; a reader that went away ends it in silence, Ctrl-C with 130."""
+    try:
+        app()
+    except BrokenPipeError:
+        # stdout is flushed again at exit: what is left in it must not raise there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

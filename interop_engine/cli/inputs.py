@@ -1,0 +1,31 @@
+"""Files of HL7 v2 messages as people keep them: any line ends, batches, MLLP bytes around them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from interop_engine.hl7.batch import split_batch
+
+_LINE_END = re.compile(rb"\r\n|\n")
+_AROUND = b"\x0b\x1c\r\n \t"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message with CR line ends, as it would go over the wire. ``label`` names its file, and its place in a batch."""
+
+    label: str
+    data: bytes
+
+
+def read_messages(file: str) -> list[Message]:
+    """The messages of a file (``-``: standard input). Raises OSError."""
+    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    name = "stdin" if file == "-" else file
+    if b"\x00" in data[:8]:  # UTF-16 or UTF-32: bytes are not characters here
+        return [Message(name, data)]
+    parts = [text + b"\r" for part in split_batch(data.strip(_AROUND)) if (text := _LINE_END.sub(b"\r", part).strip(_AROUND))]
+    return [Message(name if len(parts) == 1 else f"{name}[{number}]", part) for number, part in enumerate(parts, 1)]

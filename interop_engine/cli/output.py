@@ -1,0 +1,162 @@
+"""How the command line speaks: data on stdout, remarks on stderr, colours only on a terminal, never a traceback for a user.
+
+What comes from messages and files is shown with its control characters escaped, so that nothing can steer a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from interop_engine.core.diagnostics import Finding, Mistake
+
+_WIDE = 240  # columns in a pipe, where nothing limits them
+_STYLES = {"error": "bold red", "warning": "yellow", "information": "cyan"}
+
+
+def console(*, err: bool = False) -> Console:
+    """The terminal, or the pipe in its place."""
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else _WIDE
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def plain(value: object) -> str:
+    """Text for a terminal: empty for None, control characters escaped."""
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+@cache
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def fail(message: str, hint: str = "") -> NoReturn:
+    """Say on stderr what went wrong, and end with 1."""
+    remark("error", message, hint)
+    raise typer.Exit(1)
+
+
+def remark(severity: str, message: str, hint: str = "") -> None:
+    """One line on stderr, with its help below."""
+    from rich.text import Text
+
+    line = Text(f"{severity}: ", style=_STYLES.get(severity, "")).append(plain(message), style="default")
+    if hint:
+        line.append(f"\n    help: {plain(hint)}", style="dim")
+    console(err=True).print(line)
+
+
+def show_mistakes(mistakes: Iterable[Mistake], root: Path) -> None:
+    """Every mistake as ``file:line:col: CODE message``, with its help; files as seen from here."""
+    from rich.text import Text
+
+    screen = console(err=True)
+    for mistake in mistakes:
+        mark = mistake.mark
+        line = Text(f"{seen_from_here(mark.file, root)}:{mark.line}:{mark.column}: ", style="bold")
+        line.append(mistake.code, style=_STYLES[mistake.severity]).append(f" {plain(mistake.message)}", style="default")
+        if mistake.help:
+            line.append(f"\n    help: {plain(mistake.help)}", style="dim")
+        screen.print(line)
+
+
+def seen_from_here(file: str, root: Path) -> str:
+    """A site's file as named from the current folder."""
+    path = Path(file)
+    if not path.is_absolute() and (root / path).exists():
+        path = root / path
+    return os.path.relpath(path)
+
+
+def show_findings(findings: Iterable[Finding], where: str = "") -> None:
+    """Every finding on stderr as ``OBX[3]-5: value-dropped …``, after the name of its file."""
+    from rich.text import Text
+
+    screen = console(err=True)
+    for finding in findings:
+        line = Text(f"{plain(where)}: " if where else "", style="bold")
+        line.append(f"{finding.severity} ", style=_STYLES[finding.severity])
+        screen.print(line.append(plain(finding), style="default"))
+
+
+def json_text(value: Any) -> str:
+    """Indented JSON of anything the engine keeps in dataclasses, dictionaries and lists."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+def write_json(value: Any) -> None:
+    """A value as JSON on stdout."""
+    write(json_text(value))
+
+
+def write(text: str) -> None:
+    """Text on stdout, as it is, with a line end."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def write_coloured(word: str, style: str, rest: str) -> None:
+    """A line on stdout that begins with a coloured word."""
+    from rich.text import Text
+
+    console().print(Text(word, style=style).append(f" {plain(rest)}", style="default"))
+
+
+def count(number: int, noun: str) -> str:
+    """``no errors``, ``1 error``, ``2 errors``."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: Sequence[str] = ()) -> None:
+    """A table on stdout; the columns named in ``right`` hold numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
+    console().print(grid)
+
+
+def coloured(text: object, style: str) -> Any:
+    """A table's cell in a colour; the colour is gone where there is no terminal."""
+    from rich.text import Text
+
+    return Text(plain(text), style=style)
+
+
+def local(moment: datetime | None) -> str:
+    """A time to the second as this machine's wall clock shows it, with its offset."""
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds") if moment else ""
+
+
+def span(seconds: float | None) -> str:
+    """``3.2 s``, ``4 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

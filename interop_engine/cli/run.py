@@ -1,0 +1,146 @@
+"""``run``: the engine, until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interop_engine.cli import output
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from interop_engine.config.site import Site
+    from interop_engine.ops.node import Node
+
+
+class Level(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(run)
+
+
+def run(
+    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)] = Path(),
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Take a changed site at once, if check finds no error.")] = False,
+    log_level: Annotated[Level, typer.Option(help="The least that is logged, on stderr.")] = Level.INFO,
+) -> None:
+    """Run the site's channels until SIGTERM or Ctrl-C; refuses a site that check refuses.
+
+    Ends with 0 when it was told to stop, and with 1 when it cannot start or its journal has failed.
+    """
+    import uvloop
+
+    from interop_engine.cli.site import load
+
+    _log(log_level)
+    site = load(directory)
+    output.show_mistakes(site.warnings, directory)
+    if not uvloop.run(_Keeper(site, directory, watch=watch).keep()):
+        raise typer.Exit(1)
+
+
+def _log(level: Level) -> None:
+    """Lines for people on a terminal, JSON for machines elsewhere; one line an event, control characters escaped."""
+    import logging
+
+    import structlog
+
+    people = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=not people),
+            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class _Keeper:
+    """Keeps one node running, and with ``watch`` puts a new one in its place when the site's files change."""
+
+    def __init__(self, site: Site, directory: Path, *, watch: bool) -> None:
+        self._site = site
+        self._directory = directory
+        self._watch = watch
+
+    async def keep(self) -> bool:
+        """True when it was told to stop, False when the journal failed."""
+        import asyncio
+        import signal
+
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+        while True:
+            from interop_engine.ops.node import Node
+
+            node = Node(self._site)
+            await node.start()
+            output.remark("information", f"{self._site.options.site}: the status API listens on http://{node.address}")
+            try:
+                if await self._until(told, node):
+                    return not node.runtime.failed.is_set()
+            finally:
+                await node.stop()
+
+    async def _until(self, told: asyncio.Event, node: Node) -> bool:
+        """Wait; False where a changed site is to be taken."""
+        import asyncio
+
+        waits = [asyncio.create_task(told.wait()), asyncio.create_task(node.runtime.failed.wait())]
+        changed = asyncio.create_task(self._changed()) if self._watch else None
+        everything = {*waits, changed} if changed else {*waits}
+        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        for each in everything:
+            each.cancel()
+        return told.is_set() or node.runtime.failed.is_set()
+
+    async def _changed(self) -> None:
+        """Wait until the site's files changed and load without an error; mistakes are shown, the old site runs on."""
+        import asyncio
+
+        from interop_engine import config
+        from interop_engine.core.errors import ConfigError
+
+        seen = self._files()
+        while True:
+            await asyncio.sleep(1)
+            if (now := self._files()) == seen:
+                continue
+            seen = now
+            try:
+                self._site = await asyncio.to_thread(config.load, self._directory)
+            except ConfigError as error:
+                output.show_mistakes(error.mistakes, self._directory)
+                output.remark("warning", "the site has mistakes; the one from before runs on")
+            else:
+                return
+
+    def _files(self) -> dict[Path, tuple[int, int]]:
+        folders = (self._directory / "channels", self._directory / "mappings")
+        files = [self._directory / "engine.yaml", *(path for folder in folders for path in folder.rglob("*"))]
+        found = {}
+        for path in files:
+            try:
+                status = path.stat()
+            except OSError:  # removed meanwhile
+                continue
+            found[path] = (status.st_mtime_ns, status.st_size)
+        return found

@@ -1,0 +1,113 @@
+"""``init``, ``check`` and ``test``: a site's folder, from nothing to trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interop_engine.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop_engine.config.site import Site
+    from interop_engine.engine.cases import CaseResult
+
+Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(init)
+    app.command()(check)
+    app.command("test")(run_cases)
+
+
+def load(directory: Path) -> Site:
+    """The site in a folder; with its mistakes shown and an end with 1, where it cannot be used."""
+    from interop_engine import config
+    from interop_engine.core.errors import ConfigError
+
+    try:
+        return config.load(directory)
+    except ConfigError as error:
+        output.show_mistakes(error.mistakes, directory)
+        output.fail(f"the site cannot be used: {output.count(len(error.mistakes), 'mistake')}")
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or is empty.")],
+    *,
+    facility: Annotated[str, typer.Option(help="This node's name on the exchange: the facility's code.")] = "24001",
+) -> None:
+    """Make a new site: engine.yaml, a channel, mappings with their test cases, all commented and ready to run."""
+    from interop_engine.cli import template
+
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        output.fail(f"{directory} is not empty", "init makes a new site and changes nothing that is there")
+    for path in template.write(directory, facility):
+        output.write(f"wrote {path}")
+    where = "" if directory == Path() else f" {directory}"
+    output.write(f"\nNext: interop-engine check{where}; interop-engine test{where}; interop-engine run{where}")
+
+
+def check(
+    directory: Directory = Path(),
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Show the mistakes as JSON on stdout.")] = False,
+) -> None:
+    """Find every mistake in every file of a site at once; ends with 1 if there is an error. Warnings alone end with 0."""
+    from interop_engine import config
+
+    mistakes = config.check(directory)
+    errors = sum(mistake.severity == "error" for mistake in mistakes)
+    if json:
+        output.write_json(mistakes)
+    else:
+        output.show_mistakes(mistakes, directory)
+        files = sum(1 for folder in ("channels", "mappings") for _ in (directory / folder).rglob("*.yaml")) + 1
+        output.write(f"{files} files: {output.count(errors, 'error')}, {output.count(len(mistakes) - errors, 'warning')}")
+    if errors:
+        raise typer.Exit(1)
+
+
+def run_cases(
+    directory: Directory = Path(),
+    *,
+    update: Annotated[bool, typer.Option("--update", help="Write the golden files anew.")] = False,
+    mapping: Annotated[str | None, typer.Option(metavar="NAME", help="Only the cases of this mapping.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Show the results as JSON.")] = False,
+) -> None:
+    """Run the test cases that stand beside the mappings; ends with 1 if one fails, or if there is none."""
+    from interop_engine.engine import cases
+
+    site = load(directory)
+    found = cases.load(site)
+    output.show_mistakes(found.mistakes, directory)
+    chosen = [case for case in found.cases if mapping in (None, case.mapping)]
+    results = [cases.run(case, site, update=update) for case in chosen]
+    failed = [result for result in results if result.failures]
+    if json:
+        output.write_json(results)
+    else:
+        _show(results, directory)
+    if not results:
+        output.remark("error", "there is no test case", "a YAML file in mappings/ with cases_for: NAME holds them")
+    if failed or found.mistakes or not results:
+        raise typer.Exit(1)
+
+
+def _show(results: Sequence[CaseResult], directory: Path) -> None:
+    for result in results:
+        name = f"{result.mapping}: {result.name}"
+        if result.failures:
+            place = f"{output.seen_from_here(result.mark.file, directory)}:{result.mark.line}"
+            output.write_coloured("FAILED", "bold red", f"{place}: {name}")
+            for failure in result.failures:
+                output.write("".join(f"    {output.plain(line)}\n" for line in failure.splitlines()))
+        else:
+            output.write_coloured("ok", "green", f"{name}{' (golden file written)' if result.updated else ''}")
+    failures = sum(bool(result.failures) for result in results)
+    output.write(f"{len(results) - failures} passed, {failures} failed")
