@@ -125,6 +125,7 @@ class Scope:
     identifier_type: str = ""
     tables: Mapping[str, CodeTable] = field(default_factory=dict)
     terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # of ``convert.base.remembered``
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Three registries, which the checker asks in this order:
 
-``COMPANIONS``   (segment, field, element), where a field is only understood with others: OBX-5 with OBX-2 and OBX-6;
+``COMPANIONS``   (segment, field, FHIR type, ``*`` for an element with a choice): fields that are only understood with others;
 ``PLACES``       (segment, field, FHIR type), where the place says more than the type: OBR-2 is a placer's number;
 ``CONVERSIONS``  (HL7 v2 type, FHIR type).
 
@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interop_engine.mapping.convert import coded as _coded
-from interop_engine.mapping.convert import documents, identifiers, names, quantities, references, texts, times
+from interop_engine.mapping.convert import codes, documents, identifiers, names, quantities, references, texts, times
 from interop_engine.mapping.convert.base import Companion, Conversion
-from interop_engine.mapping.convert.coded import CODED, by_table, coded, translated
+from interop_engine.mapping.convert.codes import CODED, by_table, coded, translated
 from interop_engine.mapping.convert.observation import observation_value, reference_range
 from interop_engine.mapping.convert.tables import BY_NAME, TABLES, CodeTable, Target
 
@@ -43,7 +42,7 @@ __all__ = [
 
 CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
     **texts.CONVERSIONS,
-    **_coded.CONVERSIONS,
+    **codes.CONVERSIONS,
     **times.CONVERSIONS,
     **quantities.CONVERSIONS,
     **identifiers.CONVERSIONS,
@@ -58,17 +57,11 @@ _VALUE = Companion(observation_value, "value[x] by OBX-2, with the unit of OBX-6
 _OBSERVED = Companion(times.observed, "A dateTime, or a Period with OBR-8.", (7, 8), choice=True)
 
 COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
-    ("OBX", 5, "Observation.value"): _VALUE,
-    ("OBX", 5, "Observation.component.value"): _VALUE,
-    ("OBX", 5, "DiagnosticReport.presentedForm"): Companion(
-        documents.attachments, "Attachments of ED and RP.", (2, 3, 5), many=True
-    ),
-    ("OBX", 7, "Observation.referenceRange"): Companion(
-        reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True
-    ),
-    ("OBR", 7, "DiagnosticReport.effective"): _OBSERVED,
-    ("OBR", 7, "Observation.effective"): _OBSERVED,
-    ("OBR", 7, "Specimen.collection.collected"): _OBSERVED,
-    ("SPM", 17, "Specimen.collection.collected"): Companion(times.collected, "A dateTime, or a Period.", (17,), choice=True),
-    ("PID", 7, "Patient.birthDate"): Companion(times.birth_date, "A date; 1 January is an unknown day: only the year.", (7,)),
+    ("OBX", 5, "*"): _VALUE,
+    ("OBX", 5, "Attachment"): Companion(documents.attachments, "Attachments of ED and RP.", (2, 3, 5), many=True),
+    ("OBX", 7, "BackboneElement"): Companion(reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True),
+    ("OBR", 7, "*"): _OBSERVED,
+    ("SPM", 17, "*"): Companion(times.collected, "A dateTime, or a Period.", (17,), choice=True),
+    ("PID", 7, "date"): Companion(times.birth_date, "A date; 1 January is an unknown day: only the year.", (7,)),
 }
+"""Fields that are only understood with others: (segment, field, FHIR type); ``*`` is an element with a choice of types."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Segment, Value
     from interop_engine.mapping.context import Context
+
+_T = TypeVar("_T")
 
 URN = "urn:interop-engine:"
 SOURCE_CODE = URN + "source-code"
@@ -90,3 +92,37 @@ def is_absolute(uri: str) -> bool:
     """Whether a URI has a scheme (RFC 3986) that is not a drive letter."""
     scheme, colon, rest = uri.partition(":")
     return bool(colon and rest and len(scheme) > 1 and scheme[0].isalpha() and scheme.isascii() and scheme.isalnum())
+
+
+_MOST_REMEMBERED = 20_000
+_LONGEST_REMEMBERED = 300
+
+
+def fresh(content: Any) -> Any:
+    """A copy of JSON content that shares no dict and no list with it."""
+    if type(content) is dict:
+        return {name: part if type(part) is str else fresh(part) for name, part in content.items()}
+    return [fresh(part) for part in content] if type(content) is list else content
+
+
+def remembered(convert: Callable[[Value, Context], _T]) -> Callable[[Value, Context], _T]:
+    """The same conversion, which answers what it answered before for the same text in the same scope.
+
+    For codes and people, which come back in every message. ``convert`` must be pure and have nothing to find fault with.
+    """
+
+    def run(value: Value, context: Context) -> _T:
+        raw = value.raw
+        if len(raw) > _LONGEST_REMEMBERED:
+            return convert(value, context)
+        memo = context.scope.memo
+        key = (convert, raw, value.level, value.delimiters)
+        found = memo.get(key, memo)  # the memo itself stands for "never asked": None is an answer
+        if found is memo:
+            if len(memo) >= _MOST_REMEMBERED:
+                memo.clear()
+            found = memo[key] = convert(value, context)
+        copy: _T = fresh(found)
+        return copy
+
+    return run

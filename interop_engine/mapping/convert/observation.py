@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.convert import coded, identifiers, names, quantities, references, texts, times
-from interop_engine.mapping.convert.base import tidy, whole
+from interop_engine.mapping.convert import codes, identifiers, names, quantities, references, texts, times
+from interop_engine.mapping.convert.base import fresh, tidy, whole
 from interop_engine.mapping.convert.quantities import quantity_of, range_of, structured, unit_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Result = tuple[str, Any]
 _Unit = tuple[tuple[str, str], ...]
-Reader = "Callable[[Value, Segment, Context], Result | None]"
 
 
 def observation_value(obx: Segment, context: Context) -> Result | None:
@@ -110,7 +110,7 @@ def _structured(value: Value, obx: Segment, context: Context) -> Result | None:
 
 def _coded(value: Value, obx: Segment, context: Context) -> Result | None:
     del obx
-    found = coded.codeable_concept(value, context)
+    found = codes.codeable_concept(value, context)
     return ("CodeableConcept", found) if found else None
 
 
@@ -173,7 +173,7 @@ _READERS: dict[str, Callable[[Value, Segment, Context], Result | None]] = {
     "CQ": _composite,
     **dict.fromkeys(("MO", "CP"), _money),
 }
-_ROOMS = (coded, identifiers, names, quantities, references, texts, times)
+_ROOMS = (codes, identifiers, names, quantities, references, texts, times)
 _STRINGS: dict[str, Callable[[Value, Context], str | None]] = {
     v2: conversion.function for room in _ROOMS for (v2, type_), conversion in room.CONVERSIONS.items() if type_ == "string"
 } | dict.fromkeys(("NA", "MA", "GTS", "PT", "VID", "DLN", "JCC"), texts.string)
@@ -195,12 +195,16 @@ def reference_range(obx: Segment, context: Context) -> list[dict[str, Any]]:
     text = tidy(value.whole) if value is not None else ""
     if not text:
         return []
+    return [fresh(_bounds(text, unit_of(obx.value(6)) if obx.raw(6) else ()))]
+
+
+@lru_cache(maxsize=4096)
+def _bounds(text: str, unit: _Unit) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    unit = unit_of(obx.value(6)) if obx.raw(6) else ()
     if found := _BETWEEN.fullmatch(text):
         result = range_of(found[1], found[2], unit) or {}
     elif found := _ONE_SIDED.fullmatch(text):
         low, high = ("", found[2]) if found[1] in ("<", "<=", "≤") else (found[2], "")
         result = range_of(low, high, unit) or {}
     result["text"] = text
-    return [result]
+    return result

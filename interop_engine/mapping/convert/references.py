@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.convert.base import Conversion, tidy
-from interop_engine.mapping.convert.coded import codeable_concept
+from interop_engine.mapping.convert.base import Conversion, remembered, tidy
+from interop_engine.mapping.convert.codes import codeable_concept
 from interop_engine.mapping.convert.identifiers import cx, ei, number, xcn_identifier, xon_identifier
 from interop_engine.mapping.convert.names import xcn as person_name
 
@@ -27,10 +27,13 @@ def _reference(type_: str, identifier: dict[str, Any] | None, display: str) -> d
     return result
 
 
-def practitioner(value: Value, context: Context) -> dict[str, Any] | None:
+def _practitioner(value: Value, context: Context) -> dict[str, Any] | None:
     """XCN (CN, CNN) → Reference to a Practitioner."""
     name = person_name(value, context)
     return _reference("Practitioner", xcn_identifier(value, context), name["text"] if name else "")
+
+
+practitioner = remembered(_practitioner)
 
 
 def ndl(value: Value, context: Context) -> dict[str, Any] | None:

@@ -71,11 +71,11 @@ def site_table(name: str, entry: Mapping[str, Any]) -> CodeTable:
 
     ``unmapped`` is ``drop``, ``keep``, or else the target of every other code.
     """
-    policy = entry.get("unmapped") or "drop"
+    policy: str = entry.get("unmapped") or "drop"
     system = entry.get("system") or ""
     entries = {source: Target(system, target) for source, target in entry["codes"].items()}
     if policy in ("drop", "keep"):
-        return CodeTable(name, "", "", entries, unmapped=policy)
+        return CodeTable(name, "", "", entries, unmapped="keep" if policy == "keep" else "drop")
     return CodeTable(name, "", "", entries, default=Target(system, policy))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.convert.base import SOURCE_CODE, V2_SYSTEM, Conversion, code_text, tidy, uri_text
+from interop_engine.mapping.convert.base import SOURCE_CODE, V2_SYSTEM, Conversion, code_text, remembered, tidy, uri_text
 from interop_engine.mapping.convert.tables import TABLES, CodeTable, Target, data, v2_codes
 
 if TYPE_CHECKING:
@@ -81,12 +81,15 @@ def _codings(value: Value, scope: Scope, table: str = "") -> tuple[list[dict[str
     return codings, text
 
 
-def codeable_concept(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
+def _concept(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
     """A CodeableConcept with every coding that was sent; the sender's words are its text."""
     codings, text = _codings(value, context.scope, table)
     if codings:
         return {"coding": codings, "text": text} if text else {"coding": codings}
     return {"text": text} if text else None
+
+
+codeable_concept = remembered(_concept)
 
 
 def coding(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
@@ -205,7 +208,7 @@ def in_table(table: str, type_: str) -> Conversion | None:
     """The conversion of a coded field whose codes are of an HL7 table that has no map: the table is its system."""
     if type_ == "CodeableConcept":
         return Conversion(
-            lambda v, c: codeable_concept(v, c, table), f"Codings; the default system is v2-{table}.", tuple(range(1, 23))
+            remembered(lambda v, c: _concept(v, c, table)), f"Codings; the default system is v2-{table}.", tuple(range(1, 23))
         )
     if type_ == "Coding":
         return Conversion(lambda v, c: coding(v, c, table), f"The first coding; the default system is v2-{table}.", (1, 2, 3))
