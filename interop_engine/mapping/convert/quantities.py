@@ -40,6 +40,8 @@ _MOST_DIGITS = 60  # more is no measurement; a sender's stray text must not beco
 @lru_cache(maxsize=1024)
 def _unit(text: str, name: str, system: str) -> tuple[tuple[str, str], ...]:
     """The members of a Quantity that say its unit, for OBX-6.1, .2 and .3."""
+    if text in ("10", "x10", "X10") and name[:1].isdecimal():  # 10^9/L, its caret not escaped: very common
+        text, name = f"{text}^{name}", ""
     shown = tidy(name) or tidy(text)
     if not shown:
         return ()

@@ -1,0 +1,196 @@
+"""Coded values and the tables' maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from interop_engine.fhir.definitions import codes, v2_table
+from interop_engine.hl7.message import Segment
+from interop_engine.mapping.context import Context, Unmapped
+from interop_engine.mapping.convert import BY_NAME, TABLES, coded, translated
+from interop_engine.mapping.convert.base import SOURCE_CODE
+from interop_engine.mapping.convert.codes import by_table
+from interop_engine.mapping.convert.tables import site_table
+from interop_engine.terminology.conceptmap import from_csv
+
+Convert = Callable[[str, str, str], Any]
+LOCAL = "http://bv.example/facility/48001/codes/"
+VALUE_SET = "http://hl7.org/fhir/ValueSet/"
+
+CONCEPTS = [
+    (
+        "2345-7^Glucose^LN",
+        {"coding": [{"system": "http://loinc.org", "code": "2345-7", "display": "Glucose"}], "text": "Glucose"},
+    ),
+    (
+        "GLU^Đường huyết^99LAB",
+        {"coding": [{"system": f"{LOCAL}99LAB", "code": "GLU", "display": "Đường huyết"}], "text": "Đường huyết"},
+    ),
+    ("GLU", {"coding": [{"system": f"{LOCAL}local", "code": "GLU"}]}),
+    ("^Đường huyết", {"text": "Đường huyết"}),
+    (
+        "A^Abnormal^HL70078",
+        {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0078", "code": "A"}], "text": "Abnormal"},
+    ),
+    ("ZZ^?^HL70078", {"coding": [{"system": f"{LOCAL}HL70078", "code": "ZZ", "display": "?"}], "text": "?"}),
+    ("E11.9^^I10", {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "E11.9"}]}),
+    ("X^^HIS", {"coding": [{"system": "http://bv.example/his", "code": "X"}]}),
+    ("X^^^^^^^^^^^^^1.2.3.4", {"coding": [{"system": "urn:oid:1.2.3.4", "code": "X"}]}),
+    (
+        "GLU^Glu^L^2345-7^Glucose^LN^1^2.7^Đường máu",
+        {
+            "coding": [
+                {"system": f"{LOCAL}L", "code": "GLU", "display": "Glu", "version": "1"},
+                {"system": "http://loinc.org", "code": "2345-7", "display": "Glucose", "version": "2.7"},
+            ],
+            "text": "Đường máu",
+        },
+    ),
+    ("A  B^x^L", {"coding": [{"system": f"{LOCAL}L", "code": "A B", "display": "x"}], "text": "x"}),
+    ('""', None),
+    ("^^LN", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CONCEPTS)
+def test_a_coded_value_keeps_every_coding_and_the_words(convert: Convert, text: str, expected: Any) -> None:
+    """CWE → CodeableConcept: known systems by URI, others local to the facility; the sender's words as text."""
+    assert convert("CWE", "CodeableConcept", text) == expected
+
+
+def test_a_coded_value_is_read_alike_the_second_time_and_shared_with_nobody(convert: Convert) -> None:
+    """What is remembered is copied: whoever changes his result changes nobody else's."""
+    first = convert("CWE", "CodeableConcept", "1^one^L")
+    first["coding"][0]["code"] = "spoilt"
+    assert convert("CWE", "CodeableConcept", "1^one^L")["coding"][0]["code"] == "1"
+
+
+@pytest.mark.parametrize(
+    "name", ["observation-status", "diagnostic-report-status", "order-status", "order-control", "administrative-gender"]
+)
+def test_every_code_of_a_status_table_is_decided(name: str) -> None:
+    """No code of tables 0001, 0038, 0085, 0119 and 0123 is without a target or a reason to park."""
+    table = BY_NAME[name]
+    assert set(v2_table(table.table)) - set(table.entries) - set(table.parks) == set()
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_targets_are_codes_of_the_value_set(table: Any) -> None:
+    """A map never leads outside the element's value set, as far as its own system goes."""
+    known = codes(table.value_set)
+    systems = {target.system for target in table.entries.values()}
+    if known is not None and table.name not in ("patient-class", "relationship"):
+        assert {t.code for t in table.entries.values() if t.system in systems} - known == set()
+
+
+STATUSES = [
+    ("0085", "observation-status", "F", "final", False),
+    ("0085", "observation-status", "C", "corrected", False),
+    ("0085", "observation-status", "D", "entered-in-error", True),
+    ("0085", "observation-status", "W", "entered-in-error", True),
+    ("0085", "observation-status", "X", "cancelled", False),
+    ("0085", "observation-status", "I", "registered", True),
+    ("0085", "observation-status", "U", "final", True),
+    ("0123", "diagnostic-report-status", "P", "preliminary", False),
+    ("0123", "diagnostic-report-status", "I", "registered", True),
+    ("0123", "diagnostic-report-status", "A", "partial", False),
+]
+
+
+@pytest.mark.parametrize(("table", "value_set", "code", "expected", "kept"), STATUSES)
+def test_a_status_goes_through_its_table(
+    segment: Callable[[str], Segment], context: Context, table: str, value_set: str, code: str, expected: str, *, kept: bool
+) -> None:
+    """The map decides the status; a source code that says more stays in an extension."""
+    conversion = coded("ID", "code", table, VALUE_SET + value_set)
+    assert conversion is not None
+    assert conversion.function(segment(f"ZZZ|{code}").value(1), context) == expected
+    source = {"system": f"http://terminology.hl7.org/CodeSystem/v2-{table}", "code": code}
+    assert context.extensions == ([{"url": SOURCE_CODE, "valueCoding": source}] if kept else None)
+
+
+@pytest.mark.parametrize("code", ["Y", "Z"])
+def test_a_report_without_order_or_patient_parks(segment: Callable[[str], Segment], context: Context, code: str) -> None:
+    """OBR-25 = Y or Z: the message parks with condition 204, unknown key identifier."""
+    conversion = coded("ID", "code", "0123", f"{VALUE_SET}diagnostic-report-status")
+    assert conversion is not None
+    assert conversion.function(segment(f"ZZZ|{code}").value(1), context) is None
+    assert context.park is not None
+    assert context.park.code == "204"
+
+
+def test_a_code_without_target_is_dropped_listed_and_on_the_worklist(segment: Callable[[str], Segment], context: Context) -> None:
+    """Default policy: left out, a finding, and one more on the worklist."""
+    conversion = coded("IS", "code", "0001", f"{VALUE_SET}administrative-gender")
+    assert conversion is not None
+    assert conversion.function(segment("ZZZ|9").value(1), context) is None
+    assert [finding.code for finding in context.findings] == ["code-unmapped"]
+    assert context.unmapped == [Unmapped("administrative-gender", "http://terminology.hl7.org/CodeSystem/v2-0001", "9")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "H",
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
+                        "code": "H",
+                        "display": "High",
+                    }
+                ]
+            },
+        ),
+        ("QCF", {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0078", "code": "QCF"}]}),
+        ("cao^Cao^99LAB", {"coding": [{"system": f"{LOCAL}99LAB", "code": "cao", "display": "Cao"}], "text": "Cao"}),
+    ],
+)
+def test_an_interpretation_goes_through_its_table_or_keeps_its_coding(
+    segment: Callable[[str], Segment], context: Context, text: str, expected: Any
+) -> None:
+    """Mapped where the table knows it; else the source coding stays; another system's code is not the table's."""
+    conversion = coded("CWE", "CodeableConcept", "0078", f"{VALUE_SET}observation-interpretation")
+    assert conversion is not None
+    assert conversion.function(segment(f"ZZZ|{text}").value(1), context) == expected
+
+
+def test_a_field_of_a_table_without_map_names_the_table_as_system(segment: Callable[[str], Segment], context: Context) -> None:
+    """SPM-4 = BLD without a system is of HL7 table 0487."""
+    conversion = coded("CWE", "CodeableConcept", "0487", "")
+    assert conversion is not None
+    found = conversion.function(segment("ZZZ|BLD^Máu").value(1), context)
+    assert found == {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0487", "code": "BLD"}], "text": "Máu"}
+
+
+def test_yes_and_no_are_booleans(segment: Callable[[str], Segment], context: Context) -> None:
+    """Table 0136 → boolean."""
+    conversion = coded("ID", "boolean", "0136", "")
+    assert conversion is not None
+    assert [conversion.function(segment(f"ZZZ|{code}").value(1), context) for code in "YN"] == [True, False]
+
+
+def test_a_sites_table_has_a_policy(segment: Callable[[str], Segment], context: Context) -> None:
+    """A site's own list: found, or the default it names."""
+    table = site_table("rooms", {"codes": {"A": "B"}, "unmapped": "C", "system": "http://x"})
+    conversion = by_table(table, "Coding")
+    assert conversion is not None
+    found = [conversion.function(segment(f"ZZZ|{code}").value(1), context) for code in "AX"]
+    assert found == [{"system": "http://x", "code": "B"}, {"system": "http://x", "code": "C"}]
+    assert [table.get("A"), table.get("X"), site_table("r", {"codes": {}, "unmapped": "keep"}).get("X")] == ["B", "C", "X"]
+
+
+def test_translation_adds_targets_and_keeps_the_local_coding(convert: Convert, context: Context) -> None:
+    """The local coding stays first; a code without target goes to the worklist."""
+    text = "source_system,source_code,target_system,target_code\n99LAB,GLU,LN,2345-7\n"
+    mapping, mistakes = from_csv(text, "lab.csv", "lab", {"LN": "http://loinc.org"})
+    assert mistakes == []
+    found = translated(convert("CWE", "CodeableConcept", "GLU^Glu^99LAB"), mapping, context)
+    assert [coding["code"] for coding in found["coding"]] == ["GLU", "2345-7"]
+    other = convert("CWE", "CodeableConcept", "HB^Hb^99LAB")
+    assert translated(other, mapping, context) == other
+    assert context.unmapped == [Unmapped("lab", f"{LOCAL}99LAB", "HB")]
