@@ -167,7 +167,8 @@ def forward(tx: Transaction, seq: int, message: Received, made: Forward) -> list
     tx.count_message(message.channel, state)
     written = _add_deliveries(tx, seq, message, made)
     learned.keep(tx, made.learned, seq)
-    learned.keep_sent(tx, [(each.seq, new.sent) for each, new in zip(written, made.deliveries, strict=True) if new.sent])
+    if carried := [(each.seq, new.sent) for each, new in zip(written, made.deliveries, strict=True) if new.sent]:
+        tx.keep_sent(carried)
     _add_keys(tx, seq, made.search)
     for path in made.ledger:
         tx.count_unread(message.channel, path)

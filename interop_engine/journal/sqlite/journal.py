@@ -27,6 +27,7 @@ from interop_engine.journal.base import (
 from interop_engine.journal.sqlite import changes, codec, learned, schema
 from interop_engine.journal.sqlite.lanes import Item, Line
 from interop_engine.journal.sqlite.reads import Reads
+from interop_engine.journal.sqlite.sentstate import SentReader
 from interop_engine.journal.sqlite.transaction import Transaction
 from interop_engine.journal.sqlite.warm import Warm
 from interop_engine.journal.sqlite.writer import Writer
@@ -256,8 +257,9 @@ class SqliteJournal:
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
         """Answer a question."""
-        reads = self._reads
-        return learned.answer(reads.connection, reads.unpacker, self._writer.changes, question, destinations)
+        reads, writer = self._reads, self._writer
+        sent = SentReader(reads.connection, reads.unpacker, writer.recent)
+        return learned.answer(reads.connection, writer.changes, sent, question, destinations)
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """List messages, newest first."""

@@ -15,6 +15,7 @@ from interop_engine.core.errors import JournalBroken, JournalError
 OLDEST_SQLITE = (3, 51, 3)  # earlier ones can corrupt a WAL file: two connections that write and checkpoint at once
 _BUSY_MILLISECONDS = 5_000
 _CACHE_KIB = 65_536
+_READER_CACHE_KIB = 8_192  # every commit of the writer empties it
 
 _VERSION_1 = """
 -- Content, once: a message's bytes, or the bytes several deliveries share. The digest is of the bytes before compression.
@@ -73,14 +74,12 @@ CREATE INDEX events_message ON events (message);
 CREATE TABLE aliases (alias TEXT PRIMARY KEY, object TEXT NOT NULL, message INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE merged (retired TEXT PRIMARY KEY, survivor TEXT NOT NULL, message INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
--- What each destination was sent of each object: the newest row whose delivery neither parked nor was discarded counts.
-CREATE TABLE sent (
-  object TEXT NOT NULL, destination TEXT NOT NULL, delivery INTEGER NOT NULL, digest TEXT NOT NULL, version TEXT NOT NULL,
-  rank INTEGER NOT NULL, pack INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL,
-  PRIMARY KEY (object, destination, delivery)
-) STRICT, WITHOUT ROWID;
--- The contents of the rows above: those of one message together, since they compress ten times better so.
-CREATE TABLE packs (id INTEGER PRIMARY KEY, uses INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+-- What destinations were sent: all states that one message brought, in one row (see the module sentstate).
+CREATE TABLE packs (id INTEGER PRIMARY KEY, states INTEGER NOT NULL, size INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+-- Where to find an object's state: key is a hash of destination and object. It covers the packs up to sent_indexed.
+CREATE TABLE sent_index (key INTEGER PRIMARY KEY, pack INTEGER NOT NULL, older INTEGER) STRICT;
+CREATE TABLE sent_indexed (pack INTEGER NOT NULL) STRICT;
+INSERT INTO sent_indexed VALUES (0);
 
 CREATE TABLE message_counts (
   channel TEXT NOT NULL, state TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (channel, state)
@@ -155,7 +154,7 @@ def connect_reader(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=200)
     connection.set_busy_timeout(_BUSY_MILLISECONDS)
     connection.pragma("query_only", True)
-    connection.pragma("cache_size", -_CACHE_KIB)
+    connection.pragma("cache_size", -_READER_CACHE_KIB)
     version = connection.pragma("user_version")
     if version != len(MIGRATIONS):
         raise JournalError(f"{path.name} has schema {version}; this engine reads {len(MIGRATIONS)}.")

@@ -83,34 +83,21 @@ ADD_EVENT: Final = "INSERT INTO events (at, what, message, delivery, detail) VAL
 ADD_ALIAS: Final = "INSERT OR REPLACE INTO aliases (alias, object, message) VALUES (?, ?, ?)"
 ADD_MERGE: Final = "INSERT OR REPLACE INTO merged (retired, survivor, message) VALUES (?, ?, ?)"
 LAST_PACK: Final = "SELECT ifnull(max(id), 0) FROM packs"
-ADD_PACK: Final = "INSERT INTO packs (id, uses, data) VALUES (?, ?, ?)"
-ADD_SENT: Final = """
-INSERT INTO sent (object, destination, delivery, digest, version, rank, pack, start, length)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-# Older than what was delivered last: nothing can bring it back.
-FORGET_SENT: Final = """
-DELETE FROM sent WHERE (object, destination, delivery) IN (
-  SELECT s.object, s.destination, s.delivery FROM json_each(?) o CROSS JOIN json_each(?) t
-  JOIN sent s ON s.object = o.value AND s.destination = t.value
-  WHERE s.delivery < (
-    SELECT max(n.delivery) FROM sent n LEFT JOIN deliveries d ON d.seq = n.delivery
-    WHERE n.object = s.object AND n.destination = s.destination AND ifnull(d.state, 'delivered') = 'delivered')
-) RETURNING pack"""
-RELEASE_PACK: Final = "UPDATE packs SET uses = uses - 1 WHERE id = ?"
-FORGET_PACK: Final = "DELETE FROM packs WHERE id = ? AND uses <= 0"
+ADD_PACK: Final = "INSERT INTO packs (id, states, size, data) VALUES (?, ?, ?, ?)"
+PACKS: Final = "SELECT p.id, p.states, p.size, p.data FROM json_each(?) q CROSS JOIN packs p ON p.id = q.value"
+PACKS_TO_INDEX: Final = "SELECT id, states, size, data FROM packs WHERE id > (SELECT pack FROM sent_indexed) ORDER BY id"
+INDEX_SENT: Final = """
+INSERT INTO sent_index (key, pack, older) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
+  older = ifnull(excluded.older, iif(pack <> excluded.pack, pack, older)), pack = excluded.pack"""
+SET_INDEXED: Final = "UPDATE sent_indexed SET pack = ?"
+INDEXED: Final = "SELECT i.key, i.pack, i.older FROM json_each(?) q CROSS JOIN sent_index i ON i.key = q.value"
+VOID: Final = """
+SELECT d.seq FROM json_each(?) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('parked', 'discarded')"""
 
 ALIASES: Final = "SELECT a.alias, a.object FROM json_each(?) q CROSS JOIN aliases a ON a.alias = q.value"
-MERGES: Final = """
-WITH RECURSIVE chain (thing) AS (
-  SELECT value FROM json_each(?) UNION SELECT m.survivor FROM chain CROSS JOIN merged m ON m.retired = chain.thing
-) SELECT m.retired, m.survivor FROM chain CROSS JOIN merged m ON m.retired = chain.thing"""
-SENT: Final = """
-SELECT s.object, s.destination, s.digest, s.version, s.rank, s.pack, s.start, s.length
-FROM json_each(?) o CROSS JOIN json_each(?) t
-CROSS JOIN sent s ON s.object = o.value AND s.destination = t.value
-LEFT JOIN deliveries d ON d.seq = s.delivery
-WHERE ifnull(d.state, 'delivered') IN ('waiting', 'delivered') ORDER BY s.delivery"""
-PACKS: Final = "SELECT p.id, p.data FROM json_each(?) q CROSS JOIN packs p ON p.id = q.value"
+MERGES: Final = "SELECT m.retired, m.survivor FROM json_each(?) q CROSS JOIN merged m ON m.retired = q.value"
+BEGIN_READING: Final = "BEGIN"
+END_READING: Final = "COMMIT"
 
 # --- counts -----------------------------------------------------------------------------------------------------------
 

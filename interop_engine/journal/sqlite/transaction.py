@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
 import msgspec
 
+from interop_engine.core.model import Sent
 from interop_engine.journal.sqlite import codec, schema, statements
+from interop_engine.journal.sqlite.sentstate import Key, Recent, pack
 
 _REMEMBERED_CHANGES = 65_536
 _stamp = msgspec.json.Decoder(list[str | int])
@@ -92,6 +95,7 @@ class Mark:
     deliveries: dict[tuple[str, str, str], int]
     unread: dict[tuple[str, str], int]
     received: dict[str, int]
+    sent: int
 
 
 class Transaction:
@@ -103,6 +107,7 @@ class Transaction:
         self.executemany = cursor.executemany
         self.changed_rows = connection.changes  # of the last statement
         self.changes = Changes()
+        self.recent = Recent(connection)
         self.packer = codec.Packer()
         self.at = 0  # the group's time, microseconds
         self._durable = Numbers(
@@ -125,23 +130,36 @@ class Transaction:
         self._deliveries: dict[tuple[str, str, str], int] = {}
         self._unread: dict[tuple[str, str], int] = {}
         self._received: dict[str, int] = {}
+        self._sent: list[tuple[Key, int]] = []
+        self._indexed = 0
         self.at = codec.now()
         self.changes.begin()
 
     def committed(self) -> None:
         """The group is durable."""
         self._durable = self.numbers
+        for key, number in self._sent:
+            self.recent.add(key, number)
+        self.recent.moved(self._indexed)
         self.changes.committed()
 
     def mark(self) -> Mark:
         """Where the group stands before a job."""
-        return Mark(replace(self.numbers), dict(self._messages), dict(self._deliveries), dict(self._unread), dict(self._received))
+        return Mark(
+            replace(self.numbers),
+            dict(self._messages),
+            dict(self._deliveries),
+            dict(self._unread),
+            dict(self._received),
+            len(self._sent),
+        )
 
     def back_to(self, mark: Mark) -> None:
         """Forget what a failed job counted."""
         self.numbers = mark.numbers
         self._messages, self._deliveries = mark.messages, mark.deliveries
         self._unread, self._received = mark.unread, mark.received
+        del self._sent[mark.sent :]
 
     def count_message(self, channel: str, state: str, n: int = 1) -> None:
         """``n`` more (or fewer) messages of the channel are in the state."""
@@ -171,6 +189,16 @@ class Transaction:
         """Write an event."""
         self.execute(statements.ADD_EVENT, (self.at, what, message, delivery, detail))
 
+    def keep_sent(self, carried: Sequence[tuple[int, Sequence[Sent]]]) -> None:
+        """Write what deliveries bring: (delivery's seq, states)."""
+        keys, size, data = pack(carried)
+        self.numbers.pack += 1
+        number = self.numbers.pack
+        self.execute(statements.ADD_PACK, (number, size, len(data), self.packer.pack(data)))
+        for key in keys:
+            self._sent.append((key, number))
+            self.changes.touch(key[1])
+
     def flush(self) -> None:
         """Write the counts, before the commit."""
         for query, counts in (
@@ -182,3 +210,8 @@ class Transaction:
                 self.executemany(query, rows)
         if self._received:
             self.executemany(statements.NOTE_RECEIVED, list(self._received.items()))
+        if moving := self.recent.slice():
+            self._indexed = len(moving)
+            self.executemany(statements.INDEX_SENT, moving)
+            if covered := self.recent.covered(self._indexed):
+                self.execute(statements.SET_INDEXED, (covered,))

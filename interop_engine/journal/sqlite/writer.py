@@ -59,6 +59,7 @@ class Writer:
         self._wal_pages = 0
         self._stopping = False
         self.changes = transaction.changes
+        self.recent = transaction.recent
         self.problem = ""  # why it cannot commit now, empty while it can
         self.broken = ""  # why it never will again
         self.when_broken: Callable[[], None] = lambda: None

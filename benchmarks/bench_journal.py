@@ -1,0 +1,217 @@
+"""The journal alone, in process: how many messages a second it makes durable, and what one costs.
+
+    python benchmarks/bench_journal.py [--seconds 2] [--folder DIR]
+
+``accept``: commit only, by 1, 8 and 32 senders. ``life``: accept with 3 search keys, lease, known (25 ids), forward with 2 deliveries
+and 22 sent resources, lease and settle both, by 16 workers at each step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import apsw
+
+from interop_engine.core.model import Delivered, Learned, Question, Sent, digest, new_id
+from interop_engine.journal import open_journal
+from interop_engine.journal.base import Forward, Journal, NewDelivery, NewMessage, Queue
+
+OBSERVATION = (
+    '{"resourceType":"Observation","id":"%s","status":"final","code":{"coding":[{"system":"http://loinc.org","code":"718-7",'
+    '"display":"Hemoglobin"}],"text":"Huyết sắc tố"},"subject":{"reference":"Patient/%s"},"effectiveDateTime":'
+    '"2024-03-05T08:30:00+07:00","valueQuantity":{"value":%d,"unit":"g/L","system":"http://unitsofmeasure.org","code":"g/L"}}'
+)
+
+
+def hl7(number: int) -> bytes:
+    """An ORU^R01 of 20 OBX, about 1.9 kB."""
+    lines = [
+        f"MSH|^~\\&|LIS|24001|HUB|HUB|20240305083000+0700||ORU^R01^ORU_R01|{number}|P|2.5.1|||||VNM|UNICODE UTF-8",
+        f"PID|1||BN{number % 500:06}^^^24001^PI||Nguyễn^Văn An||19700101|M",
+        f"OBR|1|A{number}|L{number}|CBC^Công thức máu^L|||20240305080000+0700",
+    ]
+    lines += [f"OBX|{n}|NM|{700 + n}-7^Xét nghiệm {n}^LN||{number % 97}.{n}|g/L|120-160|N|||F" for n in range(1, 21)]
+    return ("\r".join(lines) + "\r").encode()
+
+
+def message(number: int) -> NewMessage:
+    """A message as the ingress hands it over."""
+    data = hl7(number)
+    return NewMessage(
+        id=new_id(),
+        channel="lab",
+        data=data,
+        media="hl7v2",
+        received_at=datetime.now(UTC),
+        peer="10.0.0.1:4242",
+        control_id=str(number),
+        message_type="ORU^R01",
+        digest=digest(data),
+        reply=b"MSH|^~\\&|HUB|HUB|LIS|24001|20240305083001||ACK^R01^ACK|1|P|2.5.1\rMSA|AA|1\r",
+        lanes=(f"24001|BN{number % 500:06}",),
+        duplicate_key=f"LIS|24001|{number}",
+        search=(("patient", f"BN{number % 500:06}"), ("order", f"A{number}"), ("accession", f"ACC{number}")),
+        config="c1",
+    )
+
+
+def resource_ids(number: int) -> list[str]:
+    """Patient, report and 20 observations."""
+    space = uuid.NAMESPACE_OID
+    patient = f"Patient/{uuid.uuid5(space, str(number % 500))}"
+    own = [f"Observation/{uuid.uuid5(space, f'{number}-{n}')}" for n in range(20)]
+    return [patient, f"DiagnosticReport/{uuid.uuid5(space, str(number))}", *own]
+
+
+def forwarded(number: int, ids: list[str], stamp: str) -> Forward:
+    """What a transformation of such a message makes."""
+    sent = tuple(
+        Sent(
+            "exchange/hub",
+            thing,
+            digest(thing.encode()),
+            "2024-03-05T01:30:00Z",
+            5,
+            (OBSERVATION % (thing, ids[0], number)).encode(),
+        )
+        for thing in ids
+    )
+    body = b",".join(state.content or b"" for state in sent)
+    deliveries = tuple(
+        NewDelivery(new_id(), name, (f"24001|BN{number % 500:06}",), body, "fhir", {"kind": "lab"}, sent if name == "hub" else ())
+        for name in ("hub", "district")
+    )
+    learned = Learned({f"ServiceRequest|placer|24001|A{number}": f"ServiceRequest/{number}"})
+    return Forward(deliveries, learned, stamp, ledger=("OBR-2", "PID-1"))
+
+
+async def accept(folder: Path, senders: int, seconds: float) -> None:
+    """Commit only."""
+    journal = open_journal(folder / f"accept{senders}.db")
+    await journal.open()
+    waits: list[float] = []
+    numbers = iter(range(10**9))
+    end = time.perf_counter() + seconds
+
+    async def send() -> None:
+        while (start := time.perf_counter()) < end:
+            await journal.accept(message(next(numbers)))
+            waits.append(time.perf_counter() - start)
+
+    began, cpu = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(send() for _ in range(senders)))
+    elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
+    await journal.close()
+    waits.sort()
+    p50, p99 = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
+    rate = len(waits) / elapsed
+    print(
+        f"accept, {senders:2} senders   {rate:8.0f} messages/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {cpu / len(waits) * 1e6:5.0f} µs CPU"
+    )
+
+
+async def life(folder: Path, workers: int, messages: int) -> None:
+    """From accept to both settled."""
+    path = folder / "life.db"
+    journal = open_journal(path)
+    await journal.open()
+    numbers = iter(range(messages))
+    left = messages * 2
+    done = asyncio.Event()
+    asked: list[float] = []
+
+    async def send() -> None:
+        for number in numbers:
+            await journal.accept(message(number))
+
+    async def transform() -> None:
+        while True:
+            lease = await journal.lease(Queue("lab"), "transform")
+            assert lease.message is not None
+            number = int(lease.message.control_id)
+            ids = resource_ids(number)
+            start = time.perf_counter()
+            names = (f"ServiceRequest|placer|24001|A{number}", f"ServiceRequest|filler|24001|L{number}")
+            known = await journal.known(Question(names, tuple(ids), (ids[0],)), ("exchange/hub",))
+            asked.append(time.perf_counter() - start)
+            assert await journal.forward(lease, forwarded(number, ids, known.stamp))
+
+    async def deliver(destination: str) -> None:
+        nonlocal left
+        while True:
+            lease = await journal.lease(Queue("lab", destination), "deliver")
+            await journal.settle(lease, Delivered())
+            left -= 1
+            if not left:
+                done.set()
+
+    began, cpu = time.perf_counter(), time.process_time()
+    tasks = [asyncio.create_task(send()) for _ in range(workers)]
+    tasks += [asyncio.create_task(transform()) for _ in range(workers)]
+    tasks += [asyncio.create_task(deliver(name)) for name in ("hub", "district") for _ in range(workers)]
+    await done.wait()
+    elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
+    for task in tasks:
+        task.cancel()
+    await _end(journal)
+    own = made_by_the_benchmark(min(messages, 500))
+    asked.sort()
+    print(
+        f"life, {workers:2} workers     {messages / elapsed:8.0f} messages/s   {(cpu / messages - own) * 1e6:5.0f} µs CPU"
+        f" (without {own * 1e6:.0f} µs to make the input)   known p50 {asked[len(asked) // 2] * 1e6:.0f} µs"
+        f"   {path.stat().st_size / messages / 1000:.1f} kB each"
+    )
+
+
+async def _end(journal: Journal) -> None:
+    await journal.close()
+
+
+def made_by_the_benchmark(rounds: int) -> float:
+    """CPU seconds a message that the benchmark itself needs to make its input."""
+    start = time.process_time()
+    for number in range(rounds):
+        message(number)
+        forwarded(number, resource_ids(number), "")
+    return (time.process_time() - start) / rounds
+
+
+def fsync_seconds(folder: Path) -> float:
+    """What one durable write of 8 kB costs on this disk, without any journal."""
+    with (folder / "probe").open("wb", buffering=0) as probe:
+        start = time.perf_counter()
+        for _ in range(200):
+            probe.write(bytes(8192))
+            os.fdatasync(probe.fileno())
+        return (time.perf_counter() - start) / 200
+
+
+def main() -> None:
+    """Run all and print the machine beside the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--messages", type=int, default=3_000)
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        load = os.getloadavg()[0]
+        print(
+            f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
+        )
+        print(f"disk: {fsync_seconds(folder) * 1e6:.0f} µs a durable 8 kB write")
+        for senders in (1, 8, 32):
+            asyncio.run(accept(folder, senders, options.seconds))
+        asyncio.run(life(folder, 16, options.messages))
+
+
+if __name__ == "__main__":
+    main()
