@@ -1,21 +1,29 @@
 """The FHIRPath invariants of the types the engine writes, by hand in Python.
 
-Keyed by the path they stand on; each has its key and the specification's sentence, and returns whether it holds. They run
-on values whose structure is already known to be right, except that values of primitives may be missing (only extensions).
-ele-1, ext-1, txt-1 and txt-2 are part of the structural checks; ref-1, dom-2 to dom-5 and the bundle's rules need more
-than the element and are in ``whole.py``. Warnings (dom-6, con-3) are left to the reader of the specification.
+Keyed by the path they stand on; each has its key and the specification's sentence, and tells whether it holds. They read a
+value through ``of(value, name, None)``, which is ``dict.get`` for JSON and ``getattr`` for the structs of ``shortcut.py``.
+They run on values whose structure is right, except that a primitive may be missing where it has only extensions.
+
+ele-1, txt-1 and txt-2 are part of the structural checks; ref-1, dom-2 to dom-5 and the bundle's rules need more than the
+element and are in ``whole.py``. Warnings (dom-6) are left to the reader of the specification.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, NamedTuple
 
-Json = dict[str, Any]
+Of = Callable[[Any, str, None], Any]
 
 _UCUM = "http://unitsofmeasure.org"
+_VALUES = tuple(
+    f"value{kind}"
+    for kind in (
+        *("Quantity", "CodeableConcept", "String", "Boolean", "Integer", "Range", "Ratio", "SampledData"),
+        *("Time", "DateTime", "Period"),
+    )
+)
 
 
 class Rule(NamedTuple):
@@ -23,118 +31,132 @@ class Rule(NamedTuple):
 
     key: str
     says: str
-    holds: Callable[[Json], bool]
+    holds: Callable[[Of, Any], bool]
 
 
-def _value(element: Json, stem: str) -> Any:
-    """The choice element with this stem, or None."""
-    return next((value for name, value in element.items() if name.startswith(stem) and name[len(stem) :][:1].isupper()), None)
+def _has(of: Of, value: Any, *names: str) -> bool:
+    """Whether any of the elements is there, with a value or with only extensions."""
+    return any(of(value, name, None) is not None or of(value, f"_{name}", None) is not None for name in names)
 
 
-def _codings(concept: Json) -> set[tuple[str, ...]]:
+def _any_of(*names: str) -> Callable[[Of, Any], bool]:
+    return lambda of, value: _has(of, value, *names)
+
+
+def _needs(name: str, other: str) -> Callable[[Of, Any], bool]:
+    """``name`` only with ``other``."""
+    sibling = f"_{other}"
+    return lambda of, value: (
+        of(value, name, None) is None or of(value, other, None) is not None or of(value, sibling, None) is not None
+    )
+
+
+def _not_both(name: str, other: str) -> Callable[[Of, Any], bool]:
+    return lambda of, value: of(value, name, None) is None or of(value, other, None) is None
+
+
+def _not_negative(name: str) -> Callable[[Of, Any], bool]:
+    return lambda of, value: bool((of(value, name, None) or 0) >= 0)
+
+
+def _no_home(member: str) -> Callable[[Of, Any], bool]:
+    return lambda of, value: not any(of(one, "use", None) == "home" for one in of(value, member, None) or ())
+
+
+# --- Observation ----------------------------------------------------------------------------------------------------
+
+
+def _obs_6(of: Of, observation: Any) -> bool:
+    return of(observation, "dataAbsentReason", None) is None or not _has(of, observation, *_VALUES)
+
+
+def _obs_7(of: Of, observation: Any) -> bool:
+    components = of(observation, "component", None)
+    if not components or not _has(of, observation, *_VALUES):
+        return True
+    own = _codings(of, of(observation, "code", None))
+    return not any(own & _codings(of, of(component, "code", None)) for component in components)
+
+
+def _codings(of: Of, concept: Any) -> set[tuple[Any, ...]]:
     """Codings by all their parts, since FHIRPath's intersect compares them whole."""
     return {
-        tuple(str(coding.get(part)) for part in ("system", "version", "code", "display", "userSelected"))
-        for coding in concept.get("coding", ())
+        tuple(of(coding, part, None) for part in ("system", "version", "code", "display", "userSelected"))
+        for coding in (concept and of(concept, "coding", None)) or ()
     }
 
 
-def _obs_7(observation: Json) -> bool:
-    components = observation.get("component")
-    if not components or _value(observation, "value") is None:
+# --- Data types -----------------------------------------------------------------------------------------------------
+
+
+def _per_1(of: Of, period: Any) -> bool:
+    """Start <= end as FHIRPath compares: what the lesser precision leaves open does not count against it."""
+    start, end = of(period, "start", None), of(period, "end", None)
+    if start is None or end is None:
         return True
-    own = _codings(observation["code"]) if "code" in observation else set()
-    return not any(own & _codings(component.get("code", {})) for component in components)
-
-
-def _span(moment: str) -> tuple[datetime, str] | None:
-    """A dateTime for comparison, with its precision; None where it has no zone to compare with or a second 60."""
-    try:
-        found = datetime.fromisoformat(moment if len(moment) > 7 else f"{moment}-01-01"[:10])
-    except ValueError:
-        return None
-    return found, ("time" if "T" in moment else "date")
-
-
-def _in_order(period: Json, first: str = "start", last: str = "end") -> bool:
-    """Whether start <= end as FHIRPath compares: an answer that precision leaves open does not count against it."""
-    if first not in period or last not in period:
-        return True
-    start, end = period[first], period[last]
-    shared = min(len(start), len(end))
     if "T" not in start or "T" not in end:
-        return bool(start[: min(shared, 10)] <= end[: min(shared, 10)])
-    one, other = _span(start), _span(end)
-    return one is None or other is None or one[0] <= other[0]
+        shared = min(len(start), len(end), 10)
+        return bool(start[:shared] <= end[:shared])
+    try:
+        return datetime.fromisoformat(start) <= datetime.fromisoformat(end)
+    except ValueError:  # a leap second, which Python has not
+        return bool(start[:19] <= end[:19])
 
 
-def _number(quantity: Json | None) -> Decimal | int | None:
-    return None if quantity is None else quantity.get("value")
-
-
-def _rng_2(range_: Json) -> bool:
+def _rng_2(of: Of, range_: Any) -> bool:
     """Comparable only in the same unit; other units are left open."""
-    low, high = range_.get("low"), range_.get("high")
-    if low is None or high is None or (low.get("code"), low.get("unit")) != (high.get("code"), high.get("unit")):
+    low, high = of(range_, "low", None), of(range_, "high", None)
+    if low is None or high is None or any(of(low, unit, None) != of(high, unit, None) for unit in ("code", "unit")):
         return True
-    least, most = _number(low), _number(high)
-    return least is None or most is None or least <= most
+    least, most = of(low, "value", None), of(high, "value", None)
+    return bool(least is None or most is None or least <= most)
 
 
-def _rat_1(ratio: Json) -> bool:
-    return ("numerator" in ratio) == ("denominator" in ratio) and ("numerator" in ratio or "extension" in ratio)
+def _rat_1(of: Of, ratio: Any) -> bool:
+    numerator = of(ratio, "numerator", None) is not None
+    if numerator != (of(ratio, "denominator", None) is not None):
+        return False
+    return numerator or of(ratio, "extension", None) is not None
 
 
-def _whole_number(value: Decimal | int | None) -> bool:
-    return value is None or "." not in str(value)
+def _ucum(of: Of, quantity: Any) -> bool:
+    return (of(quantity, "system", None) or _UCUM) == _UCUM
 
 
-def _no_home(member: str) -> Callable[[Json], bool]:
-    return lambda organization: not any(one.get("use") == "home" for one in organization.get(member, ()))
+def _age_1(of: Of, age: Any) -> bool:
+    value, code = of(age, "value", None), of(age, "code", None)
+    return (code is not None or value is None) and _ucum(of, age) and bool(value is None or value > 0)
 
 
-def _any_of(*names: str) -> Callable[[Json], bool]:
-    return lambda element: any(name in element or f"_{name}" in element for name in names)
+def _cnt_3(of: Of, count: Any) -> bool:
+    value, code = of(count, "value", None), of(count, "code", None)
+    return (code is not None or value is None) and _ucum(of, count) and code in {None, "1"} and "." not in str(value)
 
 
-def _needs(name: str, other: str) -> Callable[[Json], bool]:
-    """``name`` only with ``other``."""
-    return lambda element: name not in element or other in element or f"_{other}" in element
+def _dis_1(of: Of, distance: Any) -> bool:
+    return (of(distance, "code", None) is not None or of(distance, "value", None) is None) and _ucum(of, distance)
+
+
+def _drt_1(of: Of, duration: Any) -> bool:
+    return of(duration, "code", None) is None or (
+        of(duration, "system", None) == _UCUM and of(duration, "value", None) is not None
+    )
+
+
+def _ext_1(of: Of, extension: Any) -> bool:
+    """On JSON only: the structs leave nested extensions out."""
+    return (of(extension, "extension", None) is not None) != any(name.lstrip("_").startswith("value") for name in extension)
+
+
+def _tim_9(of: Of, repeat: Any) -> bool:
+    when = of(repeat, "when", None) or ()
+    return of(repeat, "offset", None) is None or (bool(when) and not {"C", "CM", "CD", "CV"} & set(when))
 
 
 _QUANTITY = (Rule("qty-3", "If a code for the unit is present, the system SHALL also be present", _needs("code", "system")),)
-_SIMPLE = Rule("sqty-1", "The comparator is not used on a SimpleQuantity", lambda quantity: "comparator" not in quantity)
-
-
-def _ucum(quantity: Json) -> bool:
-    return bool(quantity.get("system", _UCUM) == _UCUM)
-
-
-def _age_1(age: Json) -> bool:
-    value = age.get("value")
-    return ("code" in age or value is None) and _ucum(age) and bool(value is None or value > 0)
-
-
-def _drt_1(duration: Json) -> bool:
-    return "code" not in duration or (duration.get("system") == _UCUM and "value" in duration)
-
-
-def _cnt_3(count: Json) -> bool:
-    value = count.get("value")
-    return ("code" in count or value is None) and _ucum(count) and count.get("code", "1") == "1" and _whole_number(value)
-
-
-def _dis_1(distance: Json) -> bool:
-    return ("code" in distance or "value" not in distance) and _ucum(distance)
-
-
-def _tim_9(repeat: Json) -> bool:
-    return "offset" not in repeat or ("when" in repeat and not {"C", "CM", "CD", "CV"} & set(repeat["when"]))
-
-
-def _not_negative(name: str) -> Callable[[Json], bool]:
-    return lambda element: bool(element.get(name, 0) >= 0)
-
+_SIMPLE = Rule(
+    "sqty-1", "The comparator is not used on a SimpleQuantity", lambda of, value: of(value, "comparator", None) is None
+)
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "Age": (
@@ -151,14 +173,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             "ext-1",
             "Must have either extensions or value[x], not both",
-            lambda extension: ("extension" in extension) != any(name.lstrip("_").startswith("value") for name in extension),
+            _ext_1,
         ),
     ),
     "Observation": (
         Rule(
             "obs-6",
             "dataAbsentReason SHALL only be present if Observation.value[x] is not present",
-            lambda observation: "dataAbsentReason" not in observation or _value(observation, "value") is None,
+            _obs_6,
         ),
         Rule(
             "obs-7",
@@ -179,7 +201,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _any_of("name", "telecom", "address", "organization"),
         ),
     ),
-    "Period": (Rule("per-1", "If present, start SHALL have a lower value than end", _in_order),),
+    "Period": (Rule("per-1", "If present, start SHALL have a lower value than end", _per_1),),
     "Quantity": _QUANTITY,
     "Range": (Rule("rng-2", "If present, low SHALL have a lower value than high", _rng_2),),
     "Ratio": (Rule("rat-1", "Numerator and denominator SHALL both be present, or both absent with some extension", _rat_1),),
@@ -197,7 +219,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             "tim-10",
             "If there's a timeOfDay, there cannot be a when, or vice versa",
-            lambda repeat: "timeOfDay" not in repeat or "when" not in repeat,
+            _not_both("timeOfDay", "when"),
         ),
     ),
 }

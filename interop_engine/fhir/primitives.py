@@ -20,7 +20,7 @@ from interop_engine.fhir.narrative import narrative_fault
 Check = Callable[[Any], str | None]
 
 LONGEST_STRING = 1_048_576  # characters: "strings SHALL NOT exceed 1MB"
-_LARGEST_INTEGER = 2_147_483_647
+LARGEST_INTEGER = 2_147_483_647
 
 _YEAR = r"([0-9]([0-9]([0-9][1-9]|[1-9]0)|[1-9]00)|[1-9]000)"
 _DAY = r"(0[1-9]|[1-2][0-9]|3[0-1])"
@@ -134,9 +134,9 @@ def _whole(least: int, kind: str) -> Check:
     def check(value: Any) -> str | None:
         if value.__class__ is not int:
             return "must be a JSON number without fraction"
-        return None if least <= value <= _LARGEST_INTEGER else fault
+        return None if least <= value <= LARGEST_INTEGER else fault
 
-    check.__doc__ = f"{kind}: {least} to {_LARGEST_INTEGER}."
+    check.__doc__ = f"{kind}: {least} to {LARGEST_INTEGER}."
     return check
 
 
@@ -168,7 +168,7 @@ CHECKS: dict[str, Check] = {
     "decimal": decimal,
     "id": _pattern(_ID, "id"),
     "instant": _moment(_INSTANT, "instant"),
-    "integer": _whole(-_LARGEST_INTEGER - 1, "integer"),
+    "integer": _whole(-LARGEST_INTEGER - 1, "integer"),
     "markdown": string,
     "oid": _pattern(_OID, "oid"),
     "positiveInt": _whole(1, "positiveInt"),

@@ -16,6 +16,7 @@ from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.fhir.invariants import RULES, Rule
 from interop_engine.fhir.primitives import CHECKS
 from interop_engine.fhir.references import read_reference
+from interop_engine.fhir.shortcut import accepts
 from interop_engine.fhir.whole import Pointer, Problem, bundle_problems, contained_problems
 
 Problems = list[Problem]
@@ -30,21 +31,34 @@ _NULL = "null"  # the code of a null in an array of primitives, until its parent
 
 def check_resource(value: Any, pointers: list[Pointer]) -> Problems | None:
     """A resource that stands for itself: its local references are resolved here, a bundle's urn:uuid too."""
+    name = value.get("resourceType") if value.__class__ is dict else None
     first = len(pointers)
-    found = _any_resource(value, pointers)
+    if name.__class__ is not str or not definitions.is_resource(name) or not accepts(value):
+        found = _any_resource(value, pointers)
+    else:
+        found = _entries(value, pointers) if name == "Bundle" else None
     if found is not None:
         return found
     if "contained" in value or len(pointers) > first:
         local = [pointer for pointer in pointers[first:] if pointer.reading.form == "contained"]
         pointers[first:] = [pointer for pointer in pointers[first:] if pointer.reading.form != "contained"]
         found = list(contained_problems(value, local))
-    if value["resourceType"] == "Bundle":
+    if name == "Bundle":
         found = [*(found or ()), *bundle_problems(value, pointers[first:])]
         del pointers[first:]
     return found or None
 
 
+def _entries(bundle: dict[str, Any], pointers: list[Pointer]) -> Problems | None:
+    bad: Problems | None = None
+    for index, entry in enumerate(bundle.get("entry", ())):
+        if "resource" in entry and (found := check_resource(entry["resource"], pointers)) is not None:
+            bad = [*(bad or ()), *((f".entry[{index}].resource{path}", message, code) for path, message, code in found)]
+    return bad
+
+
 def _any_resource(value: Any, pointers: list[Pointer]) -> Problems | None:
+    """A resource without what its surroundings have to say, as it stands in ``contained``."""
     if value.__class__ is not dict:
         return [("", "must be a JSON object", "structure")]
     name = value.get("resourceType")
@@ -94,7 +108,7 @@ def _finish(path: str, rules: tuple[Rule, ...]) -> Callable[[dict[str, Any], Pro
         if len(value) < 2 and (not value or "id" in value) and not may_be_bare:
             return [*(bad or ()), ("", "may not be empty (ele-1)", "invariant")]
         if bad is None and rules:
-            bad = [("", f"{rule.key}: {rule.says}", "invariant") for rule in rules if not rule.holds(value)] or None
+            bad = [("", f"{rule.key}: {rule.says}", "invariant") for rule in rules if not rule.holds(dict.get, value)] or None
         return bad
 
     return finish
