@@ -101,7 +101,7 @@ class Api:
         except httpx.HTTPError as error:
             raise InteropError(f"No engine answers at {self._client.base_url}: {error}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UnknownItem
+            raise UnknownItem(_problem(answer))
         if answer.is_error:
             raise InteropError(f"The engine answered {answer.status_code}: {_problem(answer)}")
         return answer

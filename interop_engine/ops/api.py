@@ -80,8 +80,8 @@ def _guard(api: FastAPI, host: str) -> None:
         return response
 
     @api.exception_handler(UnknownItem)
-    async def unknown(_request: Request, _error: UnknownItem) -> Response:
-        return _problem(404, "No message or delivery has that id.")
+    async def unknown(_request: Request, error: UnknownItem) -> Response:
+        return _problem(404, str(error))
 
     @api.exception_handler(JournalError)
     async def broken(_request: Request, error: JournalError) -> Response:

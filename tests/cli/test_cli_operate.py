@@ -1,0 +1,223 @@
+"""``status``, ``messages``, ``channels``: on a journal without an engine, and through the API of a running one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from interop_engine.cli.app import app
+from interop_engine.core.model import Park, digest, new_id
+from interop_engine.journal import open_journal
+from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
+from interop_engine.ops.api import Watch, application
+from interop_engine.ops.server import HttpServer
+from tests.support.observed import FakeEngine
+
+SITE = 'site: Bệnh viện mẫu\nfacility: "24001"\njournal: {path: journal.db}\nstatus: {listen: "%s"}\n'
+
+
+async def run(*arguments: str) -> tuple[int, str, str]:
+    """A verb, in a thread: it runs an event loop of its own."""
+    result = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stdout, result.stderr
+
+
+async def shown(*arguments: str) -> Any:
+    """What a verb shows with --json."""
+    code, stdout, stderr = await run(*arguments, "--json")
+    assert (code, stderr) == (0, "")
+    return json.loads(stdout)
+
+
+def new(control_id: str, **more: Any) -> NewMessage:
+    """A message of the channel lab."""
+    data = f"MSH|^~\\&|LIS|BV|E|BV|20260302||ORU^R01|{control_id}|P|2.5\r".encode()
+    values: dict[str, Any] = {
+        "id": new_id(),
+        "channel": "lab",
+        "data": data,
+        "media": "hl7v2",
+        "received_at": datetime.now(UTC),
+        "peer": "10.0.0.1:40000",
+        "control_id": control_id,
+        "message_type": "ORU^R01",
+        "digest": digest(data),
+        "lanes": (control_id,),
+        "search": (("patient", "BN001"),),
+    }
+    return NewMessage(**{**values, **more})
+
+
+async def fill(journal: Journal) -> dict[str, str]:
+    """One message parked, one rejected, one whose delivery is parked; gives their ids and the delivery's."""
+    parked = await journal.accept(new("C1"))
+    await journal.park(await journal.lease(Queue("lab"), "test"), "204", "OBR-3 names no known order.", ["OBR-3: order-unknown"])
+    rejected = await journal.accept(new("C2", state=MessageState.REJECTED, code="200", why="Not taken.", lanes=()))
+    sent = await journal.accept(new("C3"))
+    delivery = NewDelivery(new_id(), "hub", ("C3",), b'{"resourceType":"Bundle"}', "fhir")
+    assert await journal.forward(await journal.lease(Queue("lab"), "test"), Forward(deliveries=(delivery,)))
+    await journal.settle(await journal.lease(Queue("lab", "hub"), "test"), Park("fhir-422", "Not taken by the server."))
+    return {"parked": parked.id, "rejected": rejected.id, "sent": sent.id, "delivery": delivery.id}
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A site's folder with a journal, no engine running, and the ids in it."""
+    (tmp_path / "engine.yaml").write_text(SITE % "127.0.0.1:9")
+    journal = open_journal(tmp_path / "journal.db")
+    await journal.open()
+    ids = await fill(journal)
+    await journal.close()
+    return str(tmp_path), ids
+
+
+async def test_messages_are_listed_newest_first(site: tuple[str, dict[str, str]]) -> None:
+    """Each with its state, the reason, and where its deliveries are."""
+    folder, ids = site
+    rows = await shown("messages", "list", "--project", folder)
+    assert [row["id"] for row in rows] == [ids["sent"], ids["rejected"], ids["parked"]]
+    assert [row["state"] for row in rows] == ["transformed", "rejected", "parked"]
+    _, text, _ = await run("messages", "list", "--project", folder)
+    assert "hub: parked" in text
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        (["--state", "parked"], ["parked"]),
+        (["--state", "parked", "--state", "rejected"], ["rejected", "parked"]),
+        (["--state", "delivery-parked"], ["sent"]),
+        (["--control-id", "C2"], ["rejected"]),
+        (["--search", "patient=BN001", "--limit", "1"], ["sent"]),
+        (["--search", "patient=BN002"], []),
+        (["--since", "1h", "--type", "ORU^R01", "--channel", "lab"], ["sent", "rejected", "parked"]),
+        (["--until", "2020-01-01T00:00"], []),
+    ],
+)
+async def test_a_listing_has_conditions(site: tuple[str, dict[str, str]], conditions: list[str], expected: list[str]) -> None:
+    """State, MSH-10, type, time, channel and search keys; all of them must hold."""
+    folder, ids = site
+    rows = await shown("messages", "list", "--project", folder, *conditions)
+    assert [row["id"] for row in rows] == [ids[name] for name in expected]
+
+
+async def test_one_message_is_shown_with_its_content(site: tuple[str, dict[str, str]]) -> None:
+    """Its findings and deliveries; the exact bytes as received, and the exact body of a delivery."""
+    folder, ids = site
+    _, text, _ = await run("messages", "show", ids["parked"], "--project", folder)
+    assert "OBR-3: order-unknown" in text
+    _, text, _ = await run("messages", "show", ids["sent"], "--project", folder)
+    assert "fhir-422 Not taken by the server." in text
+    assert (await run("messages", "show", ids["rejected"], "--raw", "--project", folder))[1].startswith("MSH|^~\\&|LIS")
+    body = await run("messages", "show", ids["sent"], "--delivery", ids["delivery"], "--project", folder)
+    assert body[1] == '{"resourceType":"Bundle"}'
+
+
+async def test_an_operator_acts_on_the_journal_where_no_engine_runs(site: tuple[str, dict[str, str]]) -> None:
+    """Replay makes a new message and supersedes the parked one; retry makes a delivery wait again; discard needs a reason."""
+    folder, ids = site
+    replayed = await shown("messages", "replay", ids["parked"], "--project", folder)
+    assert (await run("messages", "retry", ids["delivery"], "--project", folder))[0] == 0
+    rows = {row["id"]: row for row in await shown("messages", "list", "--project", folder)}
+    assert rows[ids["parked"]]["state"] == "superseded"
+    assert rows[replayed[ids["parked"]]]["replay_of"] == ids["parked"]
+    assert rows[ids["sent"]]["deliveries"][0]["state"] == "waiting"
+    assert (await run("messages", "discard", ids["sent"], "--why", " ", "--project", folder))[0] == 2
+    assert (await run("messages", "discard", ids["sent"], "--why", "a test", "--project", folder))[0] == 0
+    assert (await shown("messages", "show", ids["sent"], "--project", folder))["deliveries"][0]["state"] == "discarded"
+
+
+async def test_a_replay_by_condition_goes_oldest_first(site: tuple[str, dict[str, str]]) -> None:
+    """A replay of many keeps the order in which they arrived; without any condition nothing is replayed."""
+    folder, ids = site
+    assert (await run("messages", "replay", "--project", folder))[0] == 2
+    replayed = await shown("messages", "replay", "--channel", "lab", "--since", "1h", "--project", folder)
+    assert list(replayed) == [ids["parked"], ids["rejected"], ids["sent"]]
+
+
+async def test_what_is_not_there_is_said_in_a_line(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    """An unknown id, a folder without a site, a site that never ran, an engine that does not run: 1, and no traceback."""
+    folder, _ = site
+    for arguments, said in (
+        (["messages", "show", new_id(), "--project", folder], "There is no message"),
+        (["messages", "list", "--project", str(tmp_path / "none")], "engine.yaml is not there"),
+        (["status", "--project", folder], "No engine of this site answers at 127.0.0.1:9"),
+        (["status", "http://127.0.0.1:9"], "No engine answers at http://127.0.0.1:9"),
+        (["messages", "list", "--since", "soon", "--project", folder], "is no time"),
+    ):
+        code, _, stderr = await run(*arguments)
+        assert code in (1, 2)
+        assert said in " ".join(stderr.split())
+
+
+@asynccontextmanager
+async def engine(folder: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """A running engine's journal and API, in this process; gives the API's URL and the ids in the journal."""
+    journal = open_journal(folder / "journal.db")
+    await journal.open()
+    watch = Watch(FakeEngine(journal=journal))
+    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
+    await server.start()
+    (folder / "engine.yaml").write_text(SITE % server.address)
+    try:
+        yield f"http://{server.address}", await fill(journal)
+    finally:
+        await server.stop()
+        watch.close()
+        await journal.close()
+
+
+async def test_a_running_engine_is_asked_to_act(tmp_path: Path) -> None:
+    """Only the engine may write its journal: what changes something goes through its API; reading goes on beside it."""
+    async with engine(tmp_path) as (url, ids):
+        replayed = await shown("messages", "replay", ids["parked"], "--project", str(tmp_path))
+        rows = await shown("messages", "list", "--project", str(tmp_path))
+        assert rows[0]["id"] == replayed[ids["parked"]]
+        assert rows[0]["search"] == [["patient", "BN001"]]
+        remote = await shown("messages", "show", rows[0]["id"], "--url", url)
+        assert (remote["replay_of"], remote["search"]) == (ids["parked"], [])
+        assert (await run("messages", "retry", ids["delivery"], "--url", url))[0] == 0
+        assert (await shown("messages", "list", "--state", "delivery-waiting", "--url", url))[0]["id"] == ids["sent"]
+        assert (await run("messages", "show", ids["sent"], "--raw", "--url", url))[0] == 2
+
+
+async def test_status_shows_what_is_stuck(tmp_path: Path) -> None:
+    """Found through engine.yaml or by URL: a table for people, JSON for programs; 1 when the engine is not ready."""
+    async with engine(tmp_path) as (url, _):
+        status = await shown("status", url)
+        assert (status["channels"][0]["parked"], status["channels"][0]["destinations"][0]["backlog"]["parked"]) == (1, 1)
+        code, text, _ = await run("status", "--project", str(tmp_path))
+        assert code == 0
+        assert "Bệnh viện mẫu (24001)" in text
+        assert "→ hub" in text
+        code, text, _ = await run("channels", "list", "--project", str(tmp_path))
+        assert (code, "0.0.0.0:2575" in text) == (0, True)
+
+
+async def test_an_engine_that_is_not_ready_ends_status_with_1() -> None:
+    """The reasons are on stderr."""
+    watch = Watch(observed := FakeEngine())
+    observed.journal.problem = "No room."
+    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
+    await server.start()
+    code, _, stderr = await run("status", f"http://{server.address}")
+    assert (code, "journal: No room." in stderr) == (1, True)
+    await server.stop()
+    watch.close()
+
+
+def test_a_span_is_written_as_people_say_it() -> None:
+    """Seconds, minutes, hours, days."""
+    from interop_engine.cli.output import span
+
+    spans = [timedelta(seconds=3.21), timedelta(minutes=4), timedelta(hours=2, minutes=5), timedelta(days=3, hours=4)]
+    assert [span(each.total_seconds()) for each in spans] == ["3.2 s", "4 min", "2 h 5 min", "3 d 4 h"]
