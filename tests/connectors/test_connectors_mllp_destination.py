@@ -1,0 +1,285 @@
+"""The MLLP client against servers that behave as servers do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
+from interop_engine.core.model import Delivered, Delivery, Media, Outcome, Park, Retry
+from interop_engine.hl7.ack import AckCode, AckError, acknowledge
+from interop_engine.hl7.framing import frame
+from interop_engine.hl7.message import parse
+from tests.support.mllp import AT, Channel, Peer, listening, message, surroundings
+
+Serve = Callable[[Peer, int], Awaitable[None]]
+
+
+def delivery(body: bytes, media: Media = "hl7v2") -> Delivery:
+    """A delivery of these bytes."""
+    return Delivery("d1", "m1", "lab", "his", (), body, media)
+
+
+def ack(data: bytes, code: AckCode = "AA", *errors: AckError) -> bytes:
+    """A framed answer to a message."""
+    return frame(acknowledge(parse(data), code, control_id="1", at=AT, errors=errors))
+
+
+@contextlib.asynccontextmanager
+async def serving(serve: Serve, **options: Any) -> AsyncIterator[MllpDestination]:
+    """A destination connected to a server that treats each connection (counted from 0) as ``serve`` does."""
+    count = 0
+
+    async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        try:
+            await serve(Peer(reader, writer), count - 1)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connection, "127.0.0.1", 0)
+    place = "{}:{}".format(*server.sockets[0].getsockname())
+    destination = MllpDestination(MllpDestinationOptions.model_validate({"connect": place, **options}), surroundings())
+    await destination.open()
+    try:
+        yield destination
+    finally:
+        await destination.close()
+        await destination.close()
+        server.close()
+
+
+async def answering(peer: Peer, _: int) -> None:
+    """Answer AA to everything."""
+    while data := await peer.answer():
+        await peer.send(ack(data))
+
+
+async def test_one_connection_for_many_messages() -> None:
+    """The connection is made by the first delivery and kept."""
+    connections: list[int] = []
+
+    async def serve(peer: Peer, number: int) -> None:
+        connections.append(number)
+        await answering(peer, number)
+
+    async with serving(serve) as destination:
+        assert destination.health().connections == 0
+        for number in range(20):
+            assert await destination.deliver(delivery(message(number))) == Delivered("AA")
+        assert (connections, destination.health().connections) == ([0], 1)
+
+
+async def test_one_message_in_flight() -> None:
+    """Deliveries that are asked for at once go one after another."""
+    async with serving(answering) as destination:
+        outcomes = await asyncio.gather(*(destination.deliver(delivery(message(number))) for number in range(20)))
+    assert outcomes == [Delivered("AA")] * 20
+
+
+async def test_our_own_source() -> None:
+    """Source and destination speak to each other."""
+    channel = Channel()
+    async with listening(channel) as source:
+        destination = MllpDestination(MllpDestinationOptions(connect=source.health().place), surroundings())
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+        await destination.close()
+    assert [arrival.data for arrival in channel.arrivals] == [message("A1")]
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "expected"),
+    [
+        ("AA", (), Delivered("AA")),
+        ("CA", (), Delivered("CA")),
+        ("AE", (), Park("AE", "the receiver answered AE")),
+        ("AR", (AckError("MSH^1^9", "200"),), Park("200", "the receiver answered AR with condition 200")),
+        ("CE", (), Park("CE", "the receiver answered CE")),
+        ("CR", (), Park("CR", "the receiver answered CR")),
+        ("AE", (AckError("PID", "Nguyễn Văn A"),), Park("AE", "the receiver answered AE")),
+    ],
+)
+async def test_what_answers_mean(code: AckCode, errors: tuple[AckError, ...], expected: Outcome) -> None:
+    """Accepted is delivered, refused parks with its condition of table 0357, and never with words that may be content."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        await peer.send(ack(await peer.answer(), code, *errors))
+        await peer.answer()
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == expected
+
+
+async def test_a_destination_may_see_it_otherwise() -> None:
+    """``answers`` says what a code means at this receiver; what it leaves out stays as usual."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        for code in ("AE", "AR"):
+            await peer.send(ack(await peer.answer(), code))  # type: ignore[arg-type]
+        await peer.answer()
+
+    async with serving(serve, answers={"AE": "retry"}) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Retry("the receiver answered AE", "AE")
+        assert await destination.deliver(delivery(message("A2"))) == Park("AR", "the receiver answered AR")
+
+
+async def test_stale_answers_are_skipped() -> None:
+    """A server that sends the answers of all earlier messages again is understood: only a matching MSA-2 counts."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        seen: list[bytes] = []
+        while data := await peer.answer():
+            stale = b"".join(ack(earlier, "AE") for earlier in seen)
+            seen.append(data)
+            await peer.send(stale + ack(data))
+
+    async with serving(serve) as destination:
+        for number in range(5):
+            assert await destination.deliver(delivery(message(number))) == Delivered("AA")
+
+
+async def test_an_answer_in_pieces() -> None:
+    """Packets of one byte, keep-alives between, no CR before the end block."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        data = b"\r\n" + ack(await peer.answer())[:-3] + b"\x1c\r"
+        await peer.send(*(data[i : i + 1] for i in range(len(data))))
+        await peer.answer()
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+
+
+async def test_a_late_answer_is_never_the_next_ones() -> None:
+    """After a timeout the socket is closed before anything is sent again: the late answer dies with it."""
+    gate = asyncio.Event()
+
+    async def serve(peer: Peer, number: int) -> None:
+        data = await peer.answer()
+        if number == 0:
+            await gate.wait()
+            await peer.send(ack(data))
+        else:
+            await peer.send(ack(data, "AE"))
+            await peer.answer()
+
+    async with serving(serve, ack_timeout="50ms") as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Retry("no answer in time", "ack-timeout")
+        assert (destination.health().connections, destination.health().problem) == (0, "no answer in time")
+        gate.set()
+        assert await destination.deliver(delivery(message("A1"))) == Park("AE", "the receiver answered AE")
+        assert destination.health().problem == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (b"", "connection"),
+        (b"\x0bMSH|^~\\&", "connection"),
+        (frame(b"OK"), "bad-ack"),
+        (frame(message("A1")), "bad-ack"),
+        (b"\x0b" + b"x" * 1_100_000, "bad-ack"),
+        (ack(message("other")), "connection"),
+    ],
+)
+async def test_answers_that_are_none(reply: bytes, code: str) -> None:
+    """No answer, half of one, one that is no ACK, a huge one, another message's: the outcome is Retry, on a new connection."""
+
+    async def serve(peer: Peer, number: int) -> None:
+        data = await peer.answer()
+        await peer.send(reply if number == 0 else ack(data))
+
+    async with serving(serve) as destination:
+        outcome = await destination.deliver(delivery(message("A1")))
+        assert isinstance(outcome, Retry)
+        assert outcome.code == code
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+
+
+async def test_a_connection_that_ended_while_idle() -> None:
+    """Where the receiver closed after its answer, the next delivery connects anew and does not fail."""
+    closed = asyncio.Event()
+
+    async def serve(peer: Peer, number: int) -> None:
+        await peer.send(ack(await peer.answer()))
+        if number == 0:
+            peer.writer.close()
+            await peer.writer.wait_closed()
+            closed.set()
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+        await closed.wait()
+        assert destination._reader is not None
+        assert await destination._reader.read() == b""
+        assert await destination.deliver(delivery(message("A2"))) == Delivered("AA")
+
+
+async def test_nobody_there() -> None:
+    """A receiver that is down is Retry, and the health says so."""
+    destination = MllpDestination(MllpDestinationOptions(connect="127.0.0.1:1"), surroundings())
+    outcome = await destination.deliver(delivery(message("A1")))
+    assert isinstance(outcome, Retry)
+    assert outcome.code == "connect"
+    assert destination.health().problem == outcome.why
+
+
+async def test_a_cancelled_delivery_closes_the_socket() -> None:
+    """A delivery that is cancelled leaves no connection on which its answer could still come."""
+    received = asyncio.Event()
+
+    async def serve(peer: Peer, _: int) -> None:
+        await peer.answer()
+        received.set()
+        assert await peer.answer() == b""
+
+    async with serving(serve) as destination:
+        under_way = asyncio.ensure_future(destination.deliver(delivery(message("A1"))))
+        await received.wait()
+        under_way.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await under_way
+        assert destination.health().connections == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "code"),
+    [
+        (b"{}", "fhir", "not-hl7v2"),
+        (b"PID|1", "hl7v2", "102"),
+        (message(""), "hl7v2", "101"),
+        (message("A1", "NTE|1||a\x0bb\r"), "hl7v2", "framing"),
+        (message("A1", "NTE|1||a\x1cb\r"), "hl7v2", "framing"),
+    ],
+)
+async def test_what_cannot_be_sent_parks(body: bytes, media: Media, code: str) -> None:
+    """FHIR, no HL7, no control id, content that would break its frame: nothing is sent."""
+    destination = MllpDestination(MllpDestinationOptions(connect="127.0.0.1:1"), surroundings())
+    outcome = await destination.deliver(delivery(body, media))
+    assert isinstance(outcome, Park)
+    assert outcome.code == code
+
+
+async def test_a_message_that_asks_for_no_answer() -> None:
+    """Enhanced mode with NE and NE: written is delivered."""
+    body = message("A1").replace(b"|2.5.1\r", b"|2.5.1|||NE|NE\r")
+
+    async def serve(peer: Peer, _: int) -> None:
+        while await peer.answer():
+            pass
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(body)) == Delivered("no answer was asked for")
+
+
+@pytest.mark.parametrize("wrong", [{"connect": "his"}, {"answers": {"XX": "park"}}, {"answers": {"AE": "shrug"}}, {"host": "x"}])
+def test_wrong_options(wrong: dict[str, object]) -> None:
+    """Options are checked before anything connects."""
+    with pytest.raises(ValidationError):
+        MllpDestinationOptions.model_validate({"connect": "127.0.0.1:2575", **wrong})

@@ -1,0 +1,365 @@
+"""The MLLP server over real sockets: an answer is a commit, silence is none."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+from pydantic import ValidationError
+
+from interop_engine.connectors.mllp_source import MllpSourceOptions
+from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
+from interop_engine.hl7.framing import frame
+from tests.support.mllp import Channel, code_and_id, connected, listening, message, reply_to
+
+
+async def test_a_message_is_committed_then_answered() -> None:
+    """The bytes arrive as they were sent, and nothing is said before the commit."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")))
+        await channel.entered.acquire()
+        assert not peer.reader._buffer
+        channel.gate.set()
+        assert code_and_id(await peer.answer()) == ("AA", "A1")
+    (arrival,) = channel.arrivals
+    assert (arrival.data, arrival.media, arrival.fault) == (message("A1"), "hl7v2", "")
+    assert arrival.peer.startswith("127.0.0.1:")
+
+
+async def test_a_sender_that_waits() -> None:
+    """One message after another on one connection."""
+    async with listening(Channel()) as source, connected(source) as peer:
+        for number in range(50):
+            assert code_and_id(await peer.ask(message(number))) == ("AA", str(number))
+
+
+async def test_a_thousand_in_one_packet() -> None:
+    """Pipelined messages are committed in their order and answered in it."""
+    channel = Channel()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(b"".join(frame(message(number)) for number in range(1000)))
+        answers = [code_and_id(await peer.answer()) for _ in range(1000)]
+    assert answers == [("AA", str(number)) for number in range(1000)]
+    assert [arrival.data for arrival in channel.arrivals] == [message(number) for number in range(1000)]
+
+
+async def test_commits_side_by_side_are_answered_in_order() -> None:
+    """Later commits that end first wait for their turn to be answered."""
+    turns = {str(number): asyncio.Event() for number in range(3)}
+
+    class Backwards(Channel):
+        async def accept(self, arrival: Arrival) -> Answer:
+            self.arrivals.append(arrival)
+            number = arrival.data.split(b"|")[9].decode()
+            if number == "2":
+                turns["1"].set()
+                turns["0"].set()
+            else:
+                await turns[number].wait()
+            return reply_to(arrival)
+
+    async with listening(Backwards()) as source, connected(source) as peer:
+        await peer.send(b"".join(frame(message(number)) for number in range(3)))
+        assert [code_and_id(await peer.answer())[1] for _ in range(3)] == ["0", "1", "2"]
+
+
+async def test_no_more_than_a_pipeline_is_under_way() -> None:
+    """A sender that never waits cannot fill the memory: reading stops until commits end."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(b"".join(frame(message(number)) for number in range(200)))
+        for _ in range(64):
+            await channel.entered.acquire()
+        await _turns(20)
+        assert len(channel.arrivals) == 64
+        channel.gate.set()
+        assert [code_and_id(await peer.answer())[1] for _ in range(200)] == [str(number) for number in range(200)]
+
+
+async def test_unavailable_is_silence() -> None:
+    """What cannot be committed closes the connection without an ACK, also for what came after it."""
+    channel = Channel(answer=lambda arrival: Unavailable("full") if b"|2|" in arrival.data else reply_to(arrival))
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(b"".join(frame(message(number)) for number in range(1, 5)))
+        assert code_and_id(await peer.answer()) == ("AA", "1")
+        assert await peer.ended()
+
+
+async def test_what_is_not_hl7_is_handed_over() -> None:
+    """Anything framed arrives, to be journaled as rejected and answered AR."""
+    channel = Channel()
+    async with listening(channel) as source, connected(source) as peer:
+        assert code_and_id(await peer.ask(b"<xml/>")) == ("AR", "")
+        assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
+    assert [arrival.data for arrival in channel.arrivals] == [b"<xml/>", message("A1")]
+
+
+async def test_an_unended_frame_is_a_fault() -> None:
+    """A frame that another began in arrives with its fault, then the other."""
+    channel = Channel()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(b"\x0b" + message("A1") + frame(message("A2")))
+        assert code_and_id(await peer.answer()) == ("AE", "A1")
+        assert code_and_id(await peer.answer()) == ("AA", "A2")
+    assert [bool(arrival.fault) for arrival in channel.arrivals] == [True, False]
+
+
+async def test_an_empty_reply_writes_nothing() -> None:
+    """A message that wants no answer gets none, and the next one does."""
+    channel = Channel(answer=lambda arrival: Accepted("1") if b"|A1|" in arrival.data else reply_to(arrival))
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")))
+        assert code_and_id(await peer.ask(message("A2"))) == ("AA", "A2")
+
+
+async def test_the_limit_and_one_more() -> None:
+    """A message of ``max_frame`` bytes passes; a larger one is journaled by its beginning, refused, and closed."""
+    channel = Channel()
+    data = message("A1")
+    async with listening(channel, max_frame=str(len(data))) as source, connected(source) as peer:
+        assert code_and_id(await peer.ask(data)) == ("AA", "A1")
+        assert code_and_id(await peer.ask(data + b"x")) == ("AE", "A1")
+        assert await peer.ended()
+    assert [bool(arrival.fault) for arrival in channel.arrivals] == [False, True]
+
+
+async def test_an_endless_frame_is_told_and_closed() -> None:
+    """A sender that goes on beyond the limit still reads why it was refused, then is closed."""
+    async with listening(Channel(), max_frame="100KB") as source, connected(source) as peer:
+        sending = asyncio.ensure_future(_endless(peer.writer))
+        assert code_and_id(await peer.answer()) == ("AE", "A1")
+        assert await peer.ended()
+        sending.cancel()
+        await asyncio.wait([sending])
+
+
+async def _endless(writer: asyncio.StreamWriter) -> None:
+    try:
+        writer.write(b"\x0b" + message("A1"))
+        while True:
+            writer.write(b"x" * 10_000)
+            await writer.drain()
+            await asyncio.sleep(0)
+    except ConnectionError:
+        return
+
+
+async def test_a_peer_that_never_reads() -> None:
+    """Answers that are not read end the connection after ``write_timeout``; what was committed stays committed."""
+    big = b"MSH|^~\\&|" + b"x" * 500_000 + b"\r"
+    channel = Channel(answer=lambda _: Accepted("1", big))
+    async with listening(channel, write_timeout="200ms") as source, connected(source) as peer:
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await peer.send(b"".join(frame(message(number)) for number in range(40)))
+        await _until(lambda: source.health().connections == 0)
+        assert channel.arrivals
+
+
+async def test_half_close() -> None:
+    """A sender that ends its side still gets its answers."""
+    async with listening(Channel()) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")) + frame(message("A2")))
+        peer.writer.write_eof()
+        assert [code_and_id(await peer.answer())[1] for _ in range(2)] == ["A1", "A2"]
+        assert await peer.ended()
+
+
+async def test_a_reset_after_sending_is_committed_all_the_same() -> None:
+    """A sender that vanishes before its answer will resend; the commit is not undone."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source:
+        async with connected(source) as peer:
+            await peer.send(frame(message("A1")))
+            await channel.entered.acquire()
+            raw = peer.writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.writer.transport.abort()
+        channel.gate.set()
+        await _until(lambda: source.health().connections == 0)
+        async with connected(source) as peer:
+            assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
+    assert len(channel.arrivals) == 2
+
+
+@pytest.mark.parametrize("data", [b"\x0b", b"\x0b" + message("A1"), b"\x0b" + message("A1") + b"\x1c", message("A1") + b"\x1c\r"])
+async def test_what_is_not_a_frame_is_not_taken(data: bytes) -> None:
+    """No end block, half of one, no start block: nothing is committed, nothing is said."""
+    channel = Channel()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(data)
+        peer.writer.write_eof()
+        assert await peer.ended()
+    assert channel.arrivals == []
+
+
+async def test_junk_and_keep_alives() -> None:
+    """Bytes between frames do not disturb; a peer that sends nothing else is closed."""
+    async with listening(Channel()) as source:
+        async with connected(source) as peer:
+            await peer.send(b"\r\n\r\n", b"hello")
+            assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
+        async with connected(source) as peer:
+            await peer.send(b"x" * 70_000)
+            assert await peer.ended()
+
+
+@pytest.mark.parametrize(
+    "data", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\x0bMSH|^~\\&|", b"\x0b"]
+)
+async def test_a_deadline_for_a_message(data: bytes) -> None:
+    """Junk (HTTP, TLS) and a start block followed by silence are closed after ``frame_timeout``, unanswered."""
+    channel = Channel()
+    async with listening(channel, frame_timeout="50ms") as source, connected(source) as peer:
+        await peer.send(data)
+        assert await peer.ended()
+    assert channel.arrivals == []
+
+
+async def test_dripping_does_not_move_the_deadline() -> None:
+    """A frame sent a byte at a time has the same deadline (slowloris)."""
+    async with listening(Channel(), frame_timeout="100ms") as source, connected(source) as peer:
+        await peer.send(b"\x0b")
+        ended = asyncio.ensure_future(peer.ended())
+        while not ended.done():
+            peer.writer.write(b"x")
+            await asyncio.wait([ended], timeout=0.01)
+        assert await ended
+
+
+async def test_idle() -> None:
+    """Silence between messages is ended after ``idle_timeout``, keep-alives or not."""
+    async with listening(Channel(), idle_timeout="100ms") as source, connected(source) as peer:
+        assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
+        assert await peer.ended()
+
+
+async def test_addresses_that_may_not_connect() -> None:
+    """A peer outside the allowed networks is closed unread; one inside is served."""
+    channel = Channel()
+    async with listening(channel, allow=["10.20.0.0/16"]) as source, connected(source) as peer:
+        peer.writer.write(frame(message("A1")))
+        assert await peer.ended()
+    async with listening(channel, allow=["10.20.0.0/16", "127.0.0.1"]) as source, connected(source) as peer:
+        assert code_and_id(await peer.ask(message("A2"))) == ("AA", "A2")
+    assert [arrival.data for arrival in channel.arrivals] == [message("A2")]
+
+
+async def test_too_many_connections() -> None:
+    """Beyond ``max_connections`` a peer is closed unread, and the health says how many there are."""
+    async with listening(Channel(), max_connections="1") as source, connected(source) as first:
+        assert code_and_id(await first.ask(message("A1"))) == ("AA", "A1")
+        async with connected(source) as second:
+            assert await second.ended()
+        assert source.health().connections == 1
+        assert code_and_id(await first.ask(message("A2"))) == ("AA", "A2")
+
+
+async def test_stop_in_the_middle_of_a_frame() -> None:
+    """Half a message is dropped in silence; its sender still has it."""
+    channel = Channel()
+    async with listening(channel) as source, connected(source) as peer:
+        assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
+        await peer.send(b"\x0bMSH|^~\\&|LIS")
+        await source.stop()
+        assert await peer.ended()
+        await source.stop()
+    assert len(channel.arrivals) == 1
+
+
+async def test_stop_in_the_middle_of_a_commit() -> None:
+    """A commit under way is answered before the connection is closed."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")))
+        await channel.entered.acquire()
+        stopping = asyncio.ensure_future(source.stop())
+        await _turns(5)
+        assert not stopping.done()
+        channel.gate.set()
+        assert code_and_id(await peer.answer()) == ("AA", "A1")
+        assert await peer.ended()
+        await stopping
+        assert source.health().problem == "not listening"
+
+
+async def test_a_batch_is_split_and_answered_once() -> None:
+    """Each message of a batch is an arrival of its own; one answer holds all replies."""
+    channel = Channel()
+    header = b"BHS|^~\\&|LIS|24001|HIS|24001|||||B1\r"
+    async with listening(channel) as source, connected(source) as peer:
+        answer = await peer.ask(header + message("A1") + message("A2") + b"BTS|7\r")
+        assert answer.startswith(b"BHS|^~\\&|HIS|24001|LIS|24001||||||B1\rMSH|")
+        assert [line for line in answer.split(b"\r") if line[:3] in {b"MSA", b"BTS"}] == [b"MSA|AA|A1", b"MSA|AA|A2", b"BTS|2"]
+    assert [arrival.data for arrival in channel.arrivals] == [message("A1"), message("A2")]
+
+
+async def test_a_batch_is_all_or_silence() -> None:
+    """Where one message of a batch cannot be committed, the batch is not answered."""
+    channel = Channel(answer=lambda arrival: Unavailable("full") if b"|A2|" in arrival.data else reply_to(arrival))
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(frame(b"BHS|^~\\&\r" + message("A1") + message("A2")))
+        assert await peer.ended()
+
+
+async def test_end_blocks_as_letters() -> None:
+    """With ``frame_end: pause`` a frame whose letters are made of end blocks arrives whole, after a moment of silence."""
+    channel = Channel(answer=lambda _: Accepted("1", message("R1")))
+    data = "\ufeffMSH|^~\\&|\u0d1c\r".encode("utf-16-le")
+    async with listening(channel, frame_end="pause") as source, connected(source) as peer:
+        await peer.send(frame_anyhow(data))
+        assert await peer.answer() == message("R1")
+        await peer.send(frame_anyhow(data) + frame_anyhow(data))
+        peer.writer.write_eof()
+        assert [await peer.answer() for _ in range(2)] == [message("R1")] * 2
+    assert [arrival.data for arrival in channel.arrivals] == [data] * 3
+
+
+def frame_anyhow(data: bytes) -> bytes:
+    """What our own encoder refuses."""
+    return b"\x0b" + data + b"\x1c\r"
+
+
+async def test_a_port_in_use() -> None:
+    """Start says so."""
+    async with listening(Channel()) as source:
+        with pytest.raises(OSError, match="in use"):
+            async with listening(Channel(), listen=source.health().place):
+                pass
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ack": "delivered"},
+        {"listen": "2575"},
+        {"listen": "localhost:99999"},
+        {"listen": "::1:2575"},
+        {"allow": ["10.20.0.0/99"]},
+        {"max_frame": "16 apples"},
+        {"idle_timeout": "soon"},
+        {"tls": "yes"},
+    ],
+)
+def test_wrong_options(wrong: dict[str, object]) -> None:
+    """Every option is checked before anything listens."""
+    with pytest.raises(ValidationError):
+        MllpSourceOptions.model_validate({"listen": "0.0.0.0:2575", **wrong})
+
+
+async def _turns(count: int) -> None:
+    """Let everything that is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def _until(condition: object) -> None:
+    """Wait for what has no event of its own; the test's timeout is its limit."""
+    while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the source tells nobody when a peer is gone
+        await asyncio.sleep(0.005)
