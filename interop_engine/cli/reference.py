@@ -182,7 +182,25 @@ def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[st
     return lines
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "connectors.md": connectors}
+def codes() -> str:
+    """Every code of a mistake."""
+    from interop_engine.core.codes import CODES
+
+    kinds = {"Y": "YAML", "C": "The site and its channels", "M": "Mappings", "T": "Tables and test cases"}
+    lines = [
+        _NOTE,
+        "",
+        "# Codes of mistakes",
+        "",
+        "`interop-engine check` gives them, each with its place. A code never changes its meaning.",
+    ]
+    for letter, title in kinds.items():
+        rows = [(f"`{code}`", meaning) for code, meaning in CODES.items() if code.startswith(letter)]
+        lines += ["", f"## {title}", "", *_table(("Code", "Meaning"), rows)]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "connectors.md": connectors, "codes.md": codes}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -41,9 +41,9 @@ def schema_of(kind: Kind) -> dict[str, Any]:
     if kind is Kind.CHANNEL:
         found = _channel()
     elif kind is Kind.MAPPING:
-        from interop_engine.mapping import language
+        from interop_engine.cli import mapping_schema
 
-        found = language.json_schema()
+        found = mapping_schema.json_schema()
     else:
         from interop_engine.config.schema import SiteOptions
 
