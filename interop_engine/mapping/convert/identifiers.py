@@ -97,6 +97,15 @@ def eip(value: Value, context: Context) -> dict[str, Any] | None:
     return None
 
 
+def requisition(value: Value, context: Context) -> dict[str, Any] | None:
+    """ORC-4 → Identifier of the requisition: the placer's number, else the filler's."""
+    for n in (1, 2):
+        part = value.component(n)
+        if part is not None and part.get(1):
+            return ei(part, context, "", "requisition")
+    return None
+
+
 def specimen(value: Value, context: Context) -> dict[str, Any] | None:
     """EIP of a specimen → Identifier: the filler's number (the laboratory's), else the placer's."""
     for n in (2, 1):
@@ -179,13 +188,12 @@ CONVERSIONS = {
 _PLACER = Conversion(order_number("PLAC", "placer"), "An Identifier, type placer.", (1, 2, 3, 4))
 _FILLER = Conversion(order_number("FILL", "filler"), "An Identifier, type filler.", (1, 2, 3, 4))
 _ACCESSION = Conversion(order_number("ACSN", "accession"), "An Identifier, type accession.", (1, 2, 3, 4))
-_GROUP = Conversion(order_number("", "group"), "An Identifier of the requisition.", (1, 2, 3, 4))
 _SPECIMEN = Conversion(specimen, "The laboratory's specimen number, else the placer's.", (1, 2))
 
 PLACES = {
     **{(segment, 2, "Identifier"): _PLACER for segment in ("OBR", "ORC")},
     **{(segment, 3, "Identifier"): _FILLER for segment in ("OBR", "ORC")},
-    ("ORC", 4, "Identifier"): _GROUP,
+    ("ORC", 4, "Identifier"): Conversion(requisition, "The placer's number of the requisition, else the filler's.", (1, 2)),
     ("OBR", 18, "Identifier"): _ACCESSION,
     ("OBR", 19, "Identifier"): _ACCESSION,
     ("OBR", 20, "Identifier"): _ACCESSION,

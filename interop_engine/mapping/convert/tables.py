@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from interop_engine.core import yaml
+from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.fhir.definitions import v2_table
 from interop_engine.mapping.convert.base import V2_SYSTEM
 
@@ -64,6 +66,32 @@ def data(name: str) -> Any:
     """A shipped YAML file of ``mapping/tables``, read once."""
     text = resources.files("interop_engine.mapping.tables").joinpath(name).read_text("utf-8")
     return yaml.load(text, name).data
+
+
+_KEYS = ("table", "system", "unmapped", "codes")
+
+
+def read_table(text: str, file: str) -> tuple[CodeTable | None, list[Mistake]]:
+    """A site's own list from its file, ``mappings/tables/NAME.yaml``; the name is ``table:``, else the file's stem.
+
+    Mistakes have the codes T006 (no table), T007 (unknown key) and those of YAML.
+    """
+    document = yaml.load(text, file)
+    mistakes, entry = document.mistakes, document.data
+    if not isinstance(entry, dict) or not isinstance(entry.get("codes"), dict):
+        mistakes.append(Mistake("T006", 'a code table has "codes:" with a line a code', document.mark(()), "codes: {A: B}"))
+        return None, mistakes
+    for key in entry:
+        if key not in _KEYS:
+            mistakes.append(
+                Mistake("T007", f'there is no key "{key}" in a code table', document.mark((key,), key=True), near(key, _KEYS))
+            )
+    for source, target in entry["codes"].items():
+        if not isinstance(target, str):
+            mistakes.append(Mistake("T006", "a code has one target", document.mark(("codes", source))))
+    if mistakes:
+        return None, mistakes
+    return site_table(str(entry.get("table") or PurePosixPath(file).stem), entry), mistakes
 
 
 def site_table(name: str, entry: Mapping[str, Any]) -> CodeTable:

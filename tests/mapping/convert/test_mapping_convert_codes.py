@@ -13,7 +13,7 @@ from interop_engine.mapping.context import Context, Unmapped
 from interop_engine.mapping.convert import BY_NAME, TABLES, coded, translated
 from interop_engine.mapping.convert.base import SOURCE_CODE
 from interop_engine.mapping.convert.codes import by_table
-from interop_engine.mapping.convert.tables import site_table
+from interop_engine.mapping.convert.tables import read_table, site_table
 from interop_engine.terminology.conceptmap import from_csv
 
 Convert = Callable[[str, str, str], Any]
@@ -194,3 +194,14 @@ def test_translation_adds_targets_and_keeps_the_local_coding(convert: Convert, c
     other = convert("CWE", "CodeableConcept", "HB^Hb^99LAB")
     assert translated(other, mapping, context) == other
     assert context.unmapped == [Unmapped("lab", f"{LOCAL}99LAB", "HB")]
+
+
+def test_a_sites_table_is_read_from_its_file() -> None:
+    """Its name is the file's stem; what is wrong is said with its line."""
+    table, mistakes = read_table("unmapped: keep\ncodes:\n  A: B\n", "mappings/tables/rooms.yaml")
+    assert mistakes == []
+    assert table is not None
+    assert (table.name, table.get("A"), table.get("X")) == ("rooms", "B", "X")
+    assert [(m.code, m.mark.line) for m in read_table("kodes: {A: B}\n", "t.yaml")[1]] == [("T006", 1)]
+    assert [(m.code, m.mark.line) for m in read_table("codes: {A: B}\nunmaped: drop\n", "t.yaml")[1]] == [("T007", 2)]
+    assert [(m.code, m.mark.line) for m in read_table("codes:\n  A:\n    B: C\n", "t.yaml")[1]] == [("T006", 3)]
