@@ -18,6 +18,7 @@ from interop_engine.core.model import Resource
 
 Kind = Literal["transaction", "batch"]
 
+_OPERATIONS = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
 _AGENT_TYPES = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -100,7 +101,7 @@ def provenance(id_: str, targets: Sequence[str], *, origin: Origin, recorded: da
         "policy": [f"{base}/mapping/{origin.mapping}/{origin.mapping_digest}", f"{base}/config/{origin.config_digest}"],
     }
     if origin.event:
-        made["activity"] = {"text": origin.event}
+        made["activity"] = {"coding": [{"system": _OPERATIONS, "code": "UPDATE"}], "text": origin.event}
     made["agent"] = agents
     made["entity"] = [
         {"role": "source", "what": {"identifier": {"system": f"{base}/sid/{name}", "value": value}}}

@@ -57,6 +57,7 @@ _EXTENSION_VALUES = frozenset(
 )
 _OFTEN = ("Observation", "Patient", "Specimen", "ServiceRequest", "DiagnosticReport", "Encounter", "Practitioner", "Organization")
 
+_ABSENT = object()  # of a decimal, whose type is Any: apart from null until its method has run
 _built: dict[tuple[str, bool, str], Any] = {}
 
 
@@ -103,14 +104,14 @@ def _build(path: str, above: tuple[str, ...], *, inner: bool, profile: str) -> A
             if (definition.minimum and not definition.choice) or _USUAL.get(path) == member.name:
                 needed.append((member.attribute, member.type))
             else:
-                optional.append((member.attribute, member.type, None))
+                optional.append((member.attribute, member.type, _ABSENT if member.primitive == "decimal" else None))
             method.primitive(member)
         if definition.choice:
-            method.choice([member.attribute for member in members], required=bool(definition.minimum))
+            method.choice([member.attribute for member in members], required=bool(definition.minimum) or path == "Extension")
     if not needed and not is_resource:
         method.refuse_if(" and ".join(f"s.{name} is None" for name, _, _ in optional))
     for rule in RULES.get(profile or path, ()):
-        if rule.key != "ext-1":  # nested extensions are left out, and the value is required below
+        if rule.key != "ext-1":  # nested extensions are left out, so the value was required above
             method.refuse_if(f"not {method.give(rule.holds)}(getattr, s)")
     return _define(path, [*needed, *optional], method, tag=path if is_resource else None)
 
@@ -250,8 +251,12 @@ class _Method:
         if member.repeats:
             self.lines.append(f"    for v in s.{member.attribute} or ():")
             self.lines.append(f"        if {fault}: raise ValueError")
+            return
+        self.lines.append(f"    v = s.{member.attribute}")
+        if member.primitive == "decimal":
+            self.lines.append(f"    if v is {self.give(_ABSENT)}: s.{member.attribute} = v = None")
+            self.lines.append(f"    elif {fault}: raise ValueError")
         else:
-            self.lines.append(f"    v = s.{member.attribute}")
             self.refuse_if(f"v is not None and {fault}")
 
     def choice(self, forms: list[str], *, required: bool) -> None:
