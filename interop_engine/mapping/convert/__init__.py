@@ -6,7 +6,7 @@ Three registries, which the checker asks in this order:
 ``PLACES``       (segment, field, FHIR type), where the place says more than the type: OBR-2 is a placer's number;
 ``CONVERSIONS``  (HL7 v2 type, FHIR type).
 
-A coded field goes through ``coded`` first, which knows the tables' maps (``TABLES``).
+``coded`` asks the last two, and the tables' maps (``TABLES``) in between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from interop_engine.mapping.convert import codes, documents, identifiers, names, quantities, references, texts, times
 from interop_engine.mapping.convert.base import Companion, Conversion
-from interop_engine.mapping.convert.codes import CODED, by_table, coded, translated
+from interop_engine.mapping.convert.codes import CODED, by_table, mapped, translated
 from interop_engine.mapping.convert.observation import observation_value, reference_range
 from interop_engine.mapping.convert.tables import BY_NAME, TABLES, CodeTable, Target
 
@@ -65,3 +65,12 @@ COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
     ("PID", 7, "date"): Companion(times.birth_date, "A date; 1 January is an unknown day: only the year.", (7,)),
 }
 """Fields that are only understood with others: (segment, field, FHIR type); ``*`` is an element with a choice of types."""
+
+
+def coded(v2_type: str, type_: str, table: str = "", value_set: str = "", place: tuple[str, int] = ("", 0)) -> Conversion | None:
+    """What a field becomes by itself: by its place, through its table's map where one leads to ``value_set``, by its type.
+
+    ``table`` is the field's HL7 table (``0085``, empty where it has none), ``value_set`` the element's binding, ``place``
+    its segment and number where the whole field is meant.
+    """
+    return PLACES.get((*place, type_)) or mapped(v2_type, type_, table, value_set) or CONVERSIONS.get((v2_type, type_))

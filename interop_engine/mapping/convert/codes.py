@@ -229,18 +229,13 @@ def by_table(table: CodeTable, type_: str) -> Conversion | None:
     return None if maker is None else Conversion(maker(table), f"Through the table {table.name}.", (1, 2, 3, 9))
 
 
-def coded(v2_type: str, type_: str, table: str, value_set: str) -> Conversion | None:
-    """What a coded field becomes by itself: through its table's map where one leads to ``value_set``, else by its type.
-
-    ``table`` is the field's HL7 table (``0085``, empty where it has none), ``value_set`` the element's binding.
-    """
+def mapped(v2_type: str, type_: str, table: str, value_set: str) -> Conversion | None:
+    """What a field's HL7 table makes of it: its map to ``value_set``, else the table as default system; None without."""
     if type_ == "boolean":
         value_set = "http://hl7.org/fhir/ValueSet/boolean"
     if (found := TABLES.get((table, value_set))) is not None:
         return by_table(found, type_)
-    if table and v2_codes(table) and v2_type in CODED and (found_here := in_table(table, type_)) is not None:
-        return found_here
-    return CONVERSIONS.get((v2_type, type_))
+    return in_table(table, type_) if table and v2_type in CODED and v2_codes(table) else None
 
 
 def translated(concept: dict[str, Any], mapping: ConceptMap, context: Context) -> dict[str, Any]:
