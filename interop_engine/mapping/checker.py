@@ -1,0 +1,400 @@
+"""All files of a site's mappings, checked: what comes out is a plan for each mapping, or every mistake at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from interop_engine.core.diagnostics import Mark, Mistake, near
+from interop_engine.core.model import Write
+from interop_engine.fhir import definitions
+from interop_engine.hl7 import dictionary
+from interop_engine.mapping import expression as syntax
+from interop_engine.mapping.elements import Elements
+from interop_engine.mapping.language import (
+    DialectFile,
+    Fragment,
+    FragmentFile,
+    MappingFile,
+    Name,
+    ResourceRule,
+    Source,
+    When,
+    extend,
+)
+from interop_engine.mapping.lowering import IDENTITY, TEXT, Levels, Lowering, Site, shared_level
+from interop_engine.mapping.reading import read
+from interop_engine.mapping.resolve import Level, Names, Report, z_segments
+from interop_engine.mapping.typed import (
+    Apply,
+    Condition,
+    Convert,
+    FragmentPlan,
+    KeyPart,
+    MappingPlan,
+    Node,
+    Read,
+    Refs,
+    ResourcePlan,
+)
+
+_Named = TypeVar("_Named", MappingFile, FragmentFile, DialectFile)
+_SCOPED = frozenset({"CX", "EI"})
+_UNION = {"DiagnosticReport": ("result",)}
+_SEQUENCES = "SI"
+
+
+@dataclass
+class Files:
+    """What the files define, by name."""
+
+    mappings: dict[str, MappingFile] = field(default_factory=dict)
+    fragments: dict[str, FragmentFile] = field(default_factory=dict)
+    dialects: dict[str, DialectFile] = field(default_factory=dict)
+
+
+def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan], Files, list[Mistake]]:
+    """Check all files of a site at once: file name → text. A mapping with a mistake has no plan."""
+    report = Report()
+    files = _read_all(texts, report)
+    described = {name: fields for dialect in files.dialects.values() for name, fields in dialect.segments.items()}
+    site = replace(site, names=Names({**site.names.segments, **z_segments(described)}))
+    plans: dict[str, MappingPlan] = {}
+    for name in files.mappings:
+        mapping = _extended(name, files, report, ())
+        if mapping is None:
+            continue
+        before = len(report.mistakes)
+        plan = _Mapping(mapping, files, site, report, _digest(name, files, texts)).plan()
+        if plan is not None and not any(m.severity == "error" for m in report.mistakes[before:]):
+            plans[name] = plan
+    broken = {mistake.mark.file for mistake in report.mistakes if mistake.severity == "error"}
+    plans = {name: plan for name, plan in plans.items() if files.mappings[name].mark.file not in broken}
+    report.mistakes.sort(key=lambda m: (m.mark.file, m.mark.line, m.mark.column, m.code))
+    return plans, files, report.mistakes
+
+
+def _read_all(texts: Mapping[str, str], report: Report) -> Files:
+    files = Files()
+    for file in sorted(texts):
+        found, mistakes = read(texts[file], file)
+        report.mistakes += [mistake for mistake in mistakes if found is not None or mistake.code.startswith("Y")]
+        if isinstance(found, MappingFile):
+            _add(files.mappings, found, "mapping", report)
+        elif isinstance(found, FragmentFile):
+            _add(files.fragments, found, "file of fragments", report)
+        elif isinstance(found, DialectFile):
+            _add(files.dialects, found, "dialect", report)
+    return files
+
+
+def _add(known: dict[str, _Named], found: _Named, what: str, report: Report) -> None:
+    if found.name in known:
+        report.add("M213", f'there are two: {what} "{found.name}"', found.mark, f"the other is at {known[found.name].mark}")
+    elif found.name:
+        known[found.name] = found
+
+
+def _extended(name: str, files: Files, report: Report, below: tuple[str, ...]) -> MappingFile | None:
+    mapping = files.mappings[name]
+    base = mapping.extends
+    if base is None:
+        return mapping
+    if base.text in (*below, name):
+        report.add("M210", f'"{base.text}" extends itself', base.mark)
+        return None
+    if base.text not in files.mappings:
+        report.add("M210", f'there is no mapping "{base.text}" to extend', base.mark, near(base.text, files.mappings))
+        return None
+    extended = _extended(base.text, files, report, (*below, name))
+    return None if extended is None else extend(extended, mapping)
+
+
+def _digest(name: str, files: Files, texts: Mapping[str, str]) -> str:
+    """Names the mapping's meaning: its own text, those it extends, and all fragments and dialects."""
+    hashed = hashlib.sha256()
+    here: str | None = name
+    seen: set[str] = set()
+    while here in files.mappings and here not in seen:
+        mapping = files.mappings[here]
+        hashed.update(texts[mapping.mark.file].encode())
+        seen.add(here)
+        here = mapping.extends.text if mapping.extends else None
+    for other in sorted({f.mark.file for f in (*files.fragments.values(), *files.dialects.values())}):
+        hashed.update(texts[other].encode())
+    return hashed.hexdigest()
+
+
+class _Mapping:
+    def __init__(self, mapping: MappingFile, files: Files, site: Site, report: Report, digest: str) -> None:
+        self._mapping = mapping
+        self._files = files
+        self._report = report
+        self._digest = digest
+        structure = mapping.message.text if mapping.message else ""
+        self._structure = dictionary.structure(structure)
+        self._lowering = Lowering(site, report, structure)
+        self._elements = Elements(self._lowering)
+        self._levels: dict[str, tuple[Levels, ResourceRule]] = {}
+
+    def plan(self) -> MappingPlan | None:
+        mapping = self._mapping
+        if mapping.message is None:
+            self._report.add(
+                "M103", f'mapping "{mapping.name}" has no "message:"', mapping.mark, "the structure: message: ORU_R01"
+            )
+            return None
+        if self._structure is None:
+            hint = near(mapping.message.text, dictionary.structures())
+            self._report.add("M200", f'there is no message structure "{mapping.message.text}"', mapping.message.mark, hint)
+            return None
+        root = (Level(group=self._structure),)
+        self._lowering.fragments = self._fragments_in_use()
+        rules = {name: rule for name, rule in mapping.resources.items() if rule is not None}
+        steps = {name: self._steps(rule, root) for name, rule in rules.items()}
+        self._lowering.targets = {name: (rule, steps[name][1]) for name, rule in rules.items()}
+        resources = {name: self._resource(rule, *steps[name]) for name, rule in rules.items()}
+        found = {name: plan for name, plan in resources.items() if plan is not None}
+        when = self._when(mapping.when, root)
+        ignore = self._ignore(root)
+        events = self._events()
+        fragments = self._fragments()
+        return MappingPlan(
+            name=mapping.name,
+            structure=mapping.message.text,
+            events=events,
+            when=when,
+            bundle=mapping.bundle.text if mapping.bundle else "transaction",
+            ignore=ignore,
+            resources=found,
+            fragments=fragments,
+            order=self._order(found),
+            digest=self._digest,
+        )
+
+    # --- resources -------------------------------------------------------------------------------------------------
+
+    def _steps(self, rule: ResourceRule, root: Levels) -> tuple[tuple, Levels]:  # type: ignore[type-arg]
+        if rule.each is None:
+            return (), root
+        found = self._lowering.resolver.steps(rule.each.text, root, rule.each.mark)
+        return found if found is not None else ((), root)
+
+    def _resource(self, rule: ResourceRule, steps: tuple, levels: Levels) -> ResourcePlan | None:  # type: ignore[type-arg]
+        kind = rule.type.text if rule.type else ""
+        if not definitions.is_resource(kind):
+            mark = rule.type.mark if rule.type else rule.mark
+            message = f'there is no FHIR resource "{kind}"' if kind else f'"{rule.name}" has no "resource:"'
+            self._report.add("M206", message, mark, near(kind, definitions.resources()))
+            return None
+        self._lowering.proven = _proven(rule.when)
+        when = self._when(rule.when, levels)
+        key, names = self._identity(rule, levels)
+        newer = self._text(rule.newer, levels)
+        merged = self._merged_into(rule, levels)
+        body = self._elements.body(kind, rule.rules, levels, rule.mark, whole=True)
+        self._lowering.proven = frozenset()
+        write: Write = "replace"
+        if rule.write is not None and rule.write.text in ("replace", "merge", "if-new"):
+            write = rule.write.text  # type: ignore[assignment]
+        union = self._union(rule, kind)
+        return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body)
+
+    def _identity(self, rule: ResourceRule, levels: Levels) -> tuple[tuple[KeyPart, ...], dict[str, KeyPart]]:
+        if not rule.key and not rule.known_as:
+            self._report.add("M403", f'"{rule.name}" has no key', rule.mark, "key: the path that names it, such as OBR-3")
+        parts = [self._key_part(source, levels) for source in rule.key or ()]
+        names = {label: self._key_part(source, levels) for label, source in (rule.known_as or {}).items()}
+        for label, part in names.items():
+            if part is not None and part.parent and rule.known_as:
+                self._report.add("M404", "a name is a value, not a reference", rule.known_as[label].mark)
+        return tuple(p for p in parts if p is not None), {label: p for label, p in names.items() if p is not None}
+
+    def _key_part(self, source: Source, levels: Levels) -> KeyPart | None:
+        tree = source.expression
+        if isinstance(tree, syntax.Reference):
+            target = self._lowering.targets.get(tree.name)
+            if target is None:
+                hint = near(tree.name, self._lowering.targets)
+                self._report.add("M208", f'there is no resource "{tree.name}"', source.at(tree.column), hint)
+                return None
+            if target[0].known_as:
+                self._report.add("M404", f'"{tree.name}" has no key of its own, its id is found by its names', source.mark)
+                return None
+            shared = shared_level(levels, target[1])
+            if len(target[1]) > shared + 1:
+                message = f'several "{tree.name}" may be in scope, a key needs the one it belongs to'
+                self._report.add("M404", message, source.mark)
+                return None
+            return KeyPart(None, source.text, tree.name, shared)
+        typed = self._lowering.node(tree, IDENTITY, levels, source.at)
+        if typed is None:
+            return None
+        if typed.many:
+            hint = "| own_number, or | first" if _type_of(typed.node) == "CX" else "| first"
+            self._report.add("M301", f"{typed.label} may repeat, a key takes one value", source.mark, hint)
+            return None
+        return KeyPart(typed.node, source.text, scoped=_is_scoped(typed.node))
+
+    def _merged_into(self, rule: ResourceRule, levels: Levels) -> Refs | None:
+        name = rule.merged_into
+        if name is None:
+            return None
+        target = self._lowering.targets.get(name.text)
+        if target is None:
+            self._report.add("M208", f'there is no resource "{name.text}"', name.mark, near(name.text, self._lowering.targets))
+            return None
+        kinds = (rule.type.text if rule.type else "", target[0].type.text if target[0].type else "")
+        if kinds != ("Patient", "Patient"):
+            self._report.add("M405", "merged_into: joins a Patient to a Patient", name.mark)
+            return None
+        return Refs(name.text, shared_level(levels, target[1]), single=True)
+
+    def _union(self, rule: ResourceRule, kind: str) -> tuple[str, ...]:
+        if rule.union is None:
+            written = {line.element for line in rule.rules}
+            return tuple(element for element in _UNION.get(kind, ()) if element in written)
+        for name in rule.union:
+            definition = definitions.element(kind, name.text)
+            if definition is None or not definition.repeats:
+                self._report.add("M406", f"{kind}.{name.text} is no list", name.mark, near(name.text, definitions.elements(kind)))
+        return tuple(name.text for name in rule.union)
+
+    def _order(self, resources: Mapping[str, ResourcePlan]) -> tuple[str, ...]:
+        order: list[str] = []
+        waiting = dict(resources)
+        while waiting:
+            ready = [n for n, p in waiting.items() if not any(part.parent in waiting and part.parent for part in p.key)]
+            if not ready:
+                name = next(iter(waiting))
+                self._report.add("M404", f'the key of "{name}" refers to itself', self._lowering.targets[name][0].mark)
+                break
+            order += ready
+            for name in ready:
+                del waiting[name]
+        return tuple(order)
+
+    # --- other keys ------------------------------------------------------------------------------------------------
+
+    def _when(self, when: When | None, levels: Levels) -> Condition | None:
+        return None if when is None else self._lowering.condition(when.condition, levels, when.at)
+
+    def _text(self, source: Source | None, levels: Levels) -> Node | None:
+        if source is None:
+            return None
+        typed = self._lowering.node(source.expression, TEXT, levels, source.at)
+        return None if typed is None else typed.node
+
+    def _events(self) -> tuple[str, ...]:
+        mapping = self._mapping
+        assert mapping.message is not None
+        code = mapping.message.text.split("_")[0]
+        for event in mapping.events or ():
+            found = dictionary.structure_for(code, event.text)
+            if found != mapping.message.text:
+                hint = f"{code}^{event.text} has the structure {found}" if found else ""
+                self._report.add("M214", f"{code}^{event.text} is no event of {mapping.message.text}", event.mark, hint)
+        return tuple(event.text for event in mapping.events or ())
+
+    def _ignore(self, root: Levels) -> dict[str, int]:
+        masks: dict[str, int] = {}
+        before, self._lowering.quiet = self._lowering.quiet, True
+        dialects = [source for dialect in self._files.dialects.values() for source in dialect.ignore]
+        for source in (*self._mapping.ignore, *dialects):
+            tree = source.expression
+            if not isinstance(tree, syntax.FieldPath) or not tree.segment:
+                self._report.add("M104", "ignore: takes fields and segments", source.mark, "OBX-12")
+                continue
+            if source in dialects and not root[0].group.reaches(tree.segment):  # type: ignore[union-attr]
+                continue
+            found = self._lowering.resolver.read(tree, root, source.at)
+            if found is not None:
+                masks[found.segment] = masks.get(found.segment, 0) | (1 << found.field if found.field else -1)
+        self._lowering.quiet = before
+        return masks
+
+    # --- fragments -------------------------------------------------------------------------------------------------
+
+    def _fragments_in_use(self) -> dict[str, Fragment]:
+        found: dict[str, Fragment] = {}
+        for name in self._mapping.use:
+            file = self._files.fragments.get(name.text)
+            if file is None:
+                hint = near(name.text, self._files.fragments)
+                self._report.add("M209", f'there is no file of fragments "{name.text}"', name.mark, hint)
+                continue
+            for fragment in file.fragments.values():
+                if fragment.name in found:
+                    self._report.add("M213", f'there are two fragments "{fragment.name}"', name.mark)
+                found[fragment.name] = fragment
+        return found
+
+    def _fragments(self) -> dict[str, FragmentPlan]:
+        """The fragments that are used, each after those it uses itself."""
+        plans: dict[str, FragmentPlan] = {}
+        every = self._lowering.fragments
+        while waiting := [name for name in sorted(self._lowering.used) if name not in plans]:
+            for name in waiting:
+                self._lowering.fragments = {other: f for other, f in every.items() if other != name}
+                plans[name] = self._fragment(every[name])
+        self._lowering.fragments = every
+        return plans
+
+    def _fragment(self, fragment: Fragment) -> FragmentPlan:
+        self._known_type(fragment.of)
+        levels = (Level(datatype=fragment.of.text),)
+        kind = fragment.type.text
+        fits = definitions.is_resource(kind) if fragment.is_resource else bool(definitions.elements(kind))
+        if not fits:
+            self._report.add("M206", f'there is no FHIR type "{kind}"', fragment.type.mark, near(kind, definitions.resources()))
+        if fragment.is_resource and not fragment.key:
+            self._report.add("M403", f'fragment "{fragment.name}" has no key', fragment.mark, "key: .1")
+        key = tuple(part for part in (self._key_part(source, levels) for source in fragment.key) if part is not None)
+        when = self._when(fragment.when, levels)
+        body = self._elements.body(kind, fragment.rules, levels, fragment.mark, whole=fragment.is_resource)
+        write: Write = "replace"
+        if fragment.write is not None and fragment.write.text in ("merge", "if-new"):
+            write = fragment.write.text  # type: ignore[assignment]
+        return FragmentPlan(fragment.name, fragment.of.text, kind, fragment.is_resource, key, write, when, body)
+
+    def _known_type(self, name: Name) -> None:
+        if name.text and dictionary.datatype(name.text) is None:
+            self._report.add(
+                "M211", f'there is no HL7 v2 data type "{name.text}"', name.mark, near(name.text, dictionary.datatypes())
+            )
+
+
+def _proven(when: When | None) -> frozenset[str]:
+    """The paths that a condition says are there."""
+    if when is None:
+        return frozenset()
+    waiting = [when.condition]
+    found: set[str] = set()
+    while waiting:
+        tree = waiting.pop()
+        if isinstance(tree, syntax.Junction) and tree.operator == "and":
+            waiting += tree.operands
+        elif isinstance(tree, syntax.Test) and tree.name == "exists" and isinstance(tree.subject, syntax.FieldPath):
+            found.add(str(tree.subject))
+    return frozenset(found)
+
+
+def _type_of(node: Node) -> str:
+    return node.source.datatype if isinstance(node, Convert) else ""
+
+
+def _is_scoped(node: Node) -> bool:
+    if isinstance(node, Apply):
+        return node.function.name == "own_number"
+    options = getattr(node, "options", None)
+    if options is not None:
+        return any(_is_scoped(option) for option in options)
+    source = getattr(node, "source", None)
+    if isinstance(node, Convert):
+        return isinstance(source, Read) and source.datatype in _SCOPED
+    return source is not None and _is_scoped(source)
+
+
+__all__ = ["Files", "Mark", "check"]

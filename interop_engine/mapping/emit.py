@@ -1,0 +1,584 @@
+"""Nodes and conditions → Python. A node *pushes*: for each item it gives, the lines that its consumer makes are written where
+the item is known to be there, so that no list is made and no absent value is handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import re2
+
+from interop_engine.mapping.primitives import READERS
+from interop_engine.mapping.typed import (
+    VARIES,
+    All,
+    Apply,
+    Body,
+    Compare,
+    Condition,
+    Const,
+    Convert,
+    Count,
+    Deleted,
+    Exists,
+    FirstOf,
+    Junction,
+    Line,
+    Matches,
+    Nested,
+    Node,
+    Not,
+    Pick,
+    Primitive,
+    Read,
+    Refs,
+    Use,
+)
+from interop_engine.mapping.writer import Module, Writer
+
+Sink = Callable[[str, str], None]  # (element's name as source, value as source) → writes lines
+_DELETED = "'\"\"'"
+_SCOPED = frozenset({"CX", "EI"})
+_VISITS = frozenset({("PV1", 19), ("PID", 18)})
+_WHOLE = frozenset({"ST", "TX", "FT", VARIES})
+_ORDERED = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "=": "eq", "!=": "ne"}
+
+
+class Emitter:
+    """Writes nodes into one function."""
+
+    def __init__(self, writer: Writer, module: Module) -> None:
+        self.w = writer
+        self.module = module
+        self.visits = False  # in the key of a Patient: a visit's number is only for the time being
+        self.deleted = ""  # the variable that notes a "" (resources that are merged)
+
+    # --- reads -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def values(self, read: Read, seen: str = "", *, text: bool = False) -> Iterator[tuple[str, str]]:
+        """Within: (segment, value) variables of each value that is there; with ``text`` its text in place of the value."""
+        w = self.w
+        if not read.segment:
+            with self._below(read, w.levels[read.level], text=text) as var:
+                self._seen(seen)
+                yield "", var
+            return
+        with w.segments(read) as segment:
+            with self._tested(read.segment_test, segment):
+                with self._field(read, segment) as value, self._below(read, value, text=text) as var:
+                    self._seen(seen)
+                    yield segment, var
+
+    def _seen(self, seen: str) -> None:
+        if seen:
+            self.w.line(f"{seen} = True")
+
+    @contextmanager
+    def _tested(self, test: Condition | None, var: str) -> Iterator[None]:
+        if test is None:
+            yield
+            return
+        with self.w.level(var), self.w.maybe():
+            held = self.condition(test)
+        with self.w.block(f"if {held}:"), self.w.maybe():
+            yield
+
+    @contextmanager
+    def _field(self, read: Read, segment: str) -> Iterator[str]:
+        w, var = self.w, self.w.name("v")
+        w.mark(segment, read.field)
+        loop = (read.repeats or read.repetition > 1) and read.repetition != 1
+        if loop or read.repetition_test is not None:
+            every = f"{segment}.repetitions({read.field})"
+            if read.repetition:
+                every += f"[{read.repetition - 1}:{read.repetition}]"
+            with w.block(f"for {var} in {every}:"):
+                with w.block(f"if {var}.raw and {var}.raw != {_DELETED}:"), self._tested(read.repetition_test, var):
+                    yield var
+                self._note_deleted(f"elif {var}.raw:")
+            return
+        w.line(f"{var} = {segment}.value({read.field})")
+        with w.block(f"if {var} is not None and {var}.raw != {_DELETED}:"):
+            yield var
+        self._note_deleted(f"elif {var} is not None:")
+
+    def _note_deleted(self, head: str) -> None:
+        if self.deleted:
+            with self.w.block(head):
+                self.w.line(f"{self.deleted} = True")
+
+    @contextmanager
+    def _below(self, read: Read, value: str, *, text: bool) -> Iterator[str]:
+        """The component of a value, or its text."""
+        w = self.w
+        if text:
+            var = w.name("t")
+            w.line(f"{var} = {self._text_of(read, value)}")
+            with w.block(f"if {var}:"):
+                yield var
+            return
+        blocks = 0
+        for number in (read.component, read.subcomponent):
+            if number:
+                var = w.name("v")
+                w.line(f"{var} = {value}.component({number})")
+                w.line(f"if {var} is not None:")
+                w.indent(1)
+                blocks, value = blocks + 1, var
+        yield value
+        if blocks:
+            w.line("pass")
+        w.indent(-blocks)
+
+    def _text_of(self, read: Read, value: str) -> str:
+        if read.subcomponent:
+            return f"{value}.get({read.component}, {read.subcomponent})"
+        if read.component:
+            return f"{value}.get({read.component})"
+        return f"{value}.whole" if read.datatype in _WHOLE else f"{value}.text"
+
+    # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def node(self, node: Node, sink: Sink, seen: str = "") -> None:
+        """Write a node; ``seen`` names a variable that turns true where its source has a value."""
+        writers: dict[type, Callable[..., None]] = {
+            Const: self._const,
+            Convert: self._convert,
+            FirstOf: self._first_of,
+            Pick: self._pick,
+            Apply: self._apply,
+            Primitive: self._primitive,
+            Use: self._use,
+            Refs: self._refs,
+            All: self._all,
+            Nested: self._nested,
+            Read: self._read,
+        }
+        writers[type(node)](node, sink, seen)
+
+    def _read(self, node: Read, sink: Sink, seen: str) -> None:
+        """Segments themselves: exists(OBX), count(OBX)."""
+        with self.w.segments(node) as segment, self._tested(node.segment_test, segment):
+            self._seen(seen)
+            sink("None", segment)
+
+    def _const(self, node: Const, sink: Sink, seen: str) -> None:
+        self._seen(seen)
+        sink(repr(node.element), self.module.constant(node.value))
+
+    def _all(self, node: All, sink: Sink, seen: str) -> None:
+        for item in node.nodes:
+            self.node(item, sink, seen)
+
+    def _convert(self, node: Convert, sink: Sink, seen: str) -> None:
+        if node.how == "text":
+            with self.values(node.source, seen, text=True) as (_, text):
+                sink("None", text)
+        elif node.how == "raw":
+            with self.values(node.source, seen) as (_, value):
+                sink("None", value)
+        elif node.how == "identity":
+            self._identity(node, sink, seen)
+        elif node.how == "notes":
+            self._notes(node, sink, seen)
+        elif node.how == "segment":
+            self._by_segment(node, sink, seen)
+        else:
+            self._by_value(node, sink, seen)
+
+    def _place(self, node: Convert, segment: str) -> None:
+        if segment:
+            self.w.line(f"c.segment = {segment}; c.field = {node.source.field}")
+
+    def _by_value(self, node: Convert, sink: Sink, seen: str) -> None:
+        w = self.w
+        with self.values(node.source, seen) as (segment, value):
+            self._place(node, segment)
+            result = w.name("x")
+            if node.how == "varies":
+                w.mark(segment, *node.also)
+                choices = self.module.bind(node.choices)
+                w.line(f"{result} = varied({choices}, {segment}, {value}, c)")
+            else:
+                w.line(f"{result} = {self.module.bind(node.function)}({value}, c)")
+            with w.block(f"if {result} is not None:"):
+                sink(repr(node.element), result)
+
+    def _by_segment(self, node: Convert, sink: Sink, seen: str) -> None:
+        w, read = self.w, node.source
+        with w.segments(read) as segment, self._tested(read.segment_test, segment):
+            w.mark(segment, read.field, *node.also)
+            raw, result = w.name("t"), w.name("x")
+            w.line(f"{raw} = {segment}.raw({read.field})")
+            with w.block(f"if {raw} and {raw} != {_DELETED}:"):
+                self._seen(seen)
+                self._place(node, segment)
+                call = f"{self.module.bind(node.function)}({segment}, c)"
+                if read.segment == "OBX" and read.field == 5 and node.choice:
+                    call = f"joined({call}, i, c)"
+                if node.many:
+                    with w.block(f"for {result} in {call}:"):
+                        sink(repr(node.element), result)
+                else:
+                    w.line(f"{result} = {call}")
+                    with w.block(f"if {result} is not None:"):
+                        sink(
+                            f"{node.element!r} + {result}[0]" if node.choice else repr(node.element),
+                            f"{result}[1]" if node.choice else result,
+                        )
+            self._note_deleted(f"elif {raw}:")
+
+    def _notes(self, node: Convert, sink: Sink, seen: str) -> None:
+        w, texts = self.w, self.w.name("l")
+        w.line(f"{texts} = []")
+        with self.values(replace(node.source, datatype="FT"), seen, text=True) as (_, text):
+            w.line(f"{texts}.append({text})")
+        with w.block(f"if {texts}:"):
+            sink(repr(node.element), f"{{'text': tidy('\\n'.join({texts}))}}")
+
+    def _identity(self, node: Convert, sink: Sink, seen: str) -> None:
+        """The text that names the thing: a code with its system, a number; never a display."""
+        w, kind = self.w, node.source.datatype
+        if kind in ("CWE", "CE", "CNE", "CF", "XCN", "XON", "EIP") and not node.source.component:
+            with self.values(node.source, seen) as (_, value):
+                text = w.name("t")
+                w.line(f"{text} = {'coded_name' if kind[0] == 'C' else 'other_name'}({value})")
+                with w.block(f"if {text}:"):
+                    sink("None", text)
+            return
+        visit = self.visits and (node.source.segment, node.source.field) in _VISITS
+        with self.values(node.source, seen) as (segment, value):
+            text = w.name("t")
+            w.line(f"{text} = {value}.text" if kind in _SCOPED else f"{text} = {value}.whole")
+            if kind in _SCOPED and not visit:
+                w.line(f"a = ({value}, {kind!r})")
+            with w.block(f"if {text}:"):
+                if visit:
+                    w.line(f"{text} = P.visit({segment}, {node.source.field}, {text})")
+                sink("None", text)
+
+    def _first_of(self, node: FirstOf, sink: Sink, seen: str) -> None:
+        w, found = self.w, self.w.name("h")
+        w.line(f"{found} = False")
+        self.node(node.options[0], sink, found)
+        depth = 0
+        for option in node.options[1:]:
+            w.line(f"if not {found}:")
+            w.indent(1)
+            depth += 1
+            with w.maybe():
+                self.node(option, sink, found)
+        w.line("pass")
+        w.indent(-depth)
+        if seen:
+            with w.block(f"if {found}:"):
+                w.line(f"{seen} = True")
+
+    def _pick(self, node: Pick, sink: Sink, seen: str) -> None:
+        w = self.w
+        if node.which == "required":
+            there = w.name("h")
+            w.line(f"{there} = False")
+
+            def noted(element: str, value: str) -> None:
+                w.line(f"{there} = True")
+                sink(element, value)
+
+            self.node(node.source, noted, seen)
+            with w.block(f"if not {there}:"):
+                w.line(f"P.missing(c, {node.label!r})")
+            return
+        chosen = w.name("p")
+        w.line(f"{chosen} = None")
+
+        def keep(element: str, value: str) -> None:
+            if node.which == "first":
+                with w.block(f"if {chosen} is None:"):
+                    w.line(f"{chosen} = ({element}, {value})")
+            else:
+                w.line(f"{chosen} = ({element}, {value})")
+
+        self.node(node.source, keep, seen)
+        with w.block(f"if {chosen} is not None:"):
+            sink(f"{chosen}[0]", f"{chosen}[1]")
+
+    # --- functions -------------------------------------------------------------------------------------------------
+
+    def _apply(self, node: Apply, sink: Sink, seen: str) -> None:
+        w, function = self.w, node.function
+        if node.source is None:
+            self._concat(node, sink, seen)
+            return
+        call = self.module.bind(function.call)
+        more = "".join(f", {argument!r}" for argument in node.arguments) + (", c" if function.context else "")
+        if function.takes in ("text", "coded"):
+
+            def each(element: str, value: str) -> None:
+                result = w.name("x")
+                w.line(f"{result} = {call}({value}{more})")
+                with w.block(f"if {result}:"):
+                    if function.takes == "text":
+                        self._seen(seen)
+                    sink(element, result)
+
+            self.node(node.source, each, "" if function.takes == "text" else seen)
+            return
+        every, result = w.name("l"), w.name("x")
+        w.line(f"{every} = []")
+        self.node(node.source, lambda _, value: w.line(f"{every}.append({value})"))
+        with w.block(f"if {every}:"):
+            w.line(f"{result} = {call}({every}{more})")
+            with w.block(f"if {result}:"):
+                self._seen(seen)
+                if function.takes == "values":
+                    w.line(f"a = ({result}, 'CX')")
+                    sink("None", f"{result}.get(1)")
+                else:
+                    sink("None", result)
+
+    def _concat(self, node: Apply, sink: Sink, seen: str) -> None:
+        w = self.w
+        texts: list[str] = []
+        paths: list[str] = []
+        for argument in node.arguments:
+            if isinstance(argument, Const):
+                texts.append(repr(argument.value))
+                continue
+            var = w.name("t")
+            w.line(f"{var} = ''")
+            self.node(argument, lambda _, value, var=var: w.line(f"{var} = {value}"))  # type: ignore[misc]
+            texts.append(var)
+            paths.append(var)
+        with w.block(f"if {' or '.join(paths) or 'True'}:"):
+            self._seen(seen)
+            result = w.name("x")
+            w.line(f"{result} = {' + '.join(texts)}")
+            sink("None", result)
+
+    def _primitive(self, node: Primitive, sink: Sink, seen: str) -> None:
+        w, reader = self.w, self.module.bind(READERS[node.type])
+
+        def each(_: str, value: str) -> None:
+            result = w.name("x")
+            w.line(f"{result} = {reader}(tidy({value}))")
+            bound = f" and {result} in {self.module.bind(node.codes)}" if node.codes is not None else ""
+            with w.block(f"if {result} is not None{bound}:"):
+                sink(repr(node.element), result)
+            with w.block("else:"):
+                w.line(f"c.note('not-a-{node.type}', 'The text is no {node.type} that the element takes; it is left out.')")
+
+        self.node(node.source, each, seen)
+
+    def _use(self, node: Use, sink: Sink, seen: str) -> None:
+        w = self.w
+
+        def each(_: str, value: str) -> None:
+            result = w.name("x")
+            w.line(f"{result} = fragment_{safe(node.fragment)}({value}, P, c)")
+            with w.block(f"if {result} is not None:"):
+                sink(repr(node.element), result)
+
+        self.node(node.source, each, seen)
+
+    # --- references ------------------------------------------------------------------------------------------------
+
+    def _refs(self, node: Refs, sink: Sink, seen: str) -> None:
+        w = self.w
+        index = self.module.index(node.target, node.level)
+        var = w.name("r")
+        which = "one_reference" if node.single else "references"
+        with w.block(f"for {var} in P.{which}({index}, {w.levels[node.level]}, {node.target!r}):"):
+            self._seen(seen)
+            sink(repr(node.element), f"{{'reference': {var}}}")
+
+    # --- bodies ----------------------------------------------------------------------------------------------------
+
+    def body(self, body: Body, target: str, *, nested: bool, clears: bool = False) -> str:
+        """Write the lines of a body into the dict ``target``; gives the variable that says whether it is complete, or ''."""
+        incomplete = ""
+        for line in body.lines:
+            needs = line.required and not line.constant
+            if needs and nested and not incomplete:
+                incomplete = self.w.name("q")
+                self.w.line(f"{incomplete} = False")
+            self._line(line, target, body.path, incomplete if nested else "", clears=clears)
+        return incomplete
+
+    def _line(self, line: Line, target: str, path: str, incomplete: str, *, clears: bool) -> None:
+        w = self.w
+        needs = line.required and not line.constant
+        there = w.name("h") if needs or clears else ""
+        if there:
+            w.line(f"{there} = False")
+        if clears:
+            self.deleted = w.name("h")
+            w.line(f"{self.deleted} = False")
+        if line.repeats:
+            every = w.name("l")
+            w.line(f"{every} = []")
+            self.node(line.node, lambda _, value: w.line(f"{every}.append({value})"))
+            with w.block(f"if {every}:"):
+                w.line(f"{target}[{line.element!r}] = {every}")
+                if there:
+                    w.line(f"{there} = True")
+        else:
+
+            def put(element: str, value: str) -> None:
+                name = repr(line.element) if line.element else element
+                w.line(f"{target}[{name}] = {value}")
+                if self._extends(line.node):
+                    with w.block("if c.extensions is not None:"):
+                        w.line(f"extend({target}, {name}, c)")
+                if there:
+                    w.line(f"{there} = True")
+
+            self.node(line.node, put)
+        if needs:
+            with w.block(f"if not {there}:"):
+                label = f"{path}.{line.element or line.stem}"
+                w.line(f"{incomplete} = True" if incomplete else f"P.missing(c, {label!r}, {line.text!r})")
+        if clears:
+            name = line.element or line.stem
+            with w.block(f"if {self.deleted} and not {there}:"):
+                w.line(f"{target}[{name!r}] = None")
+            self.deleted = ""
+
+    def _extends(self, node: Node) -> bool:
+        """Whether a conversion below may leave extensions for a primitive."""
+        if isinstance(node, Convert):
+            return node.primitive
+        options = node.options if isinstance(node, FirstOf) else (getattr(node, "source", None),)
+        return any(self._extends(option) for option in options if option is not None)
+
+    def _nested(self, node: Nested, sink: Sink, seen: str) -> None:
+        w = self.w
+        always = node.each is None and not node.steps and node.when is None
+        with w.maybe() if not always else _nothing():
+            if node.each is not None:
+                with self.values(node.each) as (_, value), w.level(value):
+                    self._nested_body(node, sink, seen)
+            else:
+                with w.steps(node.steps):
+                    self._nested_body(node, sink, seen)
+
+    def _nested_body(self, node: Nested, sink: Sink, seen: str) -> None:
+        w = self.w
+        if node.when is not None:
+            held = self.condition(node.when)
+            w.line(f"if {held}:")
+            w.indent(1)
+        var = w.name("o")
+        w.line(f"{var} = {{}}")
+        incomplete = self.body(node.body, var, nested=True)
+        constants = sum(1 for line in node.body.lines if line.constant)
+        enough = f"len({var}) > {constants}" if constants < len(node.body.lines) else f"{var}"
+        with w.block(f"if {enough}:"):
+            if incomplete:
+                with w.block(f"if {incomplete}:"):
+                    w.line(f"P.incomplete(c, {node.body.path!r})")
+                w.line("else:")
+                w.indent(1)
+            self._seen(seen)
+            sink(repr(node.element), var)
+            if incomplete:
+                w.indent(-1)
+        if node.when is not None:
+            w.indent(-1)
+
+    # --- conditions ------------------------------------------------------------------------------------------------
+
+    def condition(self, condition: Condition) -> str:
+        """Write a condition; gives the variable that holds its truth."""
+        w = self.w
+        if isinstance(condition, Not):
+            return f"(not {self.condition(condition.operand)})"
+        held = w.name("b")
+        if isinstance(condition, Junction):
+            self._junction(condition, held)
+        elif isinstance(condition, Compare):
+            self._compare(condition, held)
+        elif isinstance(condition, Count):
+            w.line(f"{held} = 0")
+            self.node(condition.node, lambda _, __: w.line(f"{held} += 1"))
+            w.line(f"{held} = {held} {'==' if condition.operator == '=' else condition.operator} {condition.number}")
+        elif isinstance(condition, Exists):
+            w.line(f"{held} = False")
+            self.node(condition.node, lambda _, __: w.line(f"{held} = True"))
+        elif isinstance(condition, Matches):
+            pattern = self.module.bind(re2.compile(condition.pattern))
+            w.line(f"{held} = False")
+
+            def match(_: str, value: str) -> None:
+                with w.block(f"if {pattern}.fullmatch({value}):"):
+                    w.line(f"{held} = True")
+
+            self.node(condition.node, match)
+        else:
+            self._deleted(condition, held)
+        return held
+
+    def _junction(self, condition: Junction, held: str) -> None:
+        w, depth = self.w, 0
+        for number, operand in enumerate(condition.operands):
+            if number:
+                w.line(f"if {held}:" if condition.operator == "and" else f"if not {held}:")
+                w.indent(1)
+                depth += 1
+            w.line(f"{held} = {self.condition(operand)}")
+        w.indent(-depth)
+
+    def _deleted(self, condition: Deleted, held: str) -> None:
+        w, read = self.w, condition.read
+        w.line(f"{held} = False")
+        with w.segments(read) as segment, self._tested(read.segment_test, segment):
+            w.mark(segment, read.field)
+            with w.block(f"if is_deleted({segment}, {read.field}, {read.component}):"):
+                w.line(f"{held} = True")
+
+    def _compare(self, condition: Compare, held: str) -> None:
+        w, operator = self.w, condition.operator
+        negated = operator in ("!=", "not in")
+        right = self._right(condition.right)
+        test = {
+            "=": "{0} in {1}",
+            "!=": "{0} in {1}",
+            "in": "{0} in {1}",
+            "not in": "{0} in {1}",
+            "other": "{0} not in {1}",
+            "outside": "{0} not in {1}",
+        }.get(operator, f"ordered({{0}}, {operator!r}, {{1}})")
+        every = condition.each == "all"
+        w.line(f"{held} = {every}")
+
+        def each(_: str, value: str) -> None:
+            test_ = test.format(value, right)
+            with w.block(f"if not ({test_}):" if every else f"if {test_}:"):
+                w.line(f"{held} = {not every}")
+
+        self.node(condition.left, each)
+        if negated:
+            w.line(f"{held} = not {held}")
+
+    def _right(self, nodes: tuple[Node, ...]) -> str:
+        """The texts to compare with: constants as a tuple, paths collected."""
+        constants = [node.value for node in nodes if isinstance(node, Const)]
+        if len(constants) == len(nodes):
+            return repr(tuple(constants))
+        var = self.w.name("l")
+        self.w.line(f"{var} = {constants!r}")
+        for node in nodes:
+            if not isinstance(node, Const):
+                self.node(node, lambda _, value: self.w.line(f"{var}.append({value})"))
+        return var
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def safe(name: str) -> str:
+    """A fragment's or resource's name as an identifier: letters as they are, all else by number."""
+    return "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in name)

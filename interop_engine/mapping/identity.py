@@ -1,0 +1,148 @@
+"""Which instance is which: names of orders, repeats, merges (semantics.md: results 2, 9, 15, 16 and "Identity")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from interop_engine.core.model import Known, Resource
+from interop_engine.fhir import definitions
+from interop_engine.fhir.identity import resource_id
+from interop_engine.mapping.runtime import Instance, Parked, Run
+from interop_engine.mapping.typed import ResourcePlan
+
+_DUPLICATE = "205"  # HL7 table 0357: duplicate key identifier
+_UNKNOWN = "204"  # HL7 table 0357: unknown key identifier
+
+
+def is_part(plan: ResourcePlan) -> bool:
+    """Whether the resource is a part of another, which its key names first."""
+    return any(part.parent for part in plan.key)
+
+
+def number_repeats(run: Run) -> None:
+    """In a channel with ``results: snapshot``, repeats that nothing tells apart get their occurrence number."""
+    if getattr(run.context.scope, "results", "delta") != "snapshot":
+        return
+    for instances in run.found.values():
+        seen: dict[tuple[str, tuple[str, ...]], int] = {}
+        for instance in instances:
+            if not is_part(instance.plan):
+                continue
+            name = (instance.scope, instance.key)
+            seen[name] = count = seen.get(name, 0) + 1
+            if count > 1:
+                instance.name(resource_id(instance.scope, instance.plan.type, (*instance.key, f"#{count}")))
+                message = f"{instance.plan.name}: the same key stands {count} times; each has its number."
+                run.context.note("key-repeated", message)
+
+
+def resolve(run: Run, known: Known) -> None:
+    """Give their ids to things with many names, and point references at the survivors of merges."""
+    run.known = known
+    here: dict[str, str] = {}
+    for instances in run.found.values():
+        for instance in instances:
+            if instance.aliases:
+                _by_names(instance, known, here)
+            if instance.plan.type == "Patient":
+                instance.ref = known.survivor(f"Patient/{instance.id}")
+
+
+def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
+    found: dict[str, None] = {}
+    for alias in instance.aliases:
+        thing = known.aliases.get(alias)
+        if thing is not None:
+            found[known.survivor(thing).rpartition("/")[2]] = None
+        elif alias in here:
+            found[here[alias]] = None
+    if len(found) > 1:
+        raise Parked(_UNKNOWN, f"{instance.plan.name}: its numbers are known as those of different {instance.plan.type}s.")
+    for id_ in found:
+        instance.name(id_)
+    for alias in instance.aliases:
+        here[alias] = instance.id
+
+
+def distinct(run: Run) -> list[Instance]:
+    """The instances with each id once. The same id with another content parks."""
+    kept: dict[str, Instance] = {}
+    for instances in run.found.values():
+        for instance in instances:
+            ref = f"{instance.plan.type}/{instance.id}"
+            first = kept.setdefault(ref, instance)
+            if first is instance:
+                continue
+            if first.content != instance.content:
+                raise Parked(_DUPLICATE, _why(instance))
+            first.aliases = tuple(dict.fromkeys((*first.aliases, *instance.aliases)))
+            run.context.note(
+                "repeated", f"{instance.plan.name} stands twice with the same content: it is one.", severity="information"
+            )
+    return list(kept.values())
+
+
+def _why(instance: Instance) -> str:
+    if is_part(instance.plan):
+        return (
+            f"{instance.plan.name}: the same key stands twice in one result with different content, and nothing tells them apart."
+        )
+    return f"{instance.plan.name}: two {instance.plan.type}s of the message have the same key and different content."
+
+
+# --- Merges --------------------------------------------------------------------------------------------------------------
+
+
+def merges(run: Run, plans: Mapping[str, ResourcePlan], instances: Sequence[Instance]) -> dict[str, str]:
+    """Link retired patients with their survivors; gives retired id → "Patient/<survivor>"."""
+    retired: dict[str, str] = {}
+    by_ref = {f"{instance.plan.type}/{instance.id}": instance for instance in instances}
+    for instance in instances:
+        refs = plans[instance.plan.name].merged_into
+        if refs is None:
+            continue
+        number = _index_of(run, instance, refs.level, refs.target)
+        if number is None:
+            raise Parked(_UNKNOWN, f"{instance.plan.name}: there is no {refs.target} to merge it into.")
+        survivor = f"Patient/{number.id}"
+        retired[instance.id] = survivor
+        _retire(instance, survivor)
+        if survivor in by_ref and survivor != f"Patient/{instance.id}":
+            _link(by_ref[survivor], f"Patient/{instance.id}", "replaces")
+    for ref, instance in by_ref.items():
+        if (into := run.known.merged.get(ref)) is not None and instance.id not in retired:
+            _retire(instance, into)
+    return retired
+
+
+def _index_of(run: Run, instance: Instance, level: int, target: str) -> Instance | None:
+    """The survivor in the group that the instance shares with it."""
+    shared = instance.levels[level]
+    for other in run.found.get(target, ()):
+        if len(other.levels) > level and other.levels[level] is shared:
+            return other
+    return None
+
+
+def _retire(instance: Instance, survivor: str) -> None:
+    instance.content = in_order({**instance.content, "active": False})
+    _link(instance, survivor, "replaced-by")
+
+
+def _link(instance: Instance, other: str, kind: str) -> None:
+    link = {"other": {"reference": other}, "type": kind}
+    links = instance.content.get("link", [])
+    if link not in links:
+        instance.content = in_order({**instance.content, "link": [*links, link]})
+
+
+def in_order(content: Resource) -> Resource:
+    """The elements of a resource in the specification's order."""
+    order = ["resourceType", *definitions.elements(content["resourceType"])]
+    place = {name: number for number, name in enumerate(order)}
+    return dict(sorted(content.items(), key=lambda item: place.get(item[0].lstrip("_"), _choice(item[0], place))))
+
+
+def _choice(name: str, place: Mapping[str, int]) -> int:
+    bare = name.lstrip("_")
+    return next((number for stem, number in place.items() if bare.startswith(stem) and bare[len(stem)].isupper()), len(place))

@@ -1,0 +1,274 @@
+"""A compiled mapping: which things a message is about, and what it says of them. Pure: the same input gives the same draft.
+
+``identify`` names the resources of a message (keys, ids) and asks what must be known of them; ``build`` fills them. What
+cannot be mapped is a ``Park`` in the draft, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from interop_engine.core.diagnostics import Mark, Mistake
+from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Question
+from interop_engine.hl7 import dictionary
+from interop_engine.hl7.dictionary import GroupDef
+from interop_engine.hl7.message import Message, Segment
+from interop_engine.hl7.structure import group
+from interop_engine.mapping import checker, identity, ledger, tabled
+from interop_engine.mapping.compiler import Compiled, compile_mapping
+from interop_engine.mapping.context import Context, Naming, Scope
+from interop_engine.mapping.convert.tables import BY_NAME, CodeTable
+from interop_engine.mapping.dialect import Dialect
+from interop_engine.mapping.draft import Draft, DraftResource, Plan
+from interop_engine.mapping.lowering import Site
+from interop_engine.mapping.resolve import Names
+from interop_engine.mapping.runtime import Instance, Parked, Run, utc
+from interop_engine.mapping.typed import MappingPlan
+from interop_engine.terminology.conceptmap import ConceptMap
+
+__all__ = ["Draft", "DraftResource", "Library", "Plan", "Program", "load"]
+
+_RANKS = {
+    "registered": 1,
+    "partial": 2,
+    "preliminary": 3,
+    "cancelled": 3,
+    "final": 4,
+    "corrected": 5,
+    "amended": 5,
+    "appended": 5,
+    "entered-in-error": 6,
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """One mapping, compiled."""
+
+    plan: MappingPlan
+    compiled: Compiled
+    structure_def: GroupDef
+    ignore: Mapping[str, int]
+    mark: Mark
+    extends: str = ""
+
+    @property
+    def name(self) -> str:
+        """The mapping's name."""
+        return self.plan.name
+
+    @property
+    def structure(self) -> str:
+        """The HL7 v2 message structure it reads."""
+        return self.plan.structure
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The trigger events it takes, () for all of its structure."""
+        return self.plan.events
+
+    @property
+    def digest(self) -> str:
+        """Names the mapping as it was written: its text, what it extends, fragments and dialects."""
+        return self.plan.digest
+
+    @property
+    def bundle(self) -> str:
+        """The type of Bundle asked for."""
+        return self.plan.bundle
+
+    @property
+    def source(self) -> str:
+        """The Python it was compiled to (``explain --code``)."""
+        return self.compiled.source
+
+    @cached_property
+    def writes(self) -> tuple[str, ...]:
+        """The types of resources it makes."""
+        kinds = [resource.type for resource in self.plan.resources.values()]
+        kinds += [fragment.type for fragment in self.plan.fragments.values() if fragment.is_resource]
+        return tuple(dict.fromkeys(kinds))
+
+    def takes(self, event: str) -> bool:
+        """Whether messages of a type such as ``ORU^R01`` are of this mapping's structure and events."""
+        code, _, trigger = event.partition("^")
+        return dictionary.structure_for(code, trigger) == self.structure and (not self.events or trigger in self.events)
+
+    def fits(self, message: Message) -> bool:
+        """Whether the message is of this mapping's structure and events, and its ``when:`` holds."""
+        event = message.trigger_event
+        if dictionary.structure_for(message.message_code, event, message.structure_name) != self.structure:
+            return False
+        if self.events and event not in self.events:
+            return False
+        return self.compiled.fits is None or bool(self.compiled.fits(_Whole(message), None))
+
+    def identify(self, message: Message, scope: Scope) -> Plan:
+        """Name the resources of a message."""
+        root, findings = group(message, self.structure_def)
+        context = Context(scope)
+        context.findings += findings
+        run = Run(message, root, context, self.compiled.indexes)
+        try:
+            for find in self.compiled.find.values():
+                find(run, context, run.reads)
+            identity.number_repeats(run)
+        except Parked as parked:
+            return Plan(Question(), scope, None, parked.park, tuple(context.findings))
+        except Exception as error:  # noqa: BLE001 - a fault of our own must not stop the channel
+            return Plan(Question(), scope, None, _internal(self.name, error), tuple(context.findings))
+        if self.plan.fragments:
+            return Plan(self._with_fragments(run), scope, run)
+        return Plan(_question(run), scope, run)
+
+    def _with_fragments(self, run: Run) -> Question:
+        """The question, with the resources that fragments make: only building them tells their ids."""
+        before = (list(run.context.findings), list(run.context.unmapped))
+        question = _question(run)
+        try:
+            self._contents(run)
+        except Exception:  # noqa: BLE001 - build meets it again, and parks
+            extra: tuple[str, ...] = ()
+        else:
+            extra = tuple(run.extra)
+        run.extra.clear()
+        run.context.findings, run.context.unmapped = before
+        run.context.park = None
+        merged = tuple(ref for ref in extra if self.writes and ref not in question.objects)
+        return Question(question.aliases, (*question.objects, *merged), question.whole)
+
+    def build(self, plan: Plan, known: Known = NOTHING_KNOWN) -> Draft:
+        """Fill the resources of a plan."""
+        run = plan.run
+        if run is None:
+            return Draft(findings=plan.findings, park=plan.park)
+        context = run.context
+        try:
+            identity.resolve(run, known)
+            self._contents(run)
+            if context.park is not None:
+                raise Parked(context.park.code, context.park.why)
+            instances = identity.distinct(run)
+            retired = identity.merges(run, self.plan.resources, instances)
+            resources = tuple(self._draft(run, instance, retired) for instance in instances)
+        except Parked as parked:
+            return Draft(findings=tuple(context.findings), park=parked.park, unmapped=tuple(context.unmapped))
+        except Exception as error:  # noqa: BLE001 - as above
+            return Draft(findings=tuple(context.findings), park=_internal(self.name, error))
+        extra = tuple(
+            DraftResource(kind, kind, ref.partition("/")[2], content, write, self._version(run, ""))  # type: ignore[arg-type]
+            for ref, (kind, write, content) in run.extra.items()
+        )
+        unread = ledger.unread(run.message, run.reads, self.ignore)
+        return Draft((*resources, *extra), tuple(context.findings), unread, None, tuple(context.unmapped))
+
+    def _contents(self, run: Run) -> None:
+        for name, build in self.compiled.build.items():
+            for instance in run.found.get(name, ()):
+                instance.content = build(instance, run, run.context, run.reads)
+
+    def _draft(self, run: Run, instance: Instance, retired: Mapping[str, str]) -> DraftResource:
+        plan = instance.plan
+        union = plan.union
+        if plan.type == "Patient" and "link" in instance.content:
+            union = (*union, "link")
+        return DraftResource(
+            plan.name,
+            plan.type,
+            instance.id,
+            instance.content,
+            plan.write,
+            self._version(run, instance.newer),
+            _RANKS.get(instance.content.get("status", ""), 0),
+            union,
+            instance.aliases,
+            retired.get(instance.id, ""),
+        )
+
+    def _version(self, run: Run, newer: str) -> str:
+        zone = run.context.scope.timezone
+        text = newer
+        if not text:
+            value = run.message.msh.value(7)
+            text = value.get(1) if value is not None else ""
+        return utc(text, zone) if text else ""
+
+
+class _Whole:
+    """A whole message as if it were one group, for conditions that do not care for groups."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+        self.segments = self
+
+    def get(self, name: str, default: object = None) -> object:
+        """All segments of a name."""
+        return self._message.all(name) or default
+
+    def deep(self, name: str) -> list[Segment]:
+        """All segments of a name."""
+        return self._message.all(name)
+
+
+def _question(run: Run) -> Question:
+    aliases: list[str] = []
+    objects: dict[str, None] = {}
+    whole: dict[str, None] = {}
+    for instances in run.found.values():
+        for instance in instances:
+            aliases += instance.aliases
+            ref = f"{instance.plan.type}/{instance.id}"
+            objects[ref] = None
+            if instance.plan.write == "merge" or instance.plan.union or instance.plan.type == "ServiceRequest":
+                whole[ref] = None
+    return Question(tuple(dict.fromkeys(aliases)), tuple(objects), tuple(whole))
+
+
+def _internal(name: str, error: Exception) -> Park:
+    """A fault of our own: named by its kind and line, never by what it was about."""
+    line = 0
+    trace = error.__traceback__
+    while trace is not None:
+        line, trace = trace.tb_lineno, trace.tb_next
+    return Park("internal", f"The mapping {name} failed: {type(error).__name__}, line {line}. This is a fault of the engine.")
+
+
+# --- Libraries -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Library:
+    """All mappings of a site with what they use, and every mistake in their files."""
+
+    programs: Mapping[str, Program]
+    dialects: Mapping[str, Dialect]
+    mistakes: tuple[Mistake, ...]
+    tables: Mapping[str, CodeTable] = field(default_factory=dict)
+    terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
+
+    def fitting(self, message: Message) -> list[Program]:
+        """The mappings that fit a message: one is right, none or two are for the caller to refuse."""
+        return [program for program in self.programs.values() if program.fits(message)]
+
+
+def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
+    """Read, check and compile all mapping files of a site: file name → text.
+
+    Code tables are the YAML files of a folder ``tables``, concept maps CSV and JSON files. A mapping with a mistake, or
+    whose file has one, has no program.
+    """
+    tables, terminology, mistakes = tabled.read_all(texts)
+    site = Site(Names({}), {**BY_NAME, **tables}, frozenset(terminology), naming)
+    plans, files, more = checker.check({name: text for name, text in texts.items() if name.endswith((".yaml", ".yml"))}, site)
+    programs: dict[str, Program] = {}
+    for name, plan in plans.items():
+        structure = dictionary.structure(plan.structure)
+        assert structure is not None
+        mapping = files.mappings[name]
+        extends = mapping.extends.text if mapping.extends else ""
+        compiled = compile_mapping(plan)
+        programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping.mark, extends)
+    dialects = {name: Dialect(file) for name, file in files.dialects.items()}
+    return Library(programs, dialects, (*mistakes, *more), tables, terminology)

@@ -1,0 +1,337 @@
+"""What a generated mapping calls while it runs over one message: instances, their ids, references, and what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Resource
+from interop_engine.fhir.identity import resource_id
+from interop_engine.hl7.scalars import read_moment
+from interop_engine.mapping.convert.texts import string
+from interop_engine.mapping.primitives import as_text
+
+if TYPE_CHECKING:
+    from interop_engine.hl7.message import Message, Segment, Value
+    from interop_engine.hl7.structure import Group
+    from interop_engine.mapping.context import Context, Scope
+    from interop_engine.mapping.typed import ResourcePlan
+
+_JOINED = frozenset({"TX", "FT", "ST"})
+
+
+class Parked(Exception):  # noqa: N818 - ends the run of one message; never leaves Program
+    """The message must park."""
+
+    def __init__(self, code: str, why: str) -> None:
+        super().__init__(why)
+        self.park = Park(code, why)
+
+
+class Instance:
+    """One resource of a message: where it was found, what names it."""
+
+    __slots__ = ("aliases", "content", "id", "key", "levels", "more", "newer", "plan", "ref", "scope")
+
+    def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...]) -> None:
+        self.plan = plan
+        self.levels = levels
+        self.scope = scope
+        self.key = key
+        self.aliases: tuple[str, ...] = ()
+        self.more: list[tuple[Any, ...]] | None = None  # levels of those whose text is joined to this one
+        self.newer = ""
+        self.content: Resource = {}
+        self.id = ""
+        self.ref = ""
+
+    def name(self, id_: str) -> None:
+        """Take an id."""
+        self.id = id_
+        self.ref = f"{self.plan.type}/{id_}"
+
+
+class Run:
+    """One message on its way through one mapping. ``reads`` holds, for each segment, a bit for each field that was read."""
+
+    def __init__(self, message: Message, root: Group, context: Context, indexes: int) -> None:
+        self.message = message
+        self.root = root
+        self.context = context
+        self.reads = [0] * len(message.segments)
+        self.found: dict[str, list[Instance]] = {}
+        self.indexes: list[dict[int, list[Instance]]] = [{} for _ in range(indexes)]
+        self.extra: dict[str, tuple[str, str, Resource]] = {}  # ref → (type, write, content) of fragments' resources
+        self.known: Known = NOTHING_KNOWN
+
+    # --- finding instances -----------------------------------------------------------------------------------------
+
+    def add(
+        self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...], at: Sequence[tuple[int, int]]
+    ) -> Instance | None:
+        """Add an instance with a key; ``at``: (index, level) where references look for it. None where it joined another."""
+        every = self.found.setdefault(plan.name, [])
+        if every and (last := every[-1]).key == key and last.scope == scope and _joins(plan, last, levels):
+            last.more = [*(last.more or ()), levels]
+            return None
+        instance = Instance(plan, levels, scope, key)
+        instance.name(resource_id(scope, plan.type, key))
+        every.append(instance)
+        self._file(instance, at)
+        return instance
+
+    def add_named(
+        self,
+        plan: ResourcePlan,
+        levels: tuple[Any, ...],
+        names: Sequence[tuple[str, str, str]],
+        at: Sequence[tuple[int, int]],
+    ) -> Instance:
+        """Add an instance with several names: (label, scope, value) of those that are valued."""
+        if not names:
+            raise Parked("101", f"{plan.name}: no number names this {plan.type}.")
+        label, scope, value = names[0]
+        instance = Instance(plan, levels, scope, (label, value))
+        instance.aliases = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
+        instance.name(resource_id(scope, plan.type, (label, value)))
+        self.found.setdefault(plan.name, []).append(instance)
+        self._file(instance, at)
+        return instance
+
+    def _file(self, instance: Instance, at: Sequence[tuple[int, int]]) -> None:
+        for index, level in at:
+            self.indexes[index].setdefault(id(instance.levels[level]), []).append(instance)
+
+    def parent(self, index: int, group: Any, name: str) -> str:
+        """The id of the instance in scope that a key refers to, '' where there is none."""
+        found = self.indexes[index].get(id(group))
+        if not found:
+            self.context.note("no-parent", f"No {name} is in scope: what belongs to it is left out.")
+            return ""
+        return found[0].id
+
+    def visit(self, segment: Segment, field: int, number: str) -> str:
+        """A patient without a number of the hospital's own is named by the visit, for the time being, and that is said."""
+        self.context.segment, self.context.field = segment, field
+        self.context.note("temporary-identity", "No own number of the hospital: the patient's id is the visit's, for now.")
+        return f"visit|{number}"
+
+    def temporary(self, plan: ResourcePlan, group: Any) -> str:
+        """The visit's number in place of the hospital's own; the message parks where there is neither."""
+        for name, field in (("PV1", 19), ("PID", 18)):
+            for segment in group.deep(name):
+                value = segment.value(field)
+                if value is not None and (number := value.get(1)):
+                    return self.visit(segment, field, number)
+        raise Parked("101", f"{plan.name}: neither a number of the hospital's own nor a visit number.")
+
+    def unnamed(self, plan: ResourcePlan, label: str) -> None:
+        """The first part of a key is empty."""
+        raise Parked("101", f"{plan.name}: the key {label} is empty.")
+
+    # --- references ------------------------------------------------------------------------------------------------
+
+    def references(self, index: int, group: Any, _: str) -> Iterator[str]:
+        """The references to the instances that share a group, each once."""
+        found = self.indexes[index].get(id(group))
+        if found is None:
+            return
+        if len(found) == 1:
+            yield found[0].ref
+            return
+        yield from dict.fromkeys(instance.ref for instance in found)
+
+    def one_reference(self, index: int, group: Any, name: str) -> Sequence[str]:
+        """The reference to the one instance that shares a group; none where there are several, since nothing says which."""
+        found = list(self.references(index, group, name))
+        if len(found) > 1:
+            self.context.note("reference-ambiguous", f"Several {name} are in scope, the element takes one: it is left out.")
+            return ()
+        return found
+
+    # --- what is missing -------------------------------------------------------------------------------------------
+
+    def missing(self, context: Context, label: str, source: str = "") -> None:
+        """A required value is not there."""
+        if context.park is not None:
+            raise Parked(context.park.code, context.park.why)
+        read = f" (from {source})" if source else ""
+        raise Parked("101", f"{label} is required and has no value{read}.")
+
+    def incomplete(self, context: Context, path: str) -> None:
+        """A nested element lacks what it requires: it is left out."""
+        context.note("element-incomplete", f"{path} lacks a required element: it is left out.")
+
+    # --- fragments -------------------------------------------------------------------------------------------------
+
+    def include(self, kind: str, write: str, scope: str, key: tuple[str, ...], content: Resource) -> dict[str, Any]:
+        """Add a fragment's resource; its reference."""
+        id_ = resource_id(scope, kind, key)
+        ref = f"{kind}/{id_}"
+        whole = {"resourceType": kind, "id": id_, **content}
+        before = self.extra.get(ref)
+        if before is not None and before[2] != whole:
+            whole = {**before[2], **whole}
+        self.extra[ref] = (kind, write, whole)
+        return {"reference": ref}
+
+    # --- scopes ----------------------------------------------------------------------------------------------------
+
+    def authority(self, named: tuple[Value, str] | None) -> str:
+        """The scope of a key: the assigning authority in the value (CX.4, EI.2–4), else the channel's facility."""
+        return authority(named, self.context.scope)
+
+
+def authority(named: tuple[Value, str] | None, scope: Scope) -> str:
+    """The URI of the assigning authority in a CX or EI, else the facility."""
+    if named is None:
+        return scope.facility
+    value, kind = named
+    if kind == "CX":
+        if len(value.parts) < 4:
+            return scope.facility
+        parts = (value.get(4), value.get(4, 2), value.get(4, 3))
+    else:
+        if len(value.parts) < 2:
+            return scope.facility
+        parts = (value.get(2), value.get(3), value.get(4))
+    if parts[0] == scope.facility and not parts[1]:
+        return scope.facility
+    return scope.naming.system(*parts) or scope.facility
+
+
+def _joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:
+    """Whether an observation continues the text of the one before it (TX, FT or ST with the same code and sub-id)."""
+    if plan.type != "Observation" or last.levels[:-1] != levels[:-1]:
+        return False
+    return all((obx := _obx(level)) is not None and obx.raw(2) in _JOINED for level in (last.levels[-1], levels[-1]))
+
+
+def _obx(level: Any) -> Segment | None:
+    if hasattr(level, "segments"):
+        found = level.segments.get("OBX")
+        return found[0] if found else None
+    return level if getattr(level, "name", "") == "OBX" else None
+
+
+# --- Functions that generated code calls ---------------------------------------------------------------------------------
+
+
+def first(group: Any, segment: str) -> Segment | None:
+    """A group's own first segment of that name."""
+    found = group.segments.get(segment)
+    return found[0] if found else None
+
+
+def first_deep(group: Any, segment: str) -> Segment | None:
+    """The first segment of that name in a group and deeper."""
+    found = group.deep(segment)
+    return found[0] if found else None
+
+
+def joined(result: tuple[str, Any] | None, instance: Instance, context: Context) -> tuple[str, Any] | None:
+    """The value of an observation with the texts of those that continue it."""
+    if instance.more is None:
+        return result
+    texts = [result[1]] if result is not None else []
+    for levels in instance.more:
+        obx = _obx(levels[-1])
+        value = obx.value(5) if obx is not None else None
+        if value is not None and (text := string(value, context)):
+            texts.append(text)
+    return ("String", "\n".join(texts)) if texts else None
+
+
+def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: Value, context: Context) -> Any:
+    """A value converted by what OBX-2 says it is."""
+    convert = choices.get(segment.raw(2))
+    return None if convert is None else convert(value, context)
+
+
+def coded_name(value: Value) -> str:
+    """What names a code: the code with its system, else the alternate one, else the words."""
+    for code, system in ((1, 3), (4, 6)):
+        if found := value.get(code):
+            name = value.get(system)
+            return f"{name}|{found}" if name else found
+    return value.get(2) or value.get(9) or value.get(5)
+
+
+def other_name(value: Value) -> str:
+    """What names a person, an organization or a specimen: its number, else all that was sent."""
+    return value.get(1) or value.whole
+
+
+def extend(target: Resource, element: str, context: Context) -> None:
+    """Move what a conversion to a primitive added into the primitive's sibling."""
+    if not isinstance(target[element], dict | list):
+        target[f"_{element}"] = {"extension": context.extensions}
+    context.extensions = None
+
+
+def is_deleted(segment: Segment, field: int, component: int) -> bool:
+    """Whether the sender wrote ``""``."""
+    for value in segment.repetitions(field):
+        found = value.component(component) if component else value
+        if found is not None and found.deleted:
+            return True
+    return False
+
+
+def ordered(left: str, operator: str, right: Sequence[str]) -> bool:
+    """Compare as numbers; what is no number is in no order."""
+    try:
+        one, other = Decimal(left), Decimal(right[0]) if right else Decimal("NaN")
+    except InvalidOperation:
+        return False
+    if one.is_nan() or other.is_nan():
+        return False
+    return {"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[operator]
+
+
+@lru_cache(maxsize=8192)
+def utc(text: str, zone: str) -> str:
+    """An HL7 v2 time as ISO 8601 in UTC with microseconds, so that texts sort as times; '' where it is none.
+
+    What is less precise stands at its beginning. Without a zone of its own or of the channel it is read as UTC.
+    """
+    moment = read_moment(text)
+    if moment is None:
+        return ""
+    base = datetime(
+        moment.year,
+        moment.month or 1,
+        moment.day or 1,
+        moment.hour or 0,
+        moment.minute or 0,
+        min(moment.second or 0, 59),
+        int(moment.fraction[:6].ljust(6, "0")) if moment.fraction else 0,
+        tzinfo=UTC,
+    )
+    if moment.offset:
+        found = datetime.strptime(moment.offset, "%z").tzinfo
+        base = base.replace(tzinfo=found)
+    elif zone:
+        base = base.replace(tzinfo=ZoneInfo(zone))
+    try:
+        return base.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        return ""
+
+
+NAMES: Mapping[str, Any] = {
+    "first": first,
+    "first_deep": first_deep,
+    "joined": joined,
+    "varied": varied,
+    "coded_name": coded_name,
+    "other_name": other_name,
+    "extend": extend,
+    "is_deleted": is_deleted,
+    "ordered": ordered,
+    "tidy": as_text,
+}

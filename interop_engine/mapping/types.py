@@ -1,0 +1,264 @@
+"""What goes into what by itself: HL7 v2 types against FHIR types, and literals read by the element's type.
+
+The conversions are those of ``mapping.convert``; here is decided which of them an element implies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from interop_engine.core.diagnostics import near
+from interop_engine.fhir import definitions
+from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
+from interop_engine.mapping.context import Naming
+from interop_engine.mapping.convert import COMPANIONS, CONVERSIONS, PLACES, TABLES, coded
+from interop_engine.mapping.primitives import as_text, read_primitive
+from interop_engine.mapping.typed import VARIES, Const, Convert, Node, Primitive, Read
+
+CODED = frozenset({"CWE", "CNE", "CE", "CF", "ID", "IS"})
+_TEXTUAL = frozenset({"ST", "TX", "FT", "NM", "SI", "ID", "IS", "GTS", "SNM"})
+# Which type an element with a choice takes, where several would do; else the specification's order.
+_PREFERRED = {
+    "DTM": ("dateTime", "instant", "date", "Period"),
+    "DT": ("dateTime", "date"),
+    "DR": ("Period", "dateTime"),
+    "NM": ("Quantity", "decimal", "integer", "string"),
+    "SN": ("Quantity", "Range", "Ratio", "string"),
+    "CWE": ("CodeableConcept", "Coding", "code", "string"),
+    "ED": ("Attachment",),
+    "RP": ("Attachment",),
+}
+_TEXT_PREFERRED = ("string", "markdown", "code", "uri", "dateTime", "date", "decimal", "integer", "boolean")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something does not go into an element."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+def same_family(one: str, other: str) -> bool:
+    """Whether two HL7 v2 types are read alike (CE and CWE, CN and XCN)."""
+    return one == other or VARIES in (one, other) or {one, other} <= CODED - {"ID", "IS"} or {one, other} <= {"XCN", "CNN", "PPN"}
+
+
+def element_name(definition: ElementDef, written: str, kind: str) -> str:
+    """The JSON name of an element for a value of type ``kind``: of a choice with its type."""
+    return definitions.choice_name(definition.name, kind) if definition.choice else written
+
+
+# --- Reads ---------------------------------------------------------------------------------------------------------------
+
+
+def implied(read: Read, definition: ElementDef, written: str, path: str) -> Convert | Refusal:
+    """The conversion of a read into an element."""
+    companion = None if read.component else _companion(read, definition, written)
+    if companion is not None:
+        return companion
+    if "Annotation" in definition.types and read.datatype in _TEXTUAL and not read.component:
+        return Convert(read, "notes", element_name(definition, written, "Annotation"), doc="All texts joined, as one Annotation.")
+    if read.datatype == VARIES:
+        return _varies(read, definition, written, path)
+    kinds = _ordered(read.datatype, definition.types) if definition.choice else definition.types
+    for kind in kinds:
+        place = None if read.component else PLACES.get((read.segment, read.field, kind))
+        by_type = CONVERSIONS.get((read.datatype, kind))
+        conversion = place or coded(read.datatype, kind, read.table, definition.binding) or by_type
+        if conversion is None:
+            continue
+        if (refusal := _unbound(read, definition, kind, path, written)) is not None:
+            return refusal
+        return Convert(
+            read,
+            "value",
+            element_name(definition, written, kind),
+            conversion.function,
+            primitive=kind in PRIMITIVES,
+            doc=conversion.doc,
+        )
+    return _no_conversion(read, definition, written, path)
+
+
+def _companion(read: Read, definition: ElementDef, written: str) -> Convert | None:
+    for kind in ("*", *definition.types) if definition.choice else definition.types:
+        found = COMPANIONS.get((read.segment, read.field, kind))
+        if found is None or (kind == "*" and not definition.choice):
+            continue
+        name = definition.name if found.choice else element_name(definition, written, kind)
+        return Convert(
+            read,
+            "segment",
+            name,
+            found.function,
+            choice=found.choice,
+            many=found.many,
+            primitive=found.choice or kind in PRIMITIVES,
+            also=tuple(number for number in found.fields if number != read.field),
+            doc=found.doc,
+        )
+    return None
+
+
+def _varies(read: Read, definition: ElementDef, written: str, path: str) -> Convert | Refusal:
+    """By OBX-2, which is only known when a message arrives: every type that has a conversion."""
+    for kind in definition.types:
+        choices: dict[str, Callable[..., Any]] = {v2: c.function for (v2, to), c in CONVERSIONS.items() if to == kind}
+        if choices:
+            name = element_name(definition, written, kind)
+            doc = f"By OBX-2, to {kind}."
+            return Convert(read, "varies", name, primitive=kind in PRIMITIVES, also=(2,), choices=choices, doc=doc)
+    return _no_conversion(read, definition, written, path)
+
+
+def _unbound(read: Read, definition: ElementDef, kind: str, path: str, written: str) -> Refusal | None:
+    """A code that must be of a value set, from a field without a map into it."""
+    if kind != "code" or definition.strength != "required" or definitions.codes(definition.binding) is None:
+        return None
+    if not read.component and _mapped(read.table, definition.binding):
+        return None
+    if read.component and read.table and _mapped(read.table, definition.binding):
+        return None
+    table = f"HL7 table {read.table}" if read.table else "no HL7 table"
+    message = f"{read.label} ({table}) has no map to the codes of {path}.{written}"
+    return Refusal("M505", message, f"{read.label} | table(NAME), or a literal")
+
+
+def _mapped(table: str, value_set: str) -> bool:
+    return (table, value_set) in TABLES
+
+
+def _ordered(datatype: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
+    preferred = tuple(kind for kind in _PREFERRED.get(datatype, _TEXT_PREFERRED) if kind in kinds)
+    return (*preferred, *(kind for kind in kinds if kind not in preferred))
+
+
+def _no_conversion(read: Read, definition: ElementDef, written: str, path: str) -> Refusal:
+    wanted = " or ".join(definition.types[:4])
+    message = f"{read.label} is {_a(read.datatype)}, {path}.{written} takes {wanted}"
+    into = sorted({to for v2, to in CONVERSIONS if v2 == read.datatype})
+    return Refusal("M302", message, f"{read.datatype} converts to {', '.join(into)}" if into else "name a component: .1")
+
+
+def _a(datatype: str) -> str:
+    return f"an {datatype}" if datatype[:1] in "AEFHILMNRSX" else f"a {datatype}"
+
+
+# --- Text ----------------------------------------------------------------------------------------------------------------
+
+
+def from_text(node: Node, definition: ElementDef, written: str) -> Node | Refusal:
+    """Text that a function made, into an element: a primitive, or the text of a CodeableConcept or Annotation."""
+    kinds = tuple(k for k in _TEXT_PREFERRED if k in definition.types) if definition.choice else definition.types
+    for kind in kinds:
+        if kind in PRIMITIVES:
+            bound = definitions.codes(definition.binding) if kind == "code" and definition.strength == "required" else None
+            return Primitive(node, kind, element_name(definition, written, kind), bound)
+        if kind in ("CodeableConcept", "Annotation"):
+            return Primitive(node, kind, element_name(definition, written, kind))
+    return Refusal("M302", f"{written} takes {' or '.join(definition.types[:4])}, this is text", "name its elements: {…: …}")
+
+
+# --- Literals --------------------------------------------------------------------------------------------------------------
+
+
+def literal(text: str, definition: ElementDef, written: str, naming: Naming | None) -> Const | Refusal:
+    """``=text`` as the element's type reads it; a required binding is checked."""
+    kinds = definition.types
+    if definition.choice:
+        fitting = [kind for kind in _TEXT_PREFERRED if kind in kinds]
+        kinds = ("CodeableConcept",) if "#" in text and "CodeableConcept" in kinds else tuple(fitting[:1]) or kinds[:1]
+    kind = kinds[0]
+    name = element_name(definition, written, kind)
+    if kind in PRIMITIVES:
+        return _primitive_literal(text, kind, definition, name)
+    if kind in ("CodeableConcept", "Coding"):
+        return _coded_literal(text, kind, name, naming)
+    if kind == "Identifier":
+        system, mark, value = text.rpartition("#")
+        found = _system(system, naming) if mark else ""
+        return (
+            found if isinstance(found, Refusal) else Const({"system": found, "value": value} if mark else {"value": text}, name)
+        )
+    if kind == "Reference":
+        if re.fullmatch(r"[A-Z][A-Za-z]+/[A-Za-z0-9.-]{1,64}", text):
+            return Const({"reference": text}, name)
+        return Const({"display": text}, name)
+    if kind == "Annotation":
+        return Const({"text": text}, name)
+    return Refusal("M303", f"{written} is {_a(kind)}, which has no literal", "name its elements: {…: …}")
+
+
+def _primitive_literal(text: str, kind: str, definition: ElementDef, name: str) -> Const | Refusal:
+    bound = definitions.codes(definition.binding) if kind == "code" and definition.strength == "required" else None
+    if bound is not None and text not in bound:
+        return Refusal("M303", f'"{text}" is not a code of {definition.name}', near(text, bound) or _some(bound))
+    if kind in ("decimal", "integer", "positiveInt", "unsignedInt"):
+        try:
+            number = Decimal(text)
+        except InvalidOperation:
+            return Refusal("M303", f'"{text}" is no {kind}')
+        return Const(number if kind == "decimal" else int(number), name)
+    value = read_primitive(kind, as_text(text))
+    return Refusal("M303", f'"{text}" is no {kind}') if value is None else Const(value, name)
+
+
+def _coded_literal(text: str, kind: str, name: str, naming: Naming | None) -> Const | Refusal:
+    system, mark, code = text.rpartition("#")
+    if not mark:
+        return Const({"text": text}, name) if kind == "CodeableConcept" else Const({"display": text}, name)
+    found = _system(system, naming)
+    if isinstance(found, Refusal):
+        return found
+    coding = {"system": found, "code": code} if found else {"code": code}
+    return Const({"coding": [coding]} if kind == "CodeableConcept" else coding, name)
+
+
+_HL7 = "http://terminology.hl7.org/CodeSystem/"
+_ALIASES = {
+    "loinc": "http://loinc.org",
+    "snomed": "http://snomed.info/sct",
+    "ucum": "http://unitsofmeasure.org",
+    "icd10": "http://hl7.org/fhir/sid/icd-10",
+    "dicom": "http://dicom.nema.org/resources/ontology/DCM",
+}
+
+
+def _system(written: str, naming: Naming | None) -> str | Refusal:
+    """The URI of a code system by its alias: a URL, a well-known one, HL7's own (``v2-0074``), or one of the site's naming."""
+    if not written or ":" in written:
+        return written
+    if written in _ALIASES:
+        return _ALIASES[written]
+    if naming is not None and (found := naming.known(written)):
+        return found
+    if re.fullmatch(r"v[23]-\w+", written) or written in definitions_code_systems():
+        return _HL7 + written
+    hint = near(written, [*_ALIASES, *definitions_code_systems(), *(naming.systems if naming else ())])
+    return Refusal("M504", f'"{written}" is no known code system', hint or "write its URL: =http://…#code")
+
+
+def definitions_code_systems() -> frozenset[str]:
+    """The names of HL7's own code systems that value sets of FHIR R4 use (``observation-category``)."""
+    return _NAMED
+
+
+_NAMED = frozenset(
+    """
+    observation-category condition-category condition-clinical condition-ver-status allergyintolerance-clinical
+    allergyintolerance-verification diagnosis-role service-category service-type practitioner-role organization-type
+    referencerange-meaning data-absent-reason contactentity-type subscriber-relationship coverage-class
+    provenance-participant-type location-physical-type appointment-cancellation-reason encounter-type
+    """.split()
+)
+
+
+def _some(codes: frozenset[str]) -> str:
+    names = sorted(codes)
+    return f"codes: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}"

@@ -1,0 +1,206 @@
+"""The Python source of a mapping, line by line. Names are made here; everything else that enters it is ``repr`` of a constant,
+or an object bound to a name made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from interop_engine.mapping.typed import Read, Step
+
+EMPTY = "E"  # the empty tuple, in every generated module
+ONCE = "ONE"  # a tuple of one, so that a resource of the whole message has a loop to continue
+
+
+class Module:
+    """Functions of one mapping, and the objects they use by name."""
+
+    def __init__(self, *, tracing: bool = False) -> None:
+        self.tracing = tracing
+        self.objects: dict[str, Any] = {EMPTY: (), ONCE: (None,)}
+        self._names: dict[int, str] = {}
+        self.indexes: dict[tuple[str, int], int] = {}  # (resource, level) → number of its index
+
+    def bind(self, thing: Any, prefix: str = "f") -> str:
+        """The name of an object (a conversion, a table, a compiled pattern) in the module."""
+        known = self._names.get(id(thing))
+        if known is None:
+            known = self._names[id(thing)] = f"{prefix}{len(self._names)}"
+            self.objects[known] = thing
+        return known
+
+    def constant(self, value: Any) -> str:
+        """JSON as source: a fresh object each time, decimals bound by name."""
+        if isinstance(value, Decimal):
+            return self.bind(value, "d")
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key!r}: {self.constant(item)}" for key, item in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(self.constant(item) for item in value) + "]"
+        return repr(value)
+
+    def index(self, resource: str, level: int) -> int:
+        """The number of the index of a resource's instances by their group at ``level``."""
+        return self.indexes.setdefault((resource, level), len(self.indexes))
+
+
+class Writer:
+    """Writes one function. ``levels`` are the variables of the scope's levels, the message first."""
+
+    def __init__(self, module: Module, head: str, levels: list[str]) -> None:
+        self.module = module
+        self.levels = levels
+        self._lines: list[str] = [head]
+        self._indent = 1
+        self._count = 0
+        self._head = 1  # where lines that read single segments are inserted
+        self._marks_at = 1  # where lines that mark unconditional reads are inserted
+        self._single: dict[tuple[str, str, bool], str] = {}
+        self._masks: dict[str, int] = {}
+        self._fixed = frozenset(levels)
+        self._pad = "    "
+        self.conditional = 0
+        self.marking = True
+
+    # --- lines -----------------------------------------------------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """Add a line."""
+        self._lines.append("    " * self._indent + text)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """A block under ``head``."""
+        self.line(head)
+        self._indent += 1
+        start = len(self._lines)
+        yield
+        if len(self._lines) == start:
+            self.line("pass")
+        self._indent -= 1
+
+    @contextmanager
+    def maybe(self) -> Iterator[None]:
+        """What is written within may not run: reads are marked where they stand."""
+        self.conditional += 1
+        yield
+        self.conditional -= 1
+
+    def indent(self, by: int) -> None:
+        """Indent what follows by more (or fewer) levels."""
+        self._indent += by
+
+    def name(self, prefix: str) -> str:
+        """A new variable."""
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def here(self) -> None:
+        """Single segments are read from here on (the innermost level is open)."""
+        self._head = self._marks_at = len(self._lines)
+        self._pad = "    " * self._indent
+        self._fixed = frozenset(self.levels)
+
+    def marks_here(self) -> None:
+        """Unconditional reads are marked from here on (the condition holds)."""
+        self._marks_at = len(self._lines)
+
+    def finish(self) -> list[str]:
+        """The function's lines, with those of the head inserted."""
+        marks = [
+            f"{self._pad}if {var} is not None: R[{var}.index] |= {mask}"
+            if var in self._single.values()
+            else f"{self._pad}R[{var}.index] |= {mask}"
+            for var, mask in self._masks.items()
+        ]
+        reads = [f"{self._pad}{var} = {self._first(group, name, deep=deep)}" for (group, name, deep), var in self._single.items()]
+        lines = list(self._lines)
+        lines[self._marks_at : self._marks_at] = marks
+        lines[self._head : self._head] = reads
+        return lines
+
+    def _first(self, group: str, segment: str, *, deep: bool) -> str:
+        return f"first_deep({group}, {segment!r})" if deep else f"first({group}, {segment!r})"
+
+    # --- levels ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def steps(self, steps: tuple[Step, ...]) -> Iterator[None]:
+        """Loops down the steps, each adding a level."""
+        before, indent = list(self.levels), self._indent
+        for step in steps:
+            above = self.levels[-1]
+            if step.segment:
+                var = self.name("s")
+                source = f"{above}.deep({step.name!r})" if step.deep else f"{above}.segments.get({step.name!r}, E)"
+            else:
+                var = self.name("g")
+                source = f"{above}.groups.get({step.name!r}, E)"
+            self.line(f"for {var} in {source}:")
+            self._indent += 1
+            self.levels.append(var)
+        yield
+        self._indent = indent
+        self.levels[:] = before
+
+    @contextmanager
+    def same(self) -> Iterator[None]:
+        """No block at all."""
+        yield
+
+    @contextmanager
+    def level(self, var: str) -> Iterator[None]:
+        """One more level, of a value or a segment."""
+        self.levels.append(var)
+        yield
+        self.levels.pop()
+
+    # --- segments --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def segments(self, read: Read) -> Iterator[str]:
+        """Within: one segment of the read, in the variable given; each of them in turn where there are several."""
+        level, indent = self.levels[read.level], self._indent
+        if level.startswith("s") and not read.deep and not read.loop and not read.segment_index:
+            var = level
+        elif read.loop or read.segment_index:
+            var = self.name("s")
+            every = f"{level}.deep({read.segment!r})" if read.deep else f"{level}.segments.get({read.segment!r}, E)"
+            if read.segment_index:
+                every = f"{every}[{read.segment_index - 1}:{read.segment_index}]"
+            self.line(f"for {var} in {every}:")
+            self._indent += 1
+        else:
+            var = self._first_of(level, read)
+            self.line(f"if {var} is not None:")
+            self._indent += 1
+        start = len(self._lines)
+        yield var
+        if len(self._lines) == start and self._indent > indent:
+            self.line("pass")
+        self._indent = indent
+
+    def _first_of(self, level: str, read: Read) -> str:
+        """The variable of a single segment: read once at the head where its group is known there, else here."""
+        if level not in self._fixed:
+            var = self.name("s")
+            self.line(f"{var} = {self._first(level, read.segment, deep=read.deep)}")
+            return var
+        key = (level, read.segment, read.deep)
+        if key not in self._single:
+            self._single[key] = self.name("s")
+        return self._single[key]
+
+    def mark(self, var: str, *fields: int) -> None:
+        """Note that fields of a segment are read."""
+        if not self.marking:
+            return
+        mask = 0
+        for field in fields:
+            mask |= 1 << field
+        if not self.conditional and (var in self._fixed or var in self._single.values()):
+            self._masks[var] = self._masks.get(var, 0) | mask
+        else:
+            self.line(f"R[{var}.index] |= {mask}")
