@@ -110,10 +110,10 @@ def merge(survivor: Person, retired: Person, stamp: Stamp) -> bytes:
     return message("HIS", "ADT^A40", "ADT_A39", stamp, [segment("EVN", {2: stamp.at}), pid(survivor), prior])
 
 
-def _orc(panel: Panel, control: str, stamp: Stamp, status: str = "") -> str:
+def _orc(panel: Panel, control: str, stamp: Stamp) -> str:
     organization = f"Bệnh viện giới thiệu (mẫu)^^^^^^^^^{panel.asked_by}" if panel.asked_by else ""
     numbers = {2: f"{panel.placer}^HIS" if panel.placer else "", 3: f"{panel.filler}^{panel.section}" if panel.filler else ""}
-    return segment("ORC", {1: control, **numbers, 5: status, 9: stamp.at, 12: _DOCTOR, 21: organization})
+    return segment("ORC", {1: control, **numbers, 9: stamp.at, 12: _DOCTOR, 21: organization})
 
 
 def _obr(panel: Panel, number: int) -> str:
@@ -163,21 +163,25 @@ def results(system: str, person: Person, stamp: Stamp, panels: Sequence[Panel], 
     return message(system, "ORU^R01", "ORU_R01", stamp, segments)
 
 
-def laboratory_order(person: Person, stamp: Stamp, panels: Sequence[Panel], control: str = "NW") -> bytes:
+def laboratory_order(person: Person, stamp: Stamp, panels: Sequence[Panel]) -> bytes:
     """OML^O21: a laboratory order, an ORC and OBR for each panel, with TQ1 and SPM."""
     segments = [pid(person), pv1()]
     for number, panel in enumerate(panels, start=1):
-        segments += [_orc(panel, control, stamp), segment("TQ1", {1: "1", 7: stamp.at, 9: "R"}), _obr(panel, number)]
+        segments += [_orc(panel, "NW", stamp), segment("TQ1", {1: "1", 7: stamp.at, 9: "R"}), _obr(panel, number)]
         if panel.specimen:
             segments.append(segment("SPM", {1: "1", 4: panel.specimen}))
     return message("HIS", "OML^O21", "OML_O21", stamp, segments)
 
 
-def imaging_order(person: Person, stamp: Stamp, panel: Panel, control: str = "NW", status: str = "") -> bytes:
-    """ORM^O01: an order for an examination, or with another ``control`` (table 0119) a change of its status."""
-    return message(
-        "HIS", "ORM^O01", "ORM_O01", stamp, [pid(person), pv1("I"), _orc(panel, control, stamp, status), _obr(panel, 1)]
-    )
+def imaging_order(person: Person, stamp: Stamp, panel: Panel) -> bytes:
+    """ORM^O01: an order for an examination."""
+    return message("HIS", "ORM^O01", "ORM_O01", stamp, [pid(person), pv1("I"), _orc(panel, "NW", stamp), _obr(panel, 1)])
+
+
+def order_status(person: Person, stamp: Stamp, placer: str, status: str) -> bytes:
+    """ORM^O01 with nothing but an ORC: an order's status has changed (ORC-1 SC; ``status`` of table 0038)."""
+    changed = segment("ORC", {1: "SC", 2: f"{placer}^HIS", 5: status, 9: stamp.at})
+    return message("HIS", "ORM^O01", "ORM_O01", stamp, [pid(person), pv1("I"), changed])
 
 
 def appointment(person: Person, stamp: Stamp) -> bytes:

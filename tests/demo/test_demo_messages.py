@@ -26,6 +26,7 @@ ALL = {
     "ORU": messages.results("LIS", ANH, STAMP, (PANEL, PANEL)),
     "OML": messages.laboratory_order(ANH, STAMP, (PANEL, PANEL)),
     "ORM": messages.imaging_order(DUC, STAMP, PANEL),
+    "status": messages.order_status(DUC, STAMP, "A1", "CM"),
     "SIU": messages.appointment(ANH, STAMP),
 }
 
