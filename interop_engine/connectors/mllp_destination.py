@@ -24,6 +24,7 @@ from interop_engine.hl7.message import parse
 
 _LARGEST_ANSWER = 1_000_000
 _PACKET = 65_536
+_BROKEN = "connection"
 _CONDITION = re.compile(r"[A-Z]?[0-9]{1,4}")
 
 Decision = Literal["delivered", "retry", "park"]
@@ -79,7 +80,11 @@ class MllpDestination:
             return Park("101", "MSH-10 is empty, so no answer could be matched")
         answered = wanted(message, accepted=True) or wanted_later(message, accepted=True)
         async with self._lock:
+            kept = self._writer is not None
             outcome = await self._exchange(framed, message.control_id if answered else "")
+            if kept and isinstance(outcome, Retry) and outcome.code == _BROKEN:
+                # A receiver that closes after each answer, or when idle: seen only when the next message is sent.
+                outcome = await self._exchange(framed, message.control_id if answered else "")
         self._problem = outcome.why if isinstance(outcome, Retry) else ""
         return outcome
 
@@ -112,7 +117,7 @@ class MllpDestination:
             except TimeoutError:
                 return Retry("no answer in time", "ack-timeout")
             except OSError as error:
-                return Retry(f"the connection broke: {error.strerror or type(error).__name__}", "connection")
+                return Retry(f"the connection broke: {error.strerror or type(error).__name__}", _BROKEN)
             if isinstance(ack, Retry):
                 return ack
             clean = True
@@ -136,7 +141,7 @@ class MllpDestination:
         while True:
             data = await reader.read(_PACKET)
             if not data:
-                return Retry("the receiver closed the connection without an answer", "connection")
+                return Retry("the receiver closed the connection without an answer", _BROKEN)
             for event in self._decoder.feed(data):
                 if isinstance(event, Oversize):
                     return Retry("the answer is too large", "bad-ack")

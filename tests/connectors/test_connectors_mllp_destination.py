@@ -221,6 +221,22 @@ async def test_a_connection_that_ended_while_idle() -> None:
         assert await destination.deliver(delivery(message("A2"))) == Delivered("AA")
 
 
+async def test_a_connection_that_ends_when_the_next_message_comes() -> None:
+    """Where a kept connection breaks before any answer, the same bytes go once more, on a new one, at once."""
+    received: list[tuple[int, bytes]] = []
+
+    async def serve(peer: Peer, number: int) -> None:
+        data = await peer.answer()
+        received.append((number, data))
+        await peer.send(ack(data))
+        received.append((number, await peer.answer()))
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+        assert await destination.deliver(delivery(message("A2"))) == Delivered("AA")
+    assert received[:3] == [(0, message("A1")), (0, message("A2")), (1, message("A2"))]
+
+
 async def test_nobody_there() -> None:
     """A receiver that is down is Retry, and the health says so."""
     destination = MllpDestination(MllpDestinationOptions(connect="127.0.0.1:1"), surroundings())
