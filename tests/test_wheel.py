@@ -8,10 +8,11 @@ import sys
 import sysconfig
 import venv
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+
+from interop_engine import __version__
 
 ROOT = Path(__file__).parent.parent
 SITE = "interop_engine/demo/site/"
@@ -64,4 +65,4 @@ def test_the_installed_program_is_the_wheels(installed: Path, tmp_path: Path) ->
     found = subprocess.run(where, cwd=tmp_path, env=_environment(), capture_output=True, text=True, check=True).stdout
     assert found.startswith(str(installed))
     shown = run(installed, tmp_path, "--version")
-    assert (shown.returncode, shown.stdout) == (0, f"interop-engine {version('interop-engine')}\n")
+    assert (shown.returncode, shown.stdout) == (0, f"interop-engine {__version__}\n")

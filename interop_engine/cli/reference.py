@@ -6,6 +6,8 @@ python -m interop_engine.cli.reference [--check]
 from __future__ import annotations
 
 import sys
+import typing
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,7 @@ def _commands(command: Any, names: tuple[str, ...]) -> Iterator[tuple[Any, tuple
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
+    return [line.strip().replace("``", "`") for line in text.strip().splitlines()]
 
 
 def _usage(command: Any, names: tuple[str, ...]) -> str:
@@ -80,13 +82,19 @@ def _parameter(parameter: Any) -> tuple[str, str, str] | None:
     if parameter.param_type_name == "argument":
         return _argument(parameter), parameter.help or "", ""
     names = ", ".join((*parameter.opts, *parameter.secondary_opts))
-    choices = getattr(parameter.type, "choices", None)
-    kind = parameter.metavar or ("|".join(map(str, choices)) if choices else parameter.type.name.upper())
-    if parameter.is_flag:
-        kind = ""
+    kind = "" if parameter.is_flag else parameter.metavar or _kind(parameter.type_descriptor.annotation)
     default = parameter.default
     shown = "" if default is None or default is False or callable(default) or default == () else str(default)
     return f"{names} {kind}".strip(), (parameter.help or "") + (" Required." if parameter.required else ""), shown
+
+
+def _kind(annotation: Any) -> str:
+    """A type as a usage line names it: ``NUMBER``, ``PATH``, ``debug|info``."""
+    for kind in (annotation, *typing.get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return "|".join(str(each.value) for each in kind)
+    names = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    return next((names[kind] for kind in (annotation, *typing.get_args(annotation)) if kind in names), "VALUE")
 
 
 def connectors() -> str:
@@ -123,11 +131,12 @@ def _options(model: type[BaseModel]) -> list[str]:
 def _rows(schema: dict[str, Any], definitions: dict[str, Any], prefix: str) -> Iterator[tuple[str, ...]]:
     required = schema.get("required", ())
     for name, each in schema.get("properties", {}).items():
-        default = "required" if name in required else _value(each.get("default"))
+        default = "required" if name in required else _value(_as_written(each))
         block = _block(each, definitions)
         kind = "block" if block and block is _only(each, definitions) else _type(each, definitions)
         examples = each.get("examples") or [""]
-        yield f"`{prefix}{name}`", kind, "" if block else default, each.get("description", ""), _value(examples[0])
+        meaning = each.get("description") or (block or {}).get("description", "")
+        yield f"`{prefix}{name}`", kind, "" if block else default, meaning, _value(examples[0])
         if block:
             yield from _rows(block, definitions, f"{prefix}{name}.")
 
@@ -156,11 +165,21 @@ def _type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     kind = schema.get("type", "any")
+    if isinstance(kind, list):
+        return "size" if "integer" in kind else "time"
     if kind == "array":
         return f"list of {_type(schema.get('items', {}), definitions)}"
-    if isinstance(kind, list):
-        return " or ".join(kind)
     return {"string": "text", "object": "block", "boolean": "true or false"}.get(kind, str(kind))
+
+
+def _as_written(schema: dict[str, Any]) -> Any:
+    """The default the way people write it: 600 seconds are 10m, 16000000 bytes are 16MB."""
+    value, kind = schema.get("default"), schema.get("type")
+    if not isinstance(kind, list) or not isinstance(value, int | float):
+        return value
+    units = {"GB": 10**9, "MB": 10**6, "KB": 10**3} if "integer" in kind else {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    found = next((unit for unit, factor in units.items() if value >= factor and value % factor == 0), None)
+    return f"{value / units[found]:g}{found}" if found else value
 
 
 def _value(value: Any) -> str:
