@@ -107,8 +107,8 @@ def requisition(value: Value, context: Context) -> dict[str, Any] | None:
 
 
 def specimen(value: Value, context: Context) -> dict[str, Any] | None:
-    """EIP of a specimen → Identifier: the filler's number (the laboratory's), else the placer's."""
-    for n in (2, 1):
+    """EIP of a specimen → Identifier: the placer's number (which the result repeats), else the filler's."""
+    for n in (1, 2):
         part = value.component(n)
         if part is not None and part.get(1):
             return ei(part, context, "", "specimen")
@@ -188,7 +188,7 @@ CONVERSIONS = {
 _PLACER = Conversion(order_number("PLAC", "placer"), "An Identifier, type placer.", (1, 2, 3, 4))
 _FILLER = Conversion(order_number("FILL", "filler"), "An Identifier, type filler.", (1, 2, 3, 4))
 _ACCESSION = Conversion(order_number("ACSN", "accession"), "An Identifier, type accession.", (1, 2, 3, 4))
-_SPECIMEN = Conversion(specimen, "The laboratory's specimen number, else the placer's.", (1, 2))
+_SPECIMEN = Conversion(specimen, "The placer's specimen number, else the filler's.", (1, 2))
 
 PLACES = {
     **{(segment, 2, "Identifier"): _PLACER for segment in ("OBR", "ORC")},

@@ -73,7 +73,7 @@ def test_an_identifier_has_its_authoritys_system(convert: Convert, v2_type: str,
         (("OBR", 2), "P1", {"type": typed("PLAC", "Placer Identifier"), "system": f"{OWN}placer", "value": "P1"}),
         (("OBR", 3), "F1^HIS", {"type": typed("FILL", "Filler Identifier"), "system": "http://bv.example/his", "value": "F1"}),
         (("OBR", 18), "ACC1", {"type": typed("ACSN", "Accession ID"), "system": f"{OWN}accession", "value": "ACC1"}),
-        (("SPM", 2), "P1^S1", {"system": f"{OWN}specimen", "value": "S1"}),
+        (("SPM", 2), "^S1", {"system": f"{OWN}specimen", "value": "S1"}),
         (("PV1", 19), "V1", {"type": typed("VN"), "system": f"{OWN}visit", "value": "V1"}),
     ],
 )
