@@ -32,6 +32,7 @@ CODES: Mapping[str, str] = {
     "C113": "The channel accepts a message that none of its mappings takes.",
     "C114": "No channel uses the mapping.",
     "C115": "Nobody receives what is sent.",
+    "C116": "There is no dialect of that name.",
     "C120": "A condition or a receiver is not an expression.",
     "C121": "There is no such segment or field.",
     "C122": "A channel has no such function, table or resource.",

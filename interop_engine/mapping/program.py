@@ -6,6 +6,7 @@ cannot be mapped is a ``Park`` in the draft, never an exception.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.draft import Draft, DraftResource, Plan
 from interop_engine.mapping.lowering import Site
 from interop_engine.mapping.resolve import Names
-from interop_engine.mapping.runtime import Instance, Parked, Run, utc
+from interop_engine.mapping.runtime import Instance, Parked, Run, context_parks, utc
 from interop_engine.mapping.typed import MappingPlan
 from interop_engine.terminology.conceptmap import ConceptMap
 
@@ -119,37 +120,35 @@ class Program:
             return Plan(Question(), scope, None, parked.park, tuple(context.findings))
         except Exception as error:  # noqa: BLE001 - a fault of our own must not stop the channel
             return Plan(Question(), scope, None, _internal(self.name, error), tuple(context.findings))
-        if self.plan.fragments:
-            return Plan(self._with_fragments(run), scope, run)
-        return Plan(_question(run), scope, run)
+        question = self._with_fragments(run) if self._adds_resources else _question(run)
+        run.identified()
+        return Plan(question, scope, run)
+
+    @cached_property
+    def _adds_resources(self) -> bool:
+        return any(fragment.is_resource for fragment in self.plan.fragments.values())
 
     def _with_fragments(self, run: Run) -> Question:
         """The question, with the resources that fragments make: only building them tells their ids."""
-        before = (list(run.context.findings), list(run.context.unmapped))
         question = _question(run)
-        try:
+        run.identified()
+        with contextlib.suppress(Exception):  # build meets it again, and parks
             self._contents(run)
-        except Exception:  # noqa: BLE001 - build meets it again, and parks
-            extra: tuple[str, ...] = ()
-        else:
-            extra = tuple(run.extra)
-        run.extra.clear()
-        run.context.findings, run.context.unmapped = before
-        run.context.park = None
-        merged = tuple(ref for ref in extra if self.writes and ref not in question.objects)
-        return Question(question.aliases, (*question.objects, *merged), question.whole)
+        extra = [ref for ref in run.extra if ref not in question.objects]
+        run.again()
+        return Question(question.aliases, (*question.objects, *extra), question.whole)
 
     def build(self, plan: Plan, known: Known = NOTHING_KNOWN) -> Draft:
-        """Fill the resources of a plan."""
+        """Fill the resources of a plan. It may be asked again, with something else known."""
         run = plan.run
         if run is None:
             return Draft(findings=plan.findings, park=plan.park)
         context = run.context
         try:
+            run.again()
             identity.resolve(run, known)
             self._contents(run)
-            if context.park is not None:
-                raise Parked(context.park.code, context.park.why)
+            context_parks(context)
             instances = identity.distinct(run)
             retired = identity.merges(run, self.plan.resources, instances)
             resources = tuple(self._draft(run, instance, retired) for instance in instances)
@@ -247,6 +246,7 @@ class Library:
     mistakes: tuple[Mistake, ...]
     tables: Mapping[str, CodeTable] = field(default_factory=dict)
     terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()  # mappings whose own mistakes leave them without a program
 
     def fitting(self, message: Message) -> list[Program]:
         """The mappings that fit a message: one is right, none or two are for the caller to refuse."""
@@ -271,4 +271,5 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
         compiled = compile_mapping(plan)
         programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping.mark, extends)
     dialects = {name: Dialect(file) for name, file in files.dialects.items()}
-    return Library(programs, dialects, (*mistakes, *more), tables, terminology)
+    broken = frozenset(files.mappings) - programs.keys()
+    return Library(programs, dialects, (*mistakes, *more), tables, terminology, broken)

@@ -1,0 +1,1 @@
+"""The figures that the README states, each as a command: ``./dev bench NAME``."""

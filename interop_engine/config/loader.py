@@ -1,0 +1,235 @@
+"""Loads a site: engine.yaml, channels/*.yaml, mappings/. All mistakes of all files at once.
+
+What loads is what runs: ``run`` refuses a site exactly when ``check`` finds an error in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interop_engine.config import cross
+from interop_engine.config.reading import File, read
+from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions
+from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
+from interop_engine.connectors.base import Options
+from interop_engine.connectors.exchange import ExchangeDestinationOptions
+from interop_engine.connectors.registry import DESTINATIONS, SOURCES
+from interop_engine.core.diagnostics import Mark, Mistake, near
+from interop_engine.core.errors import ConfigError
+from interop_engine.core.model import digest
+from interop_engine.mapping import rules
+from interop_engine.mapping.context import Naming, Scope, naming
+from interop_engine.mapping.dialect import Dialect
+from interop_engine.mapping.program import Library
+from interop_engine.mapping.program import load as load_mappings
+
+_MAPPING_FILES = ("*.yaml", "*.csv", "*.json")
+_NOT_MAPPINGS = frozenset({"cases", "samples", "golden", "known"})  # test cases beside the mappings
+
+
+@dataclass
+class _Loading:
+    root: Path
+    environment: Mapping[str, str]
+    mistakes: list[Mistake] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)  # of every file, as written: variables are not filled in
+
+
+def load(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> Site:
+    """The site in a folder. Raises ConfigError with every error found; warnings are in the site."""
+    site, mistakes = _load(Path(directory), os.environ if environment is None else environment)
+    errors = [mistake for mistake in mistakes if mistake.severity == "error"]
+    if site is None or errors:
+        raise ConfigError(errors or mistakes)
+    return site
+
+
+def check(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> list[Mistake]:
+    """Every mistake of a site, errors and warnings, in the order of files and lines."""
+    _, mistakes = _load(Path(directory), os.environ if environment is None else environment)
+    return sorted(mistakes, key=lambda each: (each.mark.file, each.mark.line, each.mark.column, each.code))
+
+
+def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list[Mistake]]:
+    loading = _Loading(root, environment)
+    options = _engine(loading)
+    if options is None:
+        return None, loading.mistakes
+    library, names = _library(loading, options)
+    channels = _channels(loading, options, library, names)
+    loading.mistakes += cross.check(loading.root, options, channels, library)
+    snapshot = "".join(f"# --- {name}\n{text}\n" for name, text in sorted(loading.texts.items()))
+    warnings = tuple(mistake for mistake in loading.mistakes if mistake.severity != "error")
+    configs = tuple(channel for channel, _ in channels)
+    scope = _scope(options, PatientOptions(), library, names)
+    return Site(root, options, configs, library, scope, digest(snapshot.encode()), snapshot, warnings), loading.mistakes
+
+
+def _file(loading: _Loading, path: Path) -> File:
+    found = read(loading.root, path, loading.environment)
+    loading.texts[found.name] = found.text
+    return found
+
+
+def _engine(loading: _Loading) -> SiteOptions | None:
+    path = loading.root / "engine.yaml"
+    if not path.is_file():
+        where = Mark(str(path), 1, 1)
+        loading.mistakes.append(Mistake("C100", "there is no engine.yaml here", where, "`interop-engine init DIR` makes a site"))
+        return None
+    found = _file(loading, path)
+    options = found.parse(SiteOptions, found.data)
+    loading.mistakes += found.mistakes
+    return options
+
+
+def _library(loading: _Loading, options: SiteOptions) -> tuple[Library, Naming]:
+    try:
+        names = naming(options.naming, base=options.base)
+    except FileNotFoundError:
+        known = ("vncore", "moh2021")
+        mark = Mark("engine.yaml", 1, 1)
+        loading.mistakes.append(
+            Mistake(
+                "C105", f'there is no naming profile "{options.naming}"', mark, near(options.naming, known) or ", ".join(known)
+            )
+        )
+        names = naming(base=options.base)
+    folder = loading.root / "mappings"
+    files = sorted({path for pattern in _MAPPING_FILES for path in folder.rglob(pattern)})
+    for path in files:
+        if not _NOT_MAPPINGS.intersection(path.relative_to(folder).parts):
+            loading.texts[str(path.relative_to(loading.root))] = path.read_text(encoding="utf-8")
+    texts = {name: text for name, text in loading.texts.items() if name.startswith("mappings/")}
+    library = load_mappings(texts)
+    loading.mistakes += library.mistakes
+    return library, names
+
+
+def _scope(site: SiteOptions, patient: PatientOptions, library: Library, names: Naming) -> Scope:
+    return Scope(
+        facility=site.facility,
+        base=site.base,
+        timezone=site.timezone,
+        naming=names,
+        authority=patient.authority,
+        identifier_type=patient.type,
+        tables=library.tables,
+        terminology=library.terminology,
+    )
+
+
+def _channels(loading: _Loading, options: SiteOptions, library: Library, names: Naming) -> list[tuple[ChannelConfig, File]]:
+    channels = []
+    for path in sorted((loading.root / "channels").glob("*.yaml")):
+        found = _file(loading, path)
+        channel = _Channel(found, options, library, names).read()
+        loading.mistakes += found.mistakes
+        if channel is not None:
+            channels.append((channel, found))
+    return channels
+
+
+class _Channel:
+    """One channel file on its way to a ChannelConfig."""
+
+    def __init__(self, file: File, site: SiteOptions, library: Library, names: Naming) -> None:
+        self._file = file
+        self._site = site
+        self._library = library
+        self._names = names
+
+    def read(self) -> ChannelConfig | None:
+        data = dict(self._file.data)
+        source_data, deliver_data = data.pop("source", None), data.pop("deliver", None)
+        options = self._file.parse(ChannelOptions, data)
+        source = self._connector(source_data, SOURCES, ("source",))
+        destinations = self._destinations(deliver_data)
+        if options is None or source is None:
+            return None
+        filter_ = self._condition(options.filter, "filter")
+        programs = {name: self._library.programs[name] for name in self._known_mappings(options)}
+        connector, source_options = source
+        channel = ChannelConfig(
+            options=options,
+            connector=connector,
+            source=source_options,
+            destinations=destinations,
+            programs=programs,
+            scope=_scope(self._site, options.patient, self._library, self._names),
+            filter=filter_,
+            dialect=self._dialect(options),
+            digest=digest("\n".join([self._file.text, *(program.digest for program in programs.values())]).encode()),
+            zone=self._site.zone,
+        )
+        return None if self._file.mistakes else channel
+
+    def _dialect(self, options: ChannelOptions) -> Dialect | None:
+        if not options.dialect:
+            return None
+        found = self._library.dialects.get(options.dialect)
+        if found is None:
+            hint = near(options.dialect, self._library.dialects)
+            self._file.mistake("C116", f'there is no dialect "{options.dialect}"', "dialect", hint=hint)
+        return found
+
+    def _known_mappings(self, options: ChannelOptions) -> list[str]:
+        known = []
+        for name in options.all_mappings():
+            if name in self._library.programs:
+                known.append(name)
+            elif name not in self._library.broken:
+                self._file.mistake("C111", f'there is no mapping "{name}"', "mapping", hint=near(name, self._library.programs))
+        return known
+
+    def _connector(self, data: Any, registry: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, Options] | None:
+        if not isinstance(data, dict) or len(data) != 1:
+            known = ", ".join(sorted(registry))
+            where = path if data is not None else ()
+            self._file.mistake("C107", f"{path[0]} names exactly one connector", *where, hint=f"one of {known}")
+            return None
+        ((name, options),) = data.items()
+        if name not in registry:
+            hint = near(name, registry) or f"one of {', '.join(sorted(registry))}"
+            self._file.mistake("C107", f'there is no connector "{name}"', *path, name, hint=hint, key=True)
+            return None
+        model = self._file.parse(registry[name][0], options if isinstance(options, dict) else {}, *path, name)
+        return None if model is None else (name, model)
+
+    def _destinations(self, data: Any) -> tuple[DestinationConfig, ...]:
+        if not isinstance(data, list) or not data:
+            self._file.mistake("C102", 'the key "deliver" is missing or empty', hint="a list of destinations, each with a name")
+            return ()
+        found = [self._destination(each, ("deliver", index)) for index, each in enumerate(data)]
+        return tuple(each for each in found if each is not None)
+
+    def _destination(self, data: Any, path: tuple[str | int, ...]) -> DestinationConfig | None:
+        if not isinstance(data, dict):
+            self._file.mistake("C103", "a destination is a block with a name and a connector", *path)
+            return None
+        own = {key: value for key, value in data.items() if key in DeliverOptions.model_fields}
+        options = self._file.parse(DeliverOptions, own, *path)
+        connector = self._connector({key: value for key, value in data.items() if key not in own}, DESTINATIONS, path)
+        if options is None or connector is None:
+            return None
+        name, model = connector
+        receivers = None
+        if isinstance(model, ExchangeDestinationOptions):
+            receivers = self._values(model.to, *path, name, "to")
+        return DestinationConfig(options, name, model, self._condition(options.when, *path, "when"), receivers)
+
+    def _condition(self, text: str, *path: str | int) -> rules.Holds | None:
+        if not text:
+            return None
+        holds, mistakes = rules.condition(text, self._file.mark(*path), tuple(self._library.tables))
+        self._file.mistakes += mistakes
+        return holds
+
+    def _values(self, text: str, *path: str | int) -> rules.Values | None:
+        found, mistakes = rules.values(text, self._file.mark(*path), tuple(self._library.tables))
+        self._file.mistakes += mistakes
+        return found

@@ -1,0 +1,112 @@
+"""One YAML file of a site read against its model: every mistake at its line and column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from interop_engine.config.variables import fill
+from interop_engine.core import yaml
+from interop_engine.core.diagnostics import Mark, Mistake, near
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass
+class File:
+    """A file of the site: its text as written, its data with variables filled in, and what is wrong with it."""
+
+    name: str
+    text: str
+    document: yaml.Document
+    data: Any = None
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def mark(self, *path: str | int, key: bool = False) -> Mark:
+        """The place of something in it."""
+        return self.document.mark(path, key=key)
+
+    def mistake(self, code: str, message: str, *path: str | int, hint: str = "", key: bool = False) -> None:
+        """Note a mistake."""
+        self.mistakes.append(Mistake(code, message, self.mark(*path, key=key), hint))
+
+    def parse(self, model: type[_Model], data: Mapping[str, Any], *path: str | int) -> _Model | None:
+        """The data as the model; None, with the mistakes noted, where it does not fit."""
+        try:
+            return model.model_validate(_without_nulls(data))
+        except ValidationError as error:
+            for detail in error.errors():
+                self._note(model, detail, path)
+            return None
+
+    def _note(self, model: type[BaseModel], detail: Any, path: tuple[str | int, ...]) -> None:
+        location = tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_branch(part))
+        place = (*path, *location)
+        name = str(location[-1]) if location else ""
+        if detail["type"] == "extra_forbidden":
+            names = _keys(_model_at(model, location[:-1]))
+            hint = near(name, names) or (f"known here: {', '.join(sorted(names))}" if names else "")
+            self.mistake("C101", f'there is no key "{name}" here', *place, hint=hint, key=True)
+        elif detail["type"] == "missing":
+            self.mistake(
+                "C102", f'the key "{name}" is missing', *place[:-1], hint=_example(_model_at(model, location[:-1]), name)
+            )
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            self.mistake("C103", f"{'.'.join(str(part) for part in place)}: {message}", *place)
+
+
+def read(root: Path, path: Path, environment: Mapping[str, str]) -> File:
+    """Read a file of the site; never raises for what is in it."""
+    name = str(path.relative_to(root))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        document = yaml.Document(name)
+        return File(name, "", document, mistakes=[Mistake("C104", f"not UTF-8 at byte {error.start}", Mark(name, 1, 1))])
+    document = yaml.load(text, name)
+    data = fill(document, root, environment)
+    found = File(name, text, document, data, document.mistakes)
+    if not isinstance(data, dict):
+        if not found.mistakes:
+            found.mistake("C104", "the file holds no keys", hint="see `interop-engine init` for a site to start from")
+        found.data = {}
+    return found
+
+
+def _without_nulls(data: Any) -> Any:
+    """A key with nothing behind it counts as not written."""
+    if isinstance(data, Mapping):
+        return {key: _without_nulls(value) for key, value in data.items() if value is not None}
+    return data
+
+
+def _is_branch(part: str) -> bool:
+    # pydantic names the branch of a union in the location; a key of ours never looks like one.
+    return "[" in part or part in {"literal['embedded']", "AmqpOptions", "str", "tuple[str, ...]", "dict"}
+
+
+def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel] | None:
+    for part in location:
+        found = model.model_fields.get(str(part))
+        annotation = found.annotation if found else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return None
+        model = annotation
+    return model
+
+
+def _keys(model: type[BaseModel] | None) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()] if model else []
+
+
+def _example(model: type[BaseModel] | None, name: str) -> str:
+    info = model.model_fields.get(name) if model else None
+    if info is None:
+        return ""
+    example = f", for example {name}: {info.examples[0]}" if info.examples else ""
+    return f"{info.description or ''}{example}"

@@ -1,0 +1,127 @@
+"""What an integration engineer writes, as models: ``engine.yaml`` and ``channels/*.yaml``.
+
+Connector options are declared beside each connector; what stands here is what all channels share.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, field_validator
+
+from interop_engine.connectors.base import Options
+from interop_engine.core.units import Duration, Size
+
+Order = Literal["patient", "channel", "none"]
+Otherwise = Literal["reject", "ignore"]
+Send = Literal["bundle", "original"]
+
+
+class JournalOptions(Options):
+    """Where the journal stands."""
+
+    path: str = Field("var/journal.db", description="The journal's file, from the site's folder.", examples=["var/journal.db"])
+    reserve: Size = Field(
+        64_000_000, description="Disk space kept free: below it the engine stops acknowledging.", examples=["64MB"]
+    )
+
+
+class StatusOptions(Options):
+    """The status page's address."""
+
+    listen: str = Field("127.0.0.1:8080", description="Address and port of the status API.", examples=["127.0.0.1:8080"])
+
+
+class AmqpOptions(Options):
+    """RabbitMQ as the exchange."""
+
+    amqp: str = Field(description="The broker's URL, with its credentials.", examples=["${RABBITMQ_URL}"])
+
+
+class SiteOptions(Options):
+    """``engine.yaml``: one node."""
+
+    site: str = Field(description="The hospital's name, for people.", examples=["Bệnh viện Đa khoa tỉnh (mẫu)"])
+    facility: str = Field(
+        description="This node's name on the exchange, the facility's code.", examples=["24001"], pattern=r"^[A-Za-z0-9_-]{1,64}$"
+    )
+    timezone: str = Field("", description="For senders that give no zone with a time.", examples=["Asia/Ho_Chi_Minh"])
+    naming: str = Field("vncore", description="Naming profile: assigning authority → system URI.", examples=["vncore"])
+    base: str = Field(
+        "https://interop-engine.example",
+        description="Root of the URIs that this site makes: resource URLs and the systems of local numbers.",
+        examples=["https://hie.example.vn"],
+        pattern=r"^https?://[^\s/]+(/[^\s]*[^\s/])?$",
+    )
+    journal: JournalOptions = Field(default_factory=JournalOptions, description="Where the journal stands.")
+    exchange: Literal["embedded"] | AmqpOptions = Field(
+        "embedded", description="How nodes are joined: embedded, or {amqp: URL} for RabbitMQ.", examples=["embedded"]
+    )
+    status: StatusOptions = Field(default_factory=StatusOptions, description="The status API.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value and value not in available_timezones():
+            raise ValueError(f'"{value}" is no time zone of the IANA database; an example is Asia/Ho_Chi_Minh')
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's zone, UTC where none is given."""
+        return ZoneInfo(self.timezone or "UTC")
+
+
+class PatientOptions(Options):
+    """Which PID-3 is the hospital's own number."""
+
+    authority: str = Field("", description="Its assigning authority (PID-3.4).", examples=["BV24001"])
+    type: str = Field("MR", description="Its identifier type (PID-3.5, table 0203).", examples=["MR"])
+
+
+class RetryOptions(Options):
+    """When a destination is tried again."""
+
+    first: Duration = Field(2.0, description="Delay after the first failure; it doubles from there.", examples=["2s"])
+    up_to: Duration = Field(600.0, description="The longest delay.", examples=["10m"])
+    give_up: Duration = Field(604_800.0, description="Age at which a delivery parks instead.", examples=["7d"])
+
+
+class DeliverOptions(Options):
+    """One destination of a channel. The connector's own key (``exchange:``, ``fhir:``…) stands beside these."""
+
+    name: str = Field(description="The destination's name.", examples=["hub"], pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    when: str = Field("", description="Deliver only where this condition holds.", examples=["OBR-25 in ['F', 'C']"])
+    send: Send | None = Field(None, description="bundle, or original: the HL7 v2 as received.", examples=["bundle"])
+    on_unknown: Literal["skip", "park"] = Field("park", description="A receiver that cannot be told.", examples=["skip"])
+    retry: RetryOptions = Field(default_factory=RetryOptions, description="When it is tried again.")
+
+
+class ChannelOptions(Options):
+    """``channels/NAME.yaml``, in the order a message travels. ``source`` and ``deliver`` are read with their connectors."""
+
+    channel: str = Field(description="The channel's name.", examples=["lab-results"], pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    title: str = Field("", description="What it is for, in words.", examples=["LIS results to the hub"])
+    charset: str = Field("", description="Overrides MSH-18, for a sender that declares it wrongly.", examples=["windows-1258"])
+    dialect: str = Field("", description="The sender's dialect, of mappings/dialects.", examples=["labconn"])
+    accept: tuple[str, ...] = Field((), description="The messages taken, by MSH-9.", examples=["[ORU^R01]"])
+    otherwise: Otherwise | None = Field(None, description="What happens to others: reject (AR), or ignore (AA, kept).")
+    training: Literal["filter", "take"] = Field("filter", description="Messages with MSH-11 T or D.", examples=["filter"])
+    patient: PatientOptions = Field(default_factory=PatientOptions, description="Which PID-3 is the hospital's own.")
+    mapping: str | tuple[str, ...] | dict[str, str | tuple[str, ...]] = Field(
+        (), description="A mapping, several (the one that fits is used), or one for each event.", examples=["oru_r01_lab"]
+    )
+    filter: str = Field("", description="Only messages for which this condition holds go on.", examples=["PV1-2 != 'T'"])
+    order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
+
+    def mappings_for(self, event: str) -> tuple[str, ...]:
+        """The mappings named for an event such as ``ORU^R01``."""
+        named = self.mapping.get(event, ()) if isinstance(self.mapping, dict) else self.mapping
+        return (named,) if isinstance(named, str) else named
+
+    def all_mappings(self) -> tuple[str, ...]:
+        """Every mapping named."""
+        if isinstance(self.mapping, dict):
+            return tuple(name for event in self.mapping for name in self.mappings_for(event))
+        return self.mappings_for("")

@@ -1,0 +1,100 @@
+"""A site, loaded and compiled: what the engine runs. Made by ``config.loader`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interop_engine.hl7.message import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from zoneinfo import ZoneInfo
+
+    from interop_engine.config.schema import ChannelOptions, DeliverOptions, SiteOptions
+    from interop_engine.connectors.base import Options
+    from interop_engine.core.diagnostics import Mistake
+    from interop_engine.hl7.message import Message
+    from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.dialect import Dialect
+    from interop_engine.mapping.program import Library, Program
+
+Values = Callable[["Message", "Scope"], Sequence[str]]
+Condition = Callable[["Message", "Scope"], bool]
+
+
+@dataclass(frozen=True)
+class DestinationConfig:
+    """One destination: its connector's name and options, and what a message must say to go there.
+
+    ``receivers`` gives the facilities an exchange destination sends to; None for every other connector.
+    """
+
+    deliver: DeliverOptions
+    connector: str
+    options: Options
+    when: Condition | None = None
+    receivers: Values | None = None
+
+    @property
+    def name(self) -> str:
+        """The destination's name."""
+        return self.deliver.name
+
+    @property
+    def original(self) -> bool:
+        """Whether it is sent the HL7 v2 as received: said, or for MLLP by its nature."""
+        return self.deliver.send == "original" or (self.deliver.send is None and self.connector == "mllp")
+
+
+@dataclass(frozen=True)
+class ChannelConfig:
+    """One channel, ready to run. ``digest`` names the configuration each of its messages went through."""
+
+    options: ChannelOptions
+    connector: str
+    source: Options
+    destinations: tuple[DestinationConfig, ...]
+    programs: Mapping[str, Program]
+    scope: Scope
+    filter: Condition | None
+    dialect: Dialect | None
+    digest: str
+    zone: ZoneInfo
+
+    @property
+    def name(self) -> str:
+        """The channel's name."""
+        return self.options.channel
+
+    def read(self, data: bytes) -> Message:
+        """A message of this channel, put right by its dialect. Raises ParseError and CharsetError."""
+        message = parse(data, charset=self.options.charset or None)
+        return message if self.dialect is None else self.dialect.apply(message)
+
+    def program_for(self, message: Message) -> Program | None:
+        """The mapping that fits a message. ``check`` and ``Program.fits`` see to it that at most one does."""
+        event = f"{message.message_code}^{message.trigger_event}"
+        return next((p for n in self.options.mappings_for(event) if (p := self.programs[n]).fits(message)), None)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A whole site. ``scope`` is that of a message of no channel.
+
+    ``snapshot`` is the configuration as text, named by ``digest``; variables are not filled in, so no secret is in it.
+    """
+
+    root: Path
+    options: SiteOptions
+    channels: tuple[ChannelConfig, ...]
+    library: Library
+    scope: Scope
+    digest: str
+    snapshot: str
+    warnings: tuple[Mistake, ...] = ()
+
+    def channel(self, name: str) -> ChannelConfig | None:
+        """The channel of that name."""
+        return next((channel for channel in self.channels if channel.name == name), None)

@@ -1,0 +1,223 @@
+"""Test cases of mappings, in YAML beside them: input, what is known, what is expected (mapping-language, "Tests").
+
+Expectations are FHIRPath (https://hl7.org/fhirpath/), evaluated by fhirpathpy. A golden file is the whole bundle; digests of
+mapping and configuration in it are masked, so that it changes only when the result does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from interop_engine.core import yaml
+from interop_engine.core.diagnostics import Mark, Mistake, near
+from interop_engine.core.model import NOTHING_KNOWN, Known, Resource, Sent
+from interop_engine.engine.single import DESTINATION, Mapped, map_message, read
+from interop_engine.engine.transform import Parked
+from interop_engine.fhir import bundle as bundles
+
+if TYPE_CHECKING:
+    from interop_engine.config.site import Site
+    from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.program import Program
+
+RECEIVED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When the messages of all cases were received: a case reads no clock."""
+
+_KEYS = ("name", "input", "known", "expect", "golden", "diagnostics", "parks")
+_DIGEST = re.compile(r"(/(?:mapping/[^/\"]+|config)/)[0-9a-f]{16,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case: it passed where there are no failures. Each failure is a text of one or several lines."""
+
+    mapping: str
+    name: str
+    mark: Mark
+    failures: tuple[str, ...] = ()
+    updated: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case as written."""
+
+    mapping: str
+    name: str
+    mark: Mark
+    folder: Path
+    input: str
+    known: str = ""
+    expect: tuple[str, ...] = ()
+    golden: str = ""
+    diagnostics: tuple[str, ...] | None = None
+    parks: str = ""
+
+
+@dataclass
+class Cases:
+    """All cases of a site, and what is wrong with their files."""
+
+    cases: list[Case] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+
+def load(site: Site) -> Cases:
+    """Every case in ``mappings/**/*.yaml`` that says ``cases_for``."""
+    found = Cases()
+    for path in sorted((site.root / "mappings").rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if "cases_for" in text:
+            _file(found, path, yaml.load(text, str(path.relative_to(site.root))), site.library.programs)
+    return found
+
+
+def _file(found: Cases, path: Path, document: yaml.Document, programs: Mapping[str, Program]) -> None:
+    found.mistakes += document.mistakes
+    data = document.data
+    if not isinstance(data, dict) or "cases_for" not in data:
+        return
+    mapping = str(data["cases_for"])
+    if mapping not in programs:
+        hint = near(mapping, programs)
+        found.mistakes.append(Mistake("T101", f'there is no mapping "{mapping}"', document.mark(("cases_for",)), hint))
+        return
+    for index, item in enumerate(data.get("cases") or ()):
+        mark = document.mark(("cases", index))
+        if not isinstance(item, dict) or not item.get("name") or not item.get("input"):
+            found.mistakes.append(Mistake("T102", "a case has a name and an input", mark))
+            continue
+        for key in item:
+            if key not in _KEYS:
+                place = document.mark(("cases", index, key), key=True)
+                found.mistakes.append(Mistake("T103", f'there is no key "{key}" in a case', place, near(key, _KEYS)))
+        diagnostics = item.get("diagnostics")
+        found.cases.append(
+            Case(
+                mapping=mapping,
+                name=item["name"],
+                mark=mark,
+                folder=path.parent,
+                input=item["input"],
+                known=item.get("known") or "",
+                expect=tuple(item.get("expect") or ()),
+                golden=item.get("golden") or "",
+                diagnostics=tuple(diagnostics) if diagnostics is not None else None,
+                parks=item.get("parks") or "",
+            )
+        )
+
+
+def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
+    """Run one case; ``update`` writes its golden file anew."""
+    program = site.library.programs[case.mapping]
+    try:
+        message = read(_input(case))
+        known = _known(case)
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        return CaseResult(case.mapping, case.name, case.mark, (f"cannot be read: {error}",))
+    if isinstance(message, Parked):
+        return _result(case, _parked(case, message))
+    mapped = map_message(message, program, _scope(site, program), received_at=RECEIVED_AT, known=known)
+    failures = [*_parked(case, mapped.parked), *_expectations(case, mapped), *_diagnostics(case, mapped)]
+    changed, difference = _golden(case, mapped, update=update)
+    return _result(case, [*failures, *difference], updated=changed)
+
+
+def _result(case: Case, failures: Sequence[str], *, updated: bool = False) -> CaseResult:
+    return CaseResult(case.mapping, case.name, case.mark, tuple(failures), updated)
+
+
+def _scope(site: Site, program: Program) -> Scope:
+    """The scope of the first channel that uses the mapping: a case runs as production does."""
+    return next((channel.scope for channel in site.channels if program.name in channel.programs), site.scope)
+
+
+def _input(case: Case) -> bytes:
+    if case.input.startswith("MSH"):
+        return case.input.encode()
+    return (case.folder / case.input).read_bytes()
+
+
+def _known(case: Case) -> Known:
+    if not case.known:
+        return NOTHING_KNOWN
+    data = json.loads((case.folder / case.known).read_text(encoding="utf-8"))
+    sent = {}
+    for item in data.get("sent", ()):
+        content = msgspec.json.encode(item["content"]) if "content" in item else None
+        state = Sent(DESTINATION, item["object"], item.get("digest", ""), item.get("version", ""), item.get("rank", 0), content)
+        sent[DESTINATION, state.object] = state
+    return Known("", sent, data.get("aliases", {}), data.get("merged", {}))
+
+
+def _parked(case: Case, parked: Parked | None) -> list[str]:
+    if parked is None:
+        return [f"expected to park with {case.parks}, but it gave a bundle"] if case.parks else []
+    if case.parks == parked.code:
+        return []
+    return [f"parks with {parked.code}: {parked.why}"]
+
+
+def _expectations(case: Case, mapped: Mapped) -> Iterator[str]:
+    if not case.expect:
+        return
+    import fhirpathpy  # noqa: PLC0415 - its grammar takes a tenth of a second to load, which only cases need
+    from fhirpathpy.models import models  # noqa: PLC0415
+
+    def evaluate(path: str) -> Any:
+        return fhirpathpy.evaluate(mapped.bundle or {}, path, model=models["r4"])
+
+    for expectation in case.expect:
+        try:
+            value = evaluate(expectation)
+        except Exception as error:  # noqa: BLE001 - the library raises bare Exception for a wrong path
+            yield f"{expectation}\n    is no FHIRPath: {error}"
+            continue
+        if value != [True]:
+            left, equals, _ = expectation.rpartition(" = ")
+            shown = evaluate(left) if equals else value
+            yield f"{expectation}\n    the left side is {json.dumps(shown, default=str, ensure_ascii=False)}"
+
+
+def _diagnostics(case: Case, mapped: Mapped) -> list[str]:
+    if case.diagnostics is None:
+        return []
+    said = [f"{finding.path} {finding.code}" for finding in mapped.findings]
+    wanted = list(case.diagnostics)
+    missing = [f"expected the diagnostic {text}" for text in wanted if text not in said]
+    return missing + [f"complains: {finding}" for finding, text in zip(mapped.findings, said, strict=True) if text not in wanted]
+
+
+def _golden(case: Case, mapped: Mapped, *, update: bool) -> tuple[bool, list[str]]:
+    if not case.golden or mapped.bundle is None:
+        return False, []
+    path = case.folder / case.golden
+    made = golden_text(mapped.bundle)
+    there = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if made == there:
+        return False, []
+    if update:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(made, encoding="utf-8")
+        return True, []
+    lines = difflib.unified_diff(there.splitlines(), made.splitlines(), case.golden, "now", lineterm="", n=1)
+    return False, ["the bundle differs from its golden file\n" + "\n".join(f"    {line}" for line in lines)]
+
+
+def golden_text(bundle: Resource) -> str:
+    """A bundle as a golden file holds it: indented, what follows from digests of mapping and configuration masked."""
+    text = msgspec.json.format(bundles.encode(bundle), indent=2).decode()
+    for entry in bundle.get("entry", ()):
+        if entry["resource"]["resourceType"] == "Provenance":
+            text = text.replace(entry["resource"]["id"], "masked")
+    return _DIGEST.sub(r"\1masked", text) + "\n"

@@ -1,0 +1,105 @@
+"""Delivery: leases what is due to one destination, hands it over, and settles what came of it.
+
+Order within a lane is the journal's (one item of a lane is leased at a time); concurrency here is over lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from interop_engine.core import events
+from interop_engine.core.model import Delivered, Outcome, Park, Retry
+from interop_engine.engine.workers import Workers
+
+if TYPE_CHECKING:
+    from interop_engine.connectors.base import Destination
+    from interop_engine.core.model import Delivery
+    from interop_engine.core.retry import Backoff
+    from interop_engine.engine.workers import Broken
+    from interop_engine.journal.base import Journal, Lease, Queue
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When a destination is tried again, and the age in seconds at which a delivery parks instead."""
+
+    backoff: Backoff
+    give_up: float
+
+
+def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Outcome, datetime | None]:
+    """What becomes of an attempt: the outcome to settle with, and for a retry when it is due.
+
+    A receiver's own ``Retry-After`` is a floor, not a replacement, of the backoff. A delivery older than ``give_up``
+    parks, so that one dead receiver never grows the journal for ever.
+    """
+    if not isinstance(outcome, Retry):
+        return outcome, None
+    age = (now - delivery.created_at).total_seconds() if delivery.created_at else 0.0
+    if outcome.counts and age >= policy.give_up:
+        return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), None
+    attempt = delivery.attempts + 1 if outcome.counts else 1
+    delay = max(outcome.after or 0.0, policy.backoff.delay(attempt))
+    return outcome, now + timedelta(seconds=delay)
+
+
+class Deliverer:
+    """One destination at work."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        queue: Queue,
+        destination: Destination,
+        policy: Policy,
+        *,
+        owner: str,
+        concurrency: int,
+        broken: Broken,
+    ) -> None:
+        """``broken``: see ``Workers``."""
+        self._journal = journal
+        self._destination = destination
+        self._policy = policy
+        self._workers = Workers(journal, queue, self._handle, owner=owner, concurrency=concurrency, broken=broken)
+
+    async def start(self) -> None:
+        """Open the destination and begin to deliver."""
+        await self._destination.open()
+        self._workers.start()
+
+    async def stop(self, deadline: float) -> None:
+        """Let attempts end within ``deadline`` seconds, then close the destination. Twice is harmless."""
+        await self._workers.stop(deadline)
+        await self._destination.close()
+
+    async def _handle(self, lease: Lease) -> None:
+        delivery = lease.delivery
+        assert delivery is not None
+        try:
+            outcome = await self._destination.deliver(delivery)
+        except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
+            outcome = Retry(f"The connector failed: {type(error).__name__}", code="internal")
+        outcome, due_at = decide(delivery, outcome, self._policy, _now())
+        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at)):
+            _report(delivery, outcome, due_at)
+
+
+def _report(delivery: Delivery, outcome: Outcome, due_at: datetime | None) -> None:
+    channel, destination = delivery.channel, delivery.destination
+    match outcome:
+        case Delivered():
+            events.emit(events.DeliveryDone(channel, destination, delivery.id, delivery.attempts + 1))
+        case Retry(code=code) if due_at is not None:
+            after = round((due_at - _now()).total_seconds(), 1)
+            events.emit(events.DeliveryRetried(channel, destination, delivery.id, code, delivery.attempts + 1, after))
+        case Park(code=code):
+            events.emit(events.DeliveryParked(channel, destination, delivery.id, code))
+        case _:
+            raise AssertionError(outcome)

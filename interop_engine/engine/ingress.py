@@ -1,0 +1,66 @@
+"""Ingress: what a source hands over is committed to the journal, and only then answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interop_engine.core import events
+from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
+from interop_engine.engine.reception import receive
+from interop_engine.journal.base import MessageState, NewMessage
+
+if TYPE_CHECKING:
+    from interop_engine.config.site import ChannelConfig
+    from interop_engine.engine.workers import Broken
+    from interop_engine.journal.base import Journal
+
+
+class Ingress:
+    """The ``accept`` of one channel. It never raises; what cannot be committed is Unavailable, and the sender tries again."""
+
+    def __init__(self, channel: ChannelConfig, journal: Journal, broken: Broken) -> None:
+        self._channel = channel
+        self._journal = journal
+        self._broken = broken
+
+    async def accept(self, arrival: Arrival) -> Answer:
+        """Commit, then answer."""
+        row = receive(arrival, self._channel) if arrival.media == "hl7v2" else _bundle_row(arrival, self._channel)
+        try:
+            stored = await self._journal.accept(row)
+        except JournalError as error:
+            if isinstance(error, JournalBroken):
+                self._broken(error)
+            events.emit(events.IntakeRefused(self._channel.name, str(error)))
+            return Unavailable(str(error))
+        if row.state is MessageState.REJECTED and not stored.duplicate:
+            events.emit(events.MessageRejected(self._channel.name, stored.id, row.code, row.peer))
+            return Refused(stored.id, row.code, row.why, stored.reply)
+        events.emit(events.MessageAccepted(self._channel.name, stored.id, stored.duplicate))
+        return Accepted(stored.id, stored.reply, stored.duplicate)
+
+
+def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
+    """A FHIR bundle from another node: the sender's delivery id is the idempotency key, its lanes are kept as its own."""
+    headers = arrival.headers
+    delivery, sender = headers.get("delivery-id", ""), headers.get("sender", "")
+    lanes = tuple(f"{sender}/{lane}" for lane in headers.get("lane", "").split("\n") if lane) or (f"{sender}/",)
+    return NewMessage(
+        id=new_id(),
+        channel=channel.name,
+        data=arrival.data,
+        media="fhir",
+        received_at=arrival.received_at,
+        peer=arrival.peer,
+        control_id=delivery,
+        message_type=headers.get("event", ""),
+        digest=digest(arrival.data),
+        lanes=() if arrival.fault else lanes,
+        duplicate_key=f"{channel.name}|{sender}|{delivery}" if delivery else None,
+        state=MessageState.REJECTED if arrival.fault else MessageState.RECEIVED,
+        code="100" if arrival.fault else "",
+        why=arrival.fault,
+        headers=dict(headers),
+        config=channel.digest,
+    )

@@ -1,0 +1,131 @@
+"""What is to be said to a sender, and what to be kept, before anything is committed. Pure.
+
+The table is that of semantics.md, "Acknowledgement" (HL7 v2 chapter 2, "Message acknowledgment").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from interop_engine.core.errors import CharsetError, ParseError
+from interop_engine.core.model import Arrival, digest, new_id
+from interop_engine.engine.subjects import lanes_of, search_keys
+from interop_engine.hl7 import ack
+from interop_engine.journal.base import MessageState, NewMessage
+
+if TYPE_CHECKING:
+    from interop_engine.config.site import ChannelConfig
+    from interop_engine.hl7.message import Message
+
+Verdict = Literal["accept", "error", "reject"]
+_CODES: dict[str, dict[Verdict, ack.AckCode]] = {
+    "original": {"accept": "AA", "error": "AE", "reject": "AR"},
+    "enhanced": {"accept": "CA", "error": "CE", "reject": "CR"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    verdict: Verdict
+    state: MessageState
+    code: str = ""  # HL7 table 0357, or a word for what was filtered
+    why: str = ""
+    location: str = ""  # ERR-2 or ERL: segment^sequence^field
+
+
+_TAKEN = _Judgement("accept", MessageState.RECEIVED)
+
+
+def receive(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
+    """The row to be committed for an HL7 v2 message, its acknowledgement built and in it."""
+    message: Message | None = None
+    try:
+        message = channel.read(arrival.data)
+        judgement = (
+            _Judgement("error", MessageState.REJECTED, "100", arrival.fault) if arrival.fault else _judge(message, channel)
+        )
+    except CharsetError as error:
+        judgement = _Judgement("error", MessageState.REJECTED, "102", str(error), "MSH^1^18")
+    except ParseError as error:
+        judgement = _Judgement("reject", MessageState.REJECTED, "100", str(error), "MSH^1")
+    return _row(arrival, channel, message, judgement)
+
+
+def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
+    options = channel.options
+    if ack.is_ack(message):
+        return _Judgement("accept", MessageState.FILTERED, "ack", "An acknowledgement is never acknowledged.")
+    if not message.control_id:
+        return _Judgement("error", MessageState.REJECTED, "101", "MSH-10 is empty.", "MSH^1^10")
+    if fault := _not_taken(message, channel):
+        if options.otherwise == "ignore":
+            return _Judgement("accept", MessageState.FILTERED, "not-accepted", fault.why)
+        return fault
+    if message.processing_id in ("T", "D") and options.training == "filter":
+        return _Judgement("accept", MessageState.FILTERED, "training", "MSH-11 says that it is training or debugging.")
+    return _TAKEN
+
+
+def _not_taken(message: Message, channel: ChannelConfig) -> _Judgement | None:
+    code, event = message.message_code, message.trigger_event
+    accepted = channel.options.accept
+    if accepted and f"{code}^{event}" not in accepted:
+        known = any(entry.partition("^")[0] == code for entry in accepted)
+        which, place = ("201", "MSH^1^9^1^2") if known else ("200", "MSH^1^9^1^1")
+        return _Judgement("reject", MessageState.REJECTED, which, "This channel does not take this kind of message.", place)
+    if message.processing_id not in ("P", "T", "D", ""):
+        return _Judgement("reject", MessageState.REJECTED, "202", "MSH-11 is none of P, T and D.", "MSH^1^11")
+    if message.version and not message.version.startswith("2."):
+        return _Judgement("reject", MessageState.REJECTED, "203", "MSH-12 is no version 2 of HL7.", "MSH^1^12")
+    return None
+
+
+def _row(arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> NewMessage:
+    id_ = new_id()
+    control_id = message.control_id if message is not None else ack.recover_control_id(arrival.data)
+    return NewMessage(
+        id=id_,
+        channel=channel.name,
+        data=arrival.data,
+        media="hl7v2",
+        received_at=arrival.received_at,
+        peer=arrival.peer,
+        control_id=control_id,
+        message_type=f"{message.message_code}^{message.trigger_event}" if message is not None else "",
+        digest=digest(arrival.data),
+        reply=_reply(id_, arrival, channel, message, judgement),
+        lanes=lanes_of(message, channel) if message is not None and judgement is _TAKEN else (),
+        duplicate_key=_duplicate_key(channel, message, judgement),
+        state=judgement.state,
+        code=judgement.code,
+        why=judgement.why,
+        search=search_keys(message) if message is not None else (),
+        config=channel.digest,
+    )
+
+
+def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
+    if message is None or not message.control_id or judgement.code == "ack":
+        return None
+    return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{message.control_id}"
+
+
+def _reply(id_: str, arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> bytes:
+    if judgement.code == "ack":
+        return b""
+    mode = ack.accept_mode(message) if message is not None else "original"
+    if message is not None and mode == "enhanced" and not ack.wanted(message, accepted=judgement.verdict == "accept"):
+        return b""
+    errors: tuple[ack.AckError, ...] = ()
+    if judgement.verdict != "accept":
+        errors = (ack.AckError(judgement.location, judgement.code, "E", judgement.why),)
+    zone = channel.zone
+    return ack.acknowledge(
+        message,
+        _CODES[mode][judgement.verdict],
+        control_id=id_.replace("-", "")[:20],  # MSH-10 takes 20 characters until 2.7
+        at=arrival.received_at.astimezone(zone),
+        errors=errors,
+        raw=arrival.data,
+    )

@@ -1,0 +1,73 @@
+"""The one place where everything is put together: journal, exchange, channels; a clean start and a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from interop_engine.config.schema import AmqpOptions
+from interop_engine.core import events
+from interop_engine.engine.channel import Channel
+from interop_engine.exchange import open_exchange
+from interop_engine.journal import open_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop_engine.config.site import Site
+    from interop_engine.core.errors import JournalError
+    from interop_engine.exchange.base import Exchange
+    from interop_engine.journal.base import Journal
+
+_DEADLINE = 15.0  # seconds that attempts under way are given when the engine stops
+
+
+class Runtime:
+    """One node at work."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        options = site.options
+        path = site.root / options.journal.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.journal: Journal = open_journal(path, reserve=options.journal.reserve)
+        spec = options.exchange.amqp if isinstance(options.exchange, AmqpOptions) else options.exchange
+        self.exchange: Exchange = open_exchange(spec)
+        self.failed = asyncio.Event()
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.channels: Sequence[Channel] = [
+            Channel(config, self.journal, self.exchange, owner=owner, root=str(site.root), broken=self._broken)
+            for config in site.channels
+        ]
+
+    async def start(self) -> None:
+        """Recover, then start the channels: those fed by the exchange first, so that what is sent finds its receiver."""
+        await self.journal.open()
+        try:
+            await self.journal.keep_config(self.site.digest, self.site.snapshot)
+            await self.exchange.open()
+            for channel in sorted(self.channels, key=lambda each: each.config.connector != "exchange"):
+                await channel.start()
+        except BaseException:
+            await self.stop()
+            raise
+        events.emit(events.EngineStarted(self.site.options.site, len(self.channels)))
+
+    async def stop(self, deadline: float = _DEADLINE) -> None:
+        """Stop intake, let what is under way end, give back the rest, close. Twice is harmless.
+
+        Channels fed by the exchange stop last: what the others still send in this process finds its receiver.
+        """
+        fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
+        for group in ([channel for channel in self.channels if channel not in fed], fed):
+            await asyncio.gather(*(channel.stop(deadline) for channel in group))
+        await self.exchange.close()
+        await self.journal.close()
+        events.emit(events.EngineStopped(self.site.options.site))
+
+    def _broken(self, error: JournalError) -> None:
+        if not self.failed.is_set():
+            events.emit(events.JournalFailed(str(error)))
+            self.failed.set()

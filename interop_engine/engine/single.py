@@ -1,0 +1,84 @@
+"""One message through one mapping, with nothing around it: what ``transform``, ``explain`` and ``test`` show. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interop_engine.core.errors import ParseError
+from interop_engine.core.model import NOTHING_KNOWN, Known, Received, Resource, digest
+from interop_engine.engine.reconcile import merge_fault, reconcile
+from interop_engine.engine.transform import Parked, invalid, make_bundle, origin_of
+from interop_engine.hl7.message import Message, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from interop_engine.core.diagnostics import Finding
+    from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.program import Program
+
+DESTINATION = "here"
+"""The destination whose state a ``known`` file describes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What came of a message: a bundle, or the reason why it would park. ``stale``: objects left out as older."""
+
+    mapping: str
+    bundle: Resource | None
+    parked: Parked | None = None
+    findings: tuple[Finding, ...] = ()
+    unread: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+
+
+def read(data: bytes, *, charset: str | None = None) -> Message | Parked:
+    """The message, or why it would be rejected."""
+    try:
+        return parse(data, charset=charset)
+    except ParseError as error:
+        return Parked("100", str(error))
+
+
+def choose(message: Message, programs: Iterable[Program]) -> Program | Parked:
+    """The one mapping that fits a message."""
+    fitting = [program for program in programs if program.fits(message)]
+    event = f"{message.message_code}^{message.trigger_event}"
+    if not fitting:
+        return Parked("200", f"No mapping fits {event}.")
+    if len(fitting) > 1:
+        names = ", ".join(program.name for program in fitting)
+        return Parked("200", f"Several mappings fit {event}: {names}. Name one.")
+    return fitting[0]
+
+
+def map_message(
+    message: Message, program: Program, scope: Scope, *, received_at: datetime, known: Known = NOTHING_KNOWN, config: str = ""
+) -> Mapped:
+    """The very steps that production takes, for one destination."""
+    received = Received(
+        id="",
+        channel="",
+        data=message.raw,
+        media="hl7v2",
+        received_at=received_at,
+        peer="",
+        control_id=message.control_id,
+        message_type=f"{message.message_code}^{message.trigger_event}",
+        digest=digest(message.raw),
+        lanes=(),
+    )
+    draft = program.build(program.identify(message, scope), known)
+    parked = Parked(draft.park.code, draft.park.why) if draft.park is not None else None
+    if parked is None and (fault := merge_fault(draft.resources, known)) is not None:
+        parked = Parked(fault.code, fault.why)
+    if parked is not None:
+        return Mapped(program.name, None, parked, draft.findings, draft.unread)
+    share = reconcile(draft.resources, known, DESTINATION)
+    if not share.resources:
+        return Mapped(program.name, None, None, draft.findings, draft.unread, share.stale)
+    bundle = make_bundle(share.resources, received, origin_of(received, message, program, scope, config or program.digest), scope)
+    return Mapped(program.name, bundle, invalid(bundle), draft.findings, draft.unread, share.stale)

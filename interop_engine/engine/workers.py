@@ -1,0 +1,88 @@
+"""The workers of one queue: each leases an item, handles it, and leases the next, until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from interop_engine.core.errors import JournalBroken, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from interop_engine.journal.base import Journal, Lease, Queue
+
+    Handle = Callable[[Lease], Awaitable[None]]
+    Broken = Callable[[JournalError], None]
+
+_PAUSE = 1.0  # seconds between tries to write while the journal has no room
+
+
+class Workers:
+    """``concurrency`` tasks over one queue. Order within a lane is the journal's; concurrency is over lanes."""
+
+    def __init__(self, journal: Journal, queue: Queue, handle: Handle, *, owner: str, concurrency: int, broken: Broken) -> None:
+        """``broken`` is told once the journal has failed for good: the engine must stop, only a restart recovers."""
+        self._journal = journal
+        self._queue = queue
+        self._handle = handle
+        self._owner = owner
+        self._concurrency = concurrency
+        self._broken = broken
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting: set[asyncio.Task[None] | None] = set()
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin to lease."""
+        self._stopping = False
+        name = f"{self._queue.channel}/{self._queue.destination or 'transform'}"
+        self._tasks = [asyncio.create_task(self._work(), name=f"{name} {n}") for n in range(self._concurrency)]
+
+    async def stop(self, deadline: float) -> None:
+        """Let what is under way end within ``deadline`` seconds, then cancel it. Twice is harmless."""
+        tasks, self._tasks = self._tasks, []
+        self._stopping = True
+        for task in tasks:
+            if task in self._waiting:
+                task.cancel()
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=deadline)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def durable(self, write: Callable[[], Awaitable[None]]) -> bool:
+        """Write a result, again and again while the disk has no room; False where the journal failed for good.
+
+        Giving the item back instead would do its work twice where patience does not.
+        """
+        while True:
+            try:
+                await write()
+            except JournalBroken as error:
+                self._broken(error)
+                return False
+            except JournalError:
+                await asyncio.sleep(_PAUSE)
+            else:
+                return True
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        while not self._stopping:
+            self._waiting.add(task)
+            try:
+                lease = await self._journal.lease(self._queue, self._owner)
+            except JournalError as error:
+                self._broken(error)
+                return
+            finally:
+                self._waiting.discard(task)
+            try:
+                await self._handle(lease)
+            except asyncio.CancelledError:
+                # Stopped in the middle: what came of it is unknown, so it is done again, with the same id and bytes.
+                await self._journal.release(lease)
+                raise

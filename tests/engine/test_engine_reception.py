@@ -1,0 +1,138 @@
+"""What a sender is told and what is kept (semantics.md, "Acknowledgement")."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from interop_engine.config.schema import ChannelOptions
+from interop_engine.config.site import ChannelConfig
+from interop_engine.connectors.base import Options
+from interop_engine.core.model import Arrival
+from interop_engine.engine.reception import receive
+from interop_engine.hl7.ack import read_ack
+from interop_engine.journal.base import MessageState
+from interop_engine.mapping.context import Scope, naming
+
+AT = datetime(2026, 11, 21, 1, 30, tzinfo=UTC)
+
+
+def channel(**options: Any) -> ChannelConfig:
+    """A channel that takes ORU^R01 and rejects the rest."""
+    base = "https://hie.example.vn"
+    scope = Scope("24001", base, "Asia/Ho_Chi_Minh", naming(base=base), "BV24001", "MR")
+    given = {"channel": "lab", "accept": ["ORU^R01"], "otherwise": "reject", **options}
+    return ChannelConfig(
+        ChannelOptions.model_validate(given), "mllp", Options(), (), {}, scope, None, None, "digest", ZoneInfo("Asia/Ho_Chi_Minh")
+    )
+
+
+def message(
+    *segments: str, type_: str = "ORU^R01", id_: str = "MSG1", processing: str = "P", version: str = "2.5", more: str = ""
+) -> bytes:
+    """A message of a LIS; ``more`` follows MSH-12."""
+    msh = f"MSH|^~\\&|LIS|BV24001|HIE|HUB|20261121083000||{type_}|{id_}|{processing}|{version}{more}"
+    return "\r".join([msh, *segments, ""]).encode()
+
+
+def arrival(data: bytes, **given: Any) -> Arrival:
+    """Bytes from a LIS."""
+    return Arrival(data, "hl7v2", AT, "10.20.0.5:40000", **given)
+
+
+PID = "PID|1||CCCD1^^^CCCD^NI~BN001^^^BV24001^MR||Nguyễn^Văn An"
+
+
+def test_a_good_message_is_taken_and_answered_aa() -> None:
+    """Committed as received: AA with MSA-2 = MSH-10, the patient's own number as its lane, keys to find it by."""
+    row = receive(arrival(message(PID, "OBR|1|A17|F9|GLU")), channel())
+    assert (row.state, row.code, row.control_id, row.message_type) == (MessageState.RECEIVED, "", "MSG1", "ORU^R01")
+    assert row.lanes == ("BN001",)
+    assert set(row.search) == {("patient", "CCCD1"), ("patient", "BN001"), ("order", "A17"), ("order", "F9")}
+    assert row.duplicate_key == "lab|LIS|BV24001|MSG1"
+    answer = read_ack(row.reply)
+    assert (answer.code, answer.control_id) == ("AA", "MSG1")
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "condition"),
+    [
+        (b"GET / HTTP/1.1", "AR", "100"),
+        (message(type_="ADT^A01"), "AR", "200"),
+        (message(type_="ORU^R30"), "AR", "201"),
+        (message(processing="X"), "AR", "202"),
+        (message(version="3.0"), "AR", "203"),
+        (message(id_=""), "AE", "101"),
+        (message("PID|1||\xff").replace("ÿ".encode(), b"\xff"), "AE", "102"),
+    ],
+)
+def test_what_is_not_taken_is_kept_as_rejected(data: bytes, code: str, condition: str) -> None:
+    """Rejected, searchable, with the HL7 condition; the answer is AR for what is not taken and AE for what is broken."""
+    row = receive(arrival(data), channel())
+    assert (row.state, row.code) == (MessageState.REJECTED, condition)
+    assert read_ack(row.reply).code == code
+    assert row.data == data
+    assert row.lanes == ()
+
+
+def test_a_fault_of_the_framing_is_rejected() -> None:
+    """What the carrier found wrong is journaled, and answered AE."""
+    row = receive(arrival(message(), fault="The frame holds a second start block."), channel())
+    assert (row.state, row.code) == (MessageState.REJECTED, "100")
+    assert read_ack(row.reply).code == "AE"
+
+
+def test_otherwise_ignore_says_aa_and_filters() -> None:
+    """Kept, marked filtered, and the sender is content."""
+    row = receive(arrival(message(type_="ADT^A01")), channel(otherwise="ignore"))
+    assert (row.state, row.code) == (MessageState.FILTERED, "not-accepted")
+    assert read_ack(row.reply).code == "AA"
+
+
+@pytest.mark.parametrize(("training", "state"), [("filter", MessageState.FILTERED), ("take", MessageState.RECEIVED)])
+def test_training_data_are_filtered_unless_taken(training: str, state: MessageState) -> None:
+    """MSH-11 T or D: AA, filtered (semantics.md, result 18)."""
+    row = receive(arrival(message(processing="T")), channel(training=training))
+    assert row.state is state
+    assert read_ack(row.reply).code == "AA"
+
+
+def test_an_acknowledgement_is_never_acknowledged() -> None:
+    """An inbound ACK is kept and gets no answer, else two engines would talk for ever."""
+    row = receive(arrival(message("MSA|AA|X1", type_="ACK")), channel())
+    assert (row.state, row.reply) == (MessageState.FILTERED, b"")
+
+
+@pytest.mark.parametrize(
+    ("accept", "good", "bad"),
+    [("AL", "CA", "CR"), ("NE", "", ""), ("ER", "", "CR"), ("SU", "CA", "")],
+)
+def test_enhanced_mode_answers_as_msh_15_asks(accept: str, good: str, bad: str) -> None:
+    """MSH-15 valued means enhanced mode: an accept acknowledgement always, never, on errors, on success."""
+    more = f"|||{accept}|NE"
+    for data, code in ((message(PID, more=more), good), (message(type_="ADT^A01", more=more), bad)):
+        row = receive(arrival(data), channel())
+        assert (read_ack(row.reply).code if row.reply else "") == code
+
+
+def test_a_merge_waits_for_both_patients() -> None:
+    """Two patients, two lanes: what came before for either goes first."""
+    row = receive(arrival(message(PID, "MRG|BN009^^^BV24001^MR", type_="ADT^A40")), channel(accept=["ADT^A40"]))
+    assert row.lanes == ("BN001", "BN009")
+
+
+@pytest.mark.parametrize(("order", "lanes"), [("patient", ("",)), ("channel", ("",)), ("none", ())])
+def test_without_a_patient_the_channel_is_the_lane(order: str, lanes: tuple[str, ...]) -> None:
+    """A message of nobody keeps the channel's order, unless there is none to keep."""
+    assert receive(arrival(message("OBR|1")), channel(order=order)).lanes == lanes
+
+
+def test_the_reply_depends_on_nothing_but_the_message_and_its_receipt() -> None:
+    """MSH-7 of the answer is the time of receipt in the site's zone, MSH-10 follows from the message's own id."""
+    row = receive(arrival(message(PID)), channel())
+    msh = row.reply.decode().split("\r")[0].split("|")
+    assert msh[6].startswith("20261121083000")
+    assert msh[9] == row.id.replace("-", "")[:20]

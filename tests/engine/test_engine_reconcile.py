@@ -1,0 +1,123 @@
+"""What one destination is still to be sent, given what it was sent before (semantics.md, results 3, 6, 15, "Identity")."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from interop_engine.core.model import Known, Sent, digest
+from interop_engine.engine.reconcile import merge_fault, reconcile
+from interop_engine.fhir import bundle
+from interop_engine.mapping.program import DraftResource
+
+OLD, NEW = "2026-11-21T08:00:00.000Z", "2026-11-21T09:00:00.000Z"
+
+
+def draft(type_: str = "Observation", id_: str = "o1", **given: Any) -> DraftResource:
+    """A resource as a mapping drafts it, newer than OLD."""
+    content = {"resourceType": type_, "id": id_, **given.pop("content", {})}
+    defaults: dict[str, Any] = {"write": "replace", "version": NEW, "rank": 0, "union": (), "aliases": (), "merged_into": ""}
+    return DraftResource(name=type_.lower(), type=type_, id=id_, content=content, **(defaults | given))
+
+
+def known(item: DraftResource, *, version: str = OLD, rank: int = 0, destination: str = "hub", **content: Any) -> Known:
+    """What a destination was sent of it before."""
+    encoded = bundle.encode({"resourceType": item.type, "id": item.id, **content})
+    object_ = f"{item.type}/{item.id}"
+    return Known("", {(destination, object_): Sent(destination, object_, digest(encoded), version, rank, encoded)})
+
+
+def test_what_was_never_sent_is_sent_whole() -> None:
+    """A first message goes out as it is, and its state is remembered with its digest."""
+    item = draft(content={"status": "final", "valueQuantity": {"value": Decimal("5.20")}})
+    share = reconcile([item], Known(), "hub")
+    assert share.resources == (item.content,)
+    assert share.sent[0].digest == digest(bundle.encode(item.content))
+    assert share.sent[0].version == NEW
+
+
+def test_unchanged_is_left_out() -> None:
+    """The same content, from a newer message, is not sent again."""
+    item = draft(content={"status": "final"})
+    assert reconcile([item], known(item, status="final"), "hub").resources == ()
+
+
+def test_state_is_kept_per_destination() -> None:
+    """What the hub has, the district hospital need not have."""
+    item = draft(content={"status": "final"})
+    assert reconcile([item], known(item, status="final"), "district").resources == (item.content,)
+
+
+def test_older_is_stale_whatever_its_rank() -> None:
+    """A message older than what was sent is left out and said so, even when its status ranks higher."""
+    item = draft(version=OLD, rank=9, content={"status": "final"})
+    share = reconcile([item], known(item, version=NEW, rank=1, status="preliminary"), "hub")
+    assert share.resources == ()
+    assert share.stale == ("Observation/o1",)
+
+
+@pytest.mark.parametrize(("version", "before"), [(NEW, NEW), ("", NEW), (NEW, "")])
+def test_rank_breaks_ties_and_missing_times(version: str, before: str) -> None:
+    """With equal or missing times a preliminary never follows a final, and a final does follow a preliminary."""
+    late = draft(version=version, rank=2, content={"status": "preliminary"})
+    assert reconcile([late], known(late, version=before, rank=4, status="final"), "hub").stale == ("Observation/o1",)
+    final = draft(version=version, rank=4, content={"status": "final"})
+    assert reconcile([final], known(final, version=before, rank=2, status="preliminary"), "hub").stale == ()
+
+
+def test_if_new_is_written_once() -> None:
+    """A result does not overwrite demographics that were sent."""
+    item = draft("Patient", "p1", write="if-new", content={"gender": "male"})
+    assert reconcile([item], Known(), "hub").resources == (item.content,)
+    assert reconcile([item], known(item, gender="female"), "hub").resources == ()
+
+
+def test_merge_fills_from_what_was_sent() -> None:
+    """Valued replaces, cleared removes, absent keeps: and what is written is whole."""
+    item = draft("Patient", "p1", write="merge", content={"gender": "female", "telecom": None})
+    share = reconcile([item], known(item, gender="male", birthDate="1980-01-01", telecom=[{"value": "1"}]), "hub")
+    assert share.resources == ({"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1980-01-01"},)
+
+
+def test_merge_replaces_another_choice() -> None:
+    """The element deceasedDateTime takes the place of deceasedBoolean: both would be invalid."""
+    item = draft("Patient", "p1", write="merge", content={"deceasedDateTime": "2026-11-01"})
+    share = reconcile([item], known(item, deceasedBoolean=False), "hub")
+    assert share.resources == ({"resourceType": "Patient", "id": "p1", "deceasedDateTime": "2026-11-01"},)
+
+
+def test_cleared_without_history_is_absent() -> None:
+    """A cleared element of something never sent is just not there."""
+    item = draft("Patient", "p1", write="merge", content={"telecom": None})
+    assert reconcile([item], Known(), "hub").resources == ({"resourceType": "Patient", "id": "p1"},)
+
+
+def test_union_keeps_what_was_sent() -> None:
+    """The second part of a report adds its results to those of the first, each once."""
+    item = draft("DiagnosticReport", "r1", union=("result",), content={"result": [{"reference": "b"}, {"reference": "c"}]})
+    share = reconcile([item], known(item, result=[{"reference": "a"}, {"reference": "b"}]), "hub")
+    assert share.resources[0]["result"] == [{"reference": "a"}, {"reference": "b"}, {"reference": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "goes"), [("completed", "active", False), ("revoked", "active", False), ("active", "completed", True)]
+)
+def test_a_closed_order_is_not_reopened(was: str, now: str, *, goes: bool) -> None:
+    """A late "new order" does not re-open a completed or revoked one, however new the message."""
+    item = draft("ServiceRequest", "s1", write="merge", content={"status": now})
+    share = reconcile([item], known(item, status=was), "hub")
+    assert bool(share.resources) is goes
+    assert bool(share.stale) is not goes
+
+
+def test_a_merge_into_itself_parks() -> None:
+    """Directly, or around a circle of earlier merges."""
+    itself = draft("Patient", "p1", merged_into="Patient/p1")
+    fault = merge_fault([itself], Known())
+    assert fault is not None
+    assert fault.code == "204"
+    circle = draft("Patient", "p1", merged_into="Patient/p2")
+    assert merge_fault([circle], Known(merged={"Patient/p2": "Patient/p1"})) is not None
+    assert merge_fault([circle], Known()) is None

@@ -1,0 +1,58 @@
+"""When a delivery is tried again, and when no more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from interop_engine.core.model import Delivered, Delivery, Park, Retry
+from interop_engine.core.retry import Backoff
+from interop_engine.engine.delivery import Policy, decide
+
+NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
+POLICY = Policy(Backoff(first=2.0, up_to=60.0), give_up=3600.0)
+
+
+def delivery(*, attempts: int = 0, age: float = 1.0) -> Delivery:
+    """A delivery that was made ``age`` seconds ago."""
+    created = NOW - timedelta(seconds=age)
+    return Delivery("d1", "m1", "lab", "hub", ("p1",), b"{}", "fhir", {}, attempts, created)
+
+
+@pytest.mark.parametrize("outcome", [Delivered("ok"), Park("fhir-422", "no")])
+def test_what_is_settled_is_not_due_again(outcome: Delivered | Park) -> None:
+    """Delivered and parked deliveries keep their outcome and have no time to be due at."""
+    assert decide(delivery(), outcome, POLICY, NOW) == (outcome, None)
+
+
+@pytest.mark.parametrize(("attempts", "longest"), [(0, 2), (1, 4), (2, 8), (5, 60), (500, 60)])
+def test_the_delay_doubles_to_its_ceiling(attempts: int, longest: float) -> None:
+    """The delay after attempt n lies between half of and the whole first·2ⁿ⁻¹, capped."""
+    _, due_at = decide(delivery(attempts=attempts), Retry("503"), POLICY, NOW)
+    assert due_at is not None
+    assert longest / 2 <= (due_at - NOW).total_seconds() <= longest
+
+
+def test_retry_after_is_a_floor() -> None:
+    """A receiver that asks for 45 seconds is left alone for at least 45 seconds."""
+    _, due_at = decide(delivery(), Retry("429", after=45.0), POLICY, NOW)
+    assert due_at is not None
+    assert (due_at - NOW).total_seconds() >= 45
+
+
+def test_an_old_delivery_gives_up() -> None:
+    """Past ``give_up`` a failed attempt parks, and says what the last answer was."""
+    outcome, due_at = decide(delivery(age=3601), Retry("503 from the hub"), POLICY, NOW)
+    assert due_at is None
+    assert isinstance(outcome, Park)
+    assert outcome.code == "gave-up"
+    assert "503 from the hub" in outcome.why
+
+
+def test_waiting_behind_a_breaker_never_gives_up() -> None:
+    """Where the receiver was not even asked, age does not count: a hub down for a week loses nothing."""
+    outcome, due_at = decide(delivery(age=10**7, attempts=9), Retry("open", counts=False), POLICY, NOW)
+    assert isinstance(outcome, Retry)
+    assert due_at is not None
+    assert (due_at - NOW).total_seconds() <= 2
