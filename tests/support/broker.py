@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ class Broker:
         self._node = f"interop-{self.port}@localhost"
         self._epmd: subprocess.Popen[bytes] | None = None
         self._beam: subprocess.Popen[bytes] | None = None
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
         self._configure()
 
     def start(self) -> None:
@@ -85,6 +87,11 @@ class Broker:
             _end_group(beam, signal.SIGTERM)
         if epmd is not None:
             _end_group(epmd, signal.SIGTERM)
+        self._starter.shutdown()
+
+    def settle(self) -> None:
+        """Write the names of its queues to disk. RabbitMQ 3.10 does so twice a second; a kill loses younger queues."""
+        self.control("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
     def alarm(self, on: bool) -> None:
         """Set or clear the memory alarm, at which RabbitMQ stops reading from publishers."""
@@ -128,12 +135,14 @@ class Broker:
         }
 
     def _spawn(self, command: list[str], output: str) -> subprocess.Popen[bytes]:
-        # setpriv: the kernel ends it with us, even where we are killed; it replaces itself, so the process id is the command's
+        # setpriv: the kernel ends it with us, even where we are killed; it replaces itself, so the process id is the command's.
+        # "Us" is the thread that starts it, so one thread starts everything and lives until ``stop``.
         with (self.folder / output).open("ab") as log:
-            return subprocess.Popen(
+            return self._starter.submit(
+                subprocess.Popen,
                 ["setpriv", "--pdeathsig", "KILL", *command], env=self._environment, cwd=self.folder, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+            ).result()  # fmt: skip
 
 
 @contextlib.contextmanager

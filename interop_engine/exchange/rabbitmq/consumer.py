@@ -15,11 +15,13 @@ from interop_engine.exchange.base import Parcel, Take
 from interop_engine.exchange.events import ParcelFaulty, TakeFailed
 from interop_engine.exchange.rabbitmq import wire
 from interop_engine.exchange.rabbitmq.address import Address
-from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below
+from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below, words
 from interop_engine.exchange.rabbitmq.topology import declare_queue
 from interop_engine.exchange.rules import FAULT
 
 _PREFETCH = 64  # parcels on their way or waiting here, so that a round trip to the broker costs no pause
+_ACK = 3.0  # seconds for writing an ack: on a connection that died, the library waits for ever
+_DECLARE = 15.0  # seconds for opening a queue on a connection that is up
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between offers of a parcel that is not taken
 
 
@@ -94,24 +96,22 @@ class Inbox:
         self._kinds |= subscription.kinds
         self._changed.set()
         if (connection := self._link.connection) is not None:
-            try:
-                await self.open(connection)
-            except BROKER_ERRORS:
-                self._link.drop("the queue could not be opened")
+            await self._reopen(connection)
 
     async def left(self, subscription: RabbitSubscription) -> None:
         """Take a subscription away; the last one closes the inbox."""
         self.subscriptions.remove(subscription)
         if not self.subscriptions:
             await self.shut()
-        elif self._worker is not None:
-            await self.restarted()
+        elif (connection := self._link.connection) is not None:  # what was being offered to it goes back to the queue
+            await self._reopen(connection)
 
-    async def restarted(self) -> None:
-        """Give what was being offered back to the queue, and go on with who is still here."""
-        if (connection := self._link.connection) is not None:
-            with contextlib.suppress(*BROKER_ERRORS):
+    async def _reopen(self, connection: AbstractConnection) -> None:
+        try:
+            async with asyncio.timeout(_DECLARE):
                 await self.open(connection)
+        except BROKER_ERRORS as error:
+            self._link.drop(words(error))
 
     async def open(self, connection: AbstractConnection) -> None:
         """Declare, bind and consume, on a channel of its own; what an earlier channel had not acknowledged comes again."""
@@ -163,7 +163,7 @@ class Inbox:
             while (message := await run.next()) is not None:
                 if not await self._hand_over(wire.unpack(message, self.receiver), run.ended):
                     return
-                async with not_cancelled_from_below():
+                async with asyncio.timeout(_ACK), not_cancelled_from_below():
                     await message.channel.basic_ack(message.delivery_tag or 0)
         except BROKER_ERRORS:
             self._link.drop("a parcel could not be acknowledged")  # it comes again, with the same delivery id

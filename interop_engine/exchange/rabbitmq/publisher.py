@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -34,6 +36,7 @@ class Publisher:
         self._kept: AbstractChannel | None = None  # only held: a channel that nobody holds is closed
         self._limit = _LIMIT_4
         self._stalled = False
+        self._deadlines: set[asyncio.Timeout] = set()
 
     @property
     def problem(self) -> str:
@@ -66,13 +69,15 @@ class Publisher:
         if channel is None:
             return self._down()
         try:
-            async with asyncio.timeout(self._timeout), not_cancelled_from_below():
+            async with self._deadline(), not_cancelled_from_below():
                 await channel.basic_publish(
                     body, exchange=EXCHANGE, routing_key=parcel.routing_key, properties=properties, mandatory=True
                 )
         except DeliveryError as error:
             return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
         except TimeoutError:  # it may have arrived: the next attempt carries the same delivery id
+            if channel is not self._channel:
+                return self._down()
             self._stalled = True
             return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed")
         except BROKER_ERRORS as error:
@@ -92,8 +97,21 @@ class Publisher:
         # Published on the channel below: aio-pika's message and exchange cost as much as the protocol itself.
         self._kept, self._channel = channel, await channel.get_underlay_channel()
 
+    @contextlib.asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        """At most the time for a confirm, and no longer than the connection lives: the library may wait on a dead one."""
+        async with asyncio.timeout(self._timeout) as deadline:
+            self._deadlines.add(deadline)
+            try:
+                yield
+            finally:
+                self._deadlines.discard(deadline)
+
     async def _lost(self) -> None:
         self._channel = None
+        now = asyncio.get_running_loop().time()
+        for deadline in tuple(self._deadlines):
+            deadline.reschedule(now)
 
     def _channel_closed(self, _: Any, error: BaseException | None = None) -> None:
         self._channel = None

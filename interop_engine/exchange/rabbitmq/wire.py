@@ -113,6 +113,6 @@ def _unpacked_body(body: bytes, encoding: str | None) -> bytes:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bytes):
+    if isinstance(value, bytes | bytearray):
         return value.decode("utf-8", "replace")
     return value if isinstance(value, str) else str(value)
