@@ -122,7 +122,8 @@ def _digest(name: str, files: Files, texts: Mapping[str, str]) -> str:
         hashed.update(texts[mapping.mark.file].encode())
         seen.add(here)
         here = mapping.extends.text if mapping.extends else None
-    for other in sorted({f.mark.file for f in (*files.fragments.values(), *files.dialects.values())}):
+    others = {file.mark.file for file in files.fragments.values()} | {file.mark.file for file in files.dialects.values()}
+    for other in sorted(others):
         hashed.update(texts[other].encode())
     return hashed.hexdigest()
 
@@ -301,7 +302,7 @@ class _Mapping:
     def _ignore(self, root: Levels) -> dict[str, int]:
         masks: dict[str, int] = {}
         before, self._lowering.quiet = self._lowering.quiet, True
-        dialects = [source for dialect in self._files.dialects.values() for source in dialect.ignore]
+        dialects = tuple(source for dialect in self._files.dialects.values() for source in dialect.ignore)
         for source in (*self._mapping.ignore, *dialects):
             tree = source.expression
             if not isinstance(tree, syntax.FieldPath) or not tree.segment:

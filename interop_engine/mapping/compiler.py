@@ -12,7 +12,7 @@ from typing import Any
 
 from interop_engine.mapping import runtime
 from interop_engine.mapping.emit import Emitter, safe
-from interop_engine.mapping.typed import Apply, Convert, FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
+from interop_engine.mapping.typed import FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
 from interop_engine.mapping.writer import Module, Writer
 
 
@@ -21,7 +21,7 @@ class Compiled:
     """A mapping's functions. ``find`` and ``build`` are by resource; ``indexes`` is how many a run needs."""
 
     source: str
-    fits: Callable[[Any], bool] | None
+    fits: Callable[[Any, None], bool] | None
     find: Mapping[str, Callable[..., None]]
     build: Mapping[str, Callable[..., dict[str, Any]]]
     indexes: int
@@ -124,17 +124,12 @@ def _key(writer: Writer, emitter: Emitter, module: Module, key: tuple[KeyPart, .
         scoped = scoped or part.scoped
         if number == 0:
             with writer.block(f"if not {text}:"):
-                if isinstance(part.node, Apply) and part.node.function.name == "own_number" and _reads(part.node, "PID"):
+                if emitter.visits and "PID" in part.label:
                     writer.line(f"{text} = P.temporary({plan_name}, {_group(writer)})")
                 else:
                     writer.line(f"P.unnamed({plan_name}, {part.label!r})")
         parts.append(text)
     return ", ".join(parts)
-
-
-def _reads(node: Apply, segment: str) -> bool:
-    source = node.source
-    return isinstance(source, Convert) and source.source.segment == segment
 
 
 def _group(writer: Writer) -> str:

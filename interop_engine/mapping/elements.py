@@ -218,7 +218,7 @@ class Elements:
                 continue
             many = True
             url = Line("url", "url", repeats=False, required=True, node=Const(rule.element, "url"), constant=True, mark=rule.mark)
-            value = Line("", "value", False, True, typed.node, typed.constant, rule.value.mark, rule.value.text)  # noqa: FBT003
+            value = Line("", "value", False, True, typed.node, typed.constant, rule.value.mark, rule.value.text)
             nodes.append(Nested(Body("Extension", (url, value)), len(levels) - 1, element="extension"))
         return Typed(All(tuple(nodes)), many=many, label="extension") if nodes else None
 

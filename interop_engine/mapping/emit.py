@@ -1,5 +1,8 @@
-"""Nodes and conditions → Python. A node *pushes*: for each item it gives, the lines that its consumer makes are written where
-the item is known to be there, so that no list is made and no absent value is handed on."""
+"""Nodes and conditions → Python.
+
+A node *pushes*: for each item it gives, the lines that its consumer makes are written where the item is known to be there,
+so that no list is made and no absent value is handed on.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +68,10 @@ class Emitter:
                 self._seen(seen)
                 yield "", var
             return
-        with w.segments(read) as segment:
-            with self._tested(read.segment_test, segment):
-                with self._field(read, segment) as value, self._below(read, value, text=text) as var:
-                    self._seen(seen)
-                    yield segment, var
+        with w.segments(read) as segment, self._tested(read.segment_test, segment):
+            with self._field(read, segment) as value, self._below(read, value, text=text) as var:
+                self._seen(seen)
+                yield segment, var
 
     def _seen(self, seen: str) -> None:
         if seen:
@@ -399,7 +401,7 @@ class Emitter:
         """Write the lines of a body into the dict ``target``; gives the variable that says whether it is complete, or ''."""
         incomplete = ""
         for line in body.lines:
-            needs = line.required and not line.constant
+            needs = line.required and not isinstance(line.node, Const)
             if needs and nested and not incomplete:
                 incomplete = self.w.name("q")
                 self.w.line(f"{incomplete} = False")
@@ -408,7 +410,7 @@ class Emitter:
 
     def _line(self, line: Line, target: str, path: str, incomplete: str, *, clears: bool) -> None:
         w = self.w
-        needs = line.required and not line.constant
+        needs = line.required and not isinstance(line.node, Const)
         there = w.name("h") if needs or clears else ""
         if there:
             w.line(f"{there} = False")

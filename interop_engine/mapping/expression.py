@@ -460,11 +460,7 @@ class _Parser:
         name = self._take()
         self._expect("(")
         pattern = ""
-        subject: Expression | Condition
-        if name.text in ("any", "all"):
-            subject = self._comparison()
-        else:
-            subject = self.expression()
+        subject: Expression | Condition = self._comparison() if name.text in ("any", "all") else self.expression()
         if name.text == "matches":
             self._expect(",")
             token = self._next

@@ -223,8 +223,10 @@ _CIVIL = frozenset({"NI", "NN", "PPN", "SS", "DL", "CZ", "NH", "HC", "JHN", "MC"
 
 
 def own_number(numbers: Sequence[Value], context: Context) -> Value | None:
-    """Of a patient's identifiers the hospital's own: that of the channel's authority and type; else MR, else PI, else the
-    first of no national or foreign type."""
+    """Of a patient's identifiers the hospital's own.
+
+    That of the channel's authority and type; else MR, else PI, else the first of no national or foreign type.
+    """
     scope = context.scope
     filled = [number for number in numbers if number.get(1)]
     if scope.authority or scope.identifier_type:

@@ -31,7 +31,7 @@ def number_repeats(run: Run) -> None:
             name = (instance.scope, instance.key)
             seen[name] = count = seen.get(name, 0) + 1
             if count > 1:
-                instance.name(resource_id(instance.scope, instance.plan.type, (*instance.key, f"#{count}")))
+                instance.called(resource_id(instance.scope, instance.plan.type, (*instance.key, f"#{count}")))
                 message = f"{instance.plan.name}: the same key stands {count} times; each has its number."
                 run.context.note("key-repeated", message)
 
@@ -73,7 +73,7 @@ def distinct(run: Run) -> list[Instance]:
             first = kept.setdefault(ref, instance)
             if first is instance:
                 continue
-            if first.content != instance.content:
+            if first.content != instance.content and instance.plan.write != "if-new":
                 raise Parked(_DUPLICATE, _why(instance))
             first.aliases = tuple(dict.fromkeys((*first.aliases, *instance.aliases)))
             run.context.note(
@@ -145,4 +145,7 @@ def in_order(content: Resource) -> Resource:
 
 def _choice(name: str, place: Mapping[str, int]) -> int:
     bare = name.lstrip("_")
-    return next((number for stem, number in place.items() if bare.startswith(stem) and bare[len(stem)].isupper()), len(place))
+    return next(
+        (number for stem, number in place.items() if bare.startswith(stem) and bare[len(stem) : len(stem) + 1].isupper()),
+        len(place),
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from interop_engine.core.diagnostics import Mark, Mistake, Severity, near
 from interop_engine.hl7 import dictionary
@@ -227,16 +228,16 @@ class Resolver:
             self._report.add("M203", f"{segment} has no field {path.field}", mark, hint)
         return found
 
-    def _choice(self, choice: object, levels: tuple[Level, ...], at: At) -> Condition | None:
+    def _choice(self, choice: int | ConditionSyntax | None, levels: tuple[Level, ...], at: At) -> Condition | None:
         if choice is None or isinstance(choice, int):
             return None
-        return self._conditions(choice, levels, at) or _WRONG  # type: ignore[arg-type]
+        return self._conditions(choice, levels, at) or _WRONG
 
     def _is_z(self, name: str) -> bool:
         return len(name) == 3 and name.startswith("Z") and name in self._names.segments
 
 
-_WRONG: Condition = object()  # type: ignore[assignment]  # a condition that was reported
+_WRONG: Any = object()  # a condition that was reported
 
 
 def _with(read: Read, **changes: object) -> Read:

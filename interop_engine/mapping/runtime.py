@@ -16,11 +16,13 @@ from interop_engine.mapping.convert.texts import string
 from interop_engine.mapping.primitives import as_text
 
 if TYPE_CHECKING:
+    from interop_engine.core.diagnostics import Finding
     from interop_engine.hl7.message import Message, Segment, Value
     from interop_engine.hl7.structure import Group
-    from interop_engine.mapping.context import Context, Scope
+    from interop_engine.mapping.context import Context, Scope, Unmapped
     from interop_engine.mapping.typed import ResourcePlan
 
+_UNMAPPED = frozenset({"code-unmapped", "not-a-code"})
 _JOINED = frozenset({"TX", "FT", "ST"})
 
 
@@ -35,7 +37,7 @@ class Parked(Exception):  # noqa: N818 - ends the run of one message; never leav
 class Instance:
     """One resource of a message: where it was found, what names it."""
 
-    __slots__ = ("aliases", "content", "id", "key", "levels", "more", "newer", "plan", "ref", "scope")
+    __slots__ = ("aliases", "content", "id", "key", "levels", "more", "newer", "own", "plan", "ref", "scope")
 
     def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...]) -> None:
         self.plan = plan
@@ -46,8 +48,13 @@ class Instance:
         self.more: list[tuple[Any, ...]] | None = None  # levels of those whose text is joined to this one
         self.newer = ""
         self.content: Resource = {}
-        self.id = ""
+        self.id = self.own = ""
         self.ref = ""
+
+    def called(self, id_: str) -> None:
+        """Take the id that the key gives."""
+        self.own = id_
+        self.name(id_)
 
     def name(self, id_: str) -> None:
         """Take an id."""
@@ -67,6 +74,21 @@ class Run:
         self.indexes: list[dict[int, list[Instance]]] = [{} for _ in range(indexes)]
         self.extra: dict[str, tuple[str, str, Resource]] = {}  # ref → (type, write, content) of fragments' resources
         self.known: Known = NOTHING_KNOWN
+        self._before: tuple[tuple[Finding, ...], tuple[Unmapped, ...]] = ((), ())
+
+    def identified(self) -> None:
+        """Everything is named: ``again`` comes back to here."""
+        self._before = (tuple(self.context.findings), tuple(self.context.unmapped))
+
+    def again(self) -> None:
+        """As it was when everything was named: a message may be built again with something else known."""
+        self.extra.clear()
+        findings, unmapped = self._before
+        self.context.findings, self.context.unmapped = list(findings), list(unmapped)
+        self.context.park = self.context.extensions = None
+        for instances in self.found.values():
+            for instance in instances:
+                instance.name(instance.own)
 
     # --- finding instances -----------------------------------------------------------------------------------------
 
@@ -79,7 +101,7 @@ class Run:
             last.more = [*(last.more or ()), levels]
             return None
         instance = Instance(plan, levels, scope, key)
-        instance.name(resource_id(scope, plan.type, key))
+        instance.called(resource_id(scope, plan.type, key))
         every.append(instance)
         self._file(instance, at)
         return instance
@@ -97,7 +119,7 @@ class Run:
         label, scope, value = names[0]
         instance = Instance(plan, levels, scope, (label, value))
         instance.aliases = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
-        instance.name(resource_id(scope, plan.type, (label, value)))
+        instance.called(resource_id(scope, plan.type, (label, value)))
         self.found.setdefault(plan.name, []).append(instance)
         self._file(instance, at)
         return instance
@@ -157,10 +179,10 @@ class Run:
 
     def missing(self, context: Context, label: str, source: str = "") -> None:
         """A required value is not there."""
-        if context.park is not None:
-            raise Parked(context.park.code, context.park.why)
+        context_parks(context)
         read = f" (from {source})" if source else ""
-        raise Parked("101", f"{label} is required and has no value{read}.")
+        unmapped = context.findings and context.findings[-1].code in _UNMAPPED
+        raise Parked("103" if unmapped else "101", f"{label} is required and has no value{read}.")
 
     def incomplete(self, context: Context, path: str) -> None:
         """A nested element lacks what it requires: it is left out."""
@@ -184,6 +206,12 @@ class Run:
     def authority(self, named: tuple[Value, str] | None) -> str:
         """The scope of a key: the assigning authority in the value (CX.4, EI.2–4), else the channel's facility."""
         return authority(named, self.context.scope)
+
+
+def context_parks(context: Context) -> None:
+    """End the run where a conversion said that the message must park."""
+    if context.park is not None:
+        raise Parked(context.park.code, context.park.why)
 
 
 def authority(named: tuple[Value, str] | None, scope: Scope) -> str:

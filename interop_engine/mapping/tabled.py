@@ -1,4 +1,4 @@
-"""The tables and concept maps of a site, from its files: ``mappings/tables/*.yaml``, ``mappings/terminology/*.csv`` or ``*.json``."""
+"""The tables and concept maps of a site: ``mappings/tables/*.yaml``, ``mappings/terminology/*.csv`` or ``*.json``."""
 
 from __future__ import annotations
 

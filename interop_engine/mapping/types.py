@@ -250,12 +250,28 @@ def definitions_code_systems() -> frozenset[str]:
 
 
 _NAMED = frozenset(
-    """
-    observation-category condition-category condition-clinical condition-ver-status allergyintolerance-clinical
-    allergyintolerance-verification diagnosis-role service-category service-type practitioner-role organization-type
-    referencerange-meaning data-absent-reason contactentity-type subscriber-relationship coverage-class
-    provenance-participant-type location-physical-type appointment-cancellation-reason encounter-type
-    """.split()
+    {
+        "observation-category",
+        "condition-category",
+        "condition-clinical",
+        "condition-ver-status",
+        "allergyintolerance-clinical",
+        "allergyintolerance-verification",
+        "diagnosis-role",
+        "service-category",
+        "service-type",
+        "practitioner-role",
+        "organization-type",
+        "referencerange-meaning",
+        "data-absent-reason",
+        "contactentity-type",
+        "subscriber-relationship",
+        "coverage-class",
+        "provenance-participant-type",
+        "location-physical-type",
+        "appointment-cancellation-reason",
+        "encounter-type",
+    }
 )
 
 

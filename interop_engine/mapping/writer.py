@@ -1,5 +1,7 @@
-"""The Python source of a mapping, line by line. Names are made here; everything else that enters it is ``repr`` of a constant,
-or an object bound to a name made here."""
+"""The Python source of a mapping, line by line.
+
+Names are made here; everything else that enters it is ``repr`` of a constant, or an object bound to a name made here.
+"""
 
 from __future__ import annotations
 
