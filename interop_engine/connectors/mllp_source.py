@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from interop_engine.hl7.framing import FramingEvent
 
 _PIPELINE = 64  # messages of one connection under way at once
+_HELD = 4_000_000  # bytes of messages of one connection under way at once, unless a single one is larger
 _PACKET = 262_144
 _JUNK_LIMIT = 65_536  # bytes without a frame after which a peer does not speak MLLP
 _PAUSE = 0.25  # seconds of silence that end a frame where frame_end is "pause"
@@ -115,6 +116,11 @@ class MllpSource:
         return "too many connections" if len(self._connections) >= self._options.max_connections else ""
 
 
+class _Commit(NamedTuple):
+    task: asyncio.Task[bytes | None]
+    size: int
+
+
 class _Connection:
     """One peer: a task that reads frames and starts their commits, and one that answers them in order."""
 
@@ -130,8 +136,10 @@ class _Connection:
         self._options, self._channel, self._peer, self._accept = options, channel, peer, accept
         self._reader, self._writer = reader, writer
         self._decoder = Decoder(max_frame=options.max_frame, careful=options.frame_end == "pause")
-        self._slots = asyncio.Semaphore(_PIPELINE)
-        self._under_way: asyncio.Queue[asyncio.Task[bytes | None] | None] = asyncio.Queue()  # None: no more will come
+        self._under_way: asyncio.Queue[_Commit | None] = asyncio.Queue()  # None: no more will come
+        self._count = 0  # messages under way
+        self._held = 0  # their bytes
+        self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._junk = 0  # bytes outside any frame since the last one
         self._refused = False  # the peer is told why, then closed
@@ -154,7 +162,9 @@ class _Connection:
             await asyncio.wait([reading])
             while not self._under_way.empty():
                 if (left := self._under_way.get_nowait()) is not None:
-                    left.cancel()
+                    left.task.cancel()
+            if self._junk:
+                emit(events.JunkSkipped(self._channel, self._peer, self._junk))
             await self._close()
 
     # --- Reading -------------------------------------------------------------------------------------------------------
@@ -170,7 +180,8 @@ class _Connection:
                     await self._take(self._decoder.pause())
                     began = began and self._decoder.inside
                     continue
-                emit(events.ConnectionDropped(self._channel, self._peer, "unfinished frame" if began else "idle"))
+                if began:
+                    emit(events.ConnectionDropped(self._channel, self._peer, "no whole message came in time"))
                 return
             if not data:
                 await self._take(self._decoder.close())
@@ -199,22 +210,26 @@ class _Connection:
         complete = False
         for event in found:
             if isinstance(event, Frame):
-                self._junk = 0
+                if self._junk:
+                    emit(events.JunkSkipped(self._channel, self._peer, self._junk))
+                    self._junk = 0
                 complete = True
                 await self._start(event.data, event.fault)
             elif isinstance(event, Junk):
-                emit(events.JunkSkipped(self._channel, self._peer, event.count))
                 self._junk += event.count
-                if self._junk > _JUNK_LIMIT:
-                    self._refused = True
+                self._refused = self._junk > _JUNK_LIMIT
             else:
                 self._refused = True
                 await self._start(event.head, f"The message is larger than {event.limit} bytes; this is how it began.")
         return complete
 
     async def _start(self, data: bytes, fault: str) -> None:
-        await self._slots.acquire()
-        self._under_way.put_nowait(asyncio.create_task(self._commit(data, fault)))
+        while self._count >= _PIPELINE or self._held + len(data) > max(_HELD, len(data)):
+            self._room.clear()
+            await self._room.wait()
+        self._count += 1
+        self._held += len(data)
+        self._under_way.put_nowait(_Commit(asyncio.create_task(self._commit(data, fault)), len(data)))
 
     # --- Committing and answering --------------------------------------------------------------------------------------
 
@@ -233,8 +248,10 @@ class _Connection:
     async def _answer(self) -> None:
         writable = True
         while (commit := await self._under_way.get()) is not None:
-            reply = await commit
-            self._slots.release()
+            reply = await commit.task
+            self._count -= 1
+            self._held -= commit.size
+            self._room.set()
             if reply is None:
                 emit(events.ConnectionDropped(self._channel, self._peer, "nothing can be committed"))
                 return

@@ -81,6 +81,20 @@ async def test_no_more_than_a_pipeline_is_under_way() -> None:
         assert [code_and_id(await peer.answer())[1] for _ in range(200)] == [str(number) for number in range(200)]
 
 
+async def test_large_messages_wait_for_each_other() -> None:
+    """Memory is bounded by bytes too: of three messages of 3 MB, one at a time is under way."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source, connected(source) as peer:
+        sending = asyncio.ensure_future(peer.send(*(frame(message(n, "x" * 3_000_000)) for n in range(3))))
+        await channel.entered.acquire()
+        await asyncio.wait([sending], timeout=0.2)
+        assert len(channel.arrivals) == 1
+        channel.gate.set()
+        assert [code_and_id(await peer.answer())[1] for _ in range(3)] == ["0", "1", "2"]
+        await sending
+
+
 async def test_unavailable_is_silence() -> None:
     """What cannot be committed closes the connection without an ACK, also for what came after it."""
     channel = Channel(answer=lambda arrival: Unavailable("full") if b"|2|" in arrival.data else reply_to(arrival))
