@@ -90,17 +90,18 @@ def _codings(of: Of, concept: Any) -> set[tuple[Any, ...]]:
 
 
 def _per_1(of: Of, period: Any) -> bool:
-    """Start <= end as FHIRPath compares: what the lesser precision leaves open does not count against it."""
+    """Start <= end as FHIRPath compares: where one is less precise and the rest is equal nobody knows, so it does not hold."""
     start, end = of(period, "start", None), of(period, "end", None)
     if start is None or end is None:
         return True
-    if "T" not in start or "T" not in end:
-        shared = min(len(start), len(end), 10)
-        return bool(start[:shared] <= end[:shared])
-    try:
-        return datetime.fromisoformat(start) <= datetime.fromisoformat(end)
-    except ValueError:  # a leap second, which Python has not
-        return bool(start[:19] <= end[:19])
+    if "T" in start and "T" in end:
+        try:
+            return datetime.fromisoformat(start) <= datetime.fromisoformat(end)
+        except ValueError:  # a leap second, which Python has not
+            return bool(start[:19] <= end[:19])
+    shared = min(len(start), len(end), 10)
+    known = len(start) == len(end)
+    return bool(start[:shared] <= end[:shared] if known else start[:shared] < end[:shared])
 
 
 def _rng_2(of: Of, range_: Any) -> bool:

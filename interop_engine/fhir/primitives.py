@@ -15,6 +15,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from interop_engine.fhir.definitions import ElementDef
 from interop_engine.fhir.narrative import narrative_fault
 
 Check = Callable[[Any], str | None]
@@ -54,14 +55,23 @@ def string(value: Any) -> str | None:
 
 
 def uri(value: Any) -> str | None:
-    """uri, url, canonical: not empty, no white space."""
-    if value.__class__ is str and value.isprintable() and value and " " not in value:
+    """uri, url, canonical: not empty, no white space; urn:oid and urn:uuid have a form of their own."""
+    if value.__class__ is str and value.isprintable() and value and " " not in value and not value.startswith("urn:"):
         return None
     if not isinstance(value, str):
         return "must be a JSON string"
     if not value:
         return "may not be empty"
-    return "holds white space" if any(map(str.isspace, value)) or _CONTROL.search(value) else None
+    if any(map(str.isspace, value)) or _CONTROL.search(value):
+        return "holds white space"
+    if value.startswith("urn:oid:") and _OID.fullmatch(value) is None:
+        return "is not a valid OID"
+    return "is not a valid UUID in lower case" if value.startswith("urn:uuid:") and _UUID.fullmatch(value) is None else None
+
+
+def absolute_uri(value: Any) -> str | None:
+    """A uri that names a system or an extension: it has a scheme."""
+    return uri(value) or (None if ":" in value else "must be an absolute URI")
 
 
 def code(value: Any) -> str | None:
@@ -146,11 +156,12 @@ def base64_binary(value: Any) -> str | None:
         return "must be a JSON string"
     if not value:
         return "may not be empty"
+    packed = value if value.isalnum() else value.translate(_BLANK)
     try:
-        binascii.a2b_base64(value.translate(_BLANK) if not value.isalnum() else value, strict_mode=True)
+        binascii.a2b_base64(packed, strict_mode=True)
     except ValueError:
         return "is not valid base64"
-    return None
+    return "is not valid base64" if len(packed) % 4 else None
 
 
 def xhtml(value: Any) -> str | None:
@@ -158,7 +169,11 @@ def xhtml(value: Any) -> str | None:
     return narrative_fault(value) if isinstance(value, str) else "must be a JSON string"
 
 
+ABSOLUTE = "absolute uri"  # no type of FHIR, but what these elements say of their uri; nested extensions have short names
+_NAMED = {("Coding", "system"), ("Identifier", "system"), ("Extension", "url")}
+
 CHECKS: dict[str, Check] = {
+    ABSOLUTE: absolute_uri,
     "base64Binary": base64_binary,
     "boolean": boolean,
     "canonical": uri,
@@ -180,3 +195,8 @@ CHECKS: dict[str, Check] = {
     "uuid": _pattern(_UUID, "uuid"),
     "xhtml": xhtml,
 }
+
+
+def lexical_kind(path: str, definition: ElementDef, *, nested: bool = False) -> str:
+    """The key into CHECKS of a primitive element of a type; ``nested`` when the type is an extension inside an extension."""
+    return ABSOLUTE if (path, definition.name) in _NAMED and not nested else definition.types[0]

@@ -22,16 +22,17 @@ import msgspec
 from interop_engine.fhir import definitions
 from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.fhir.invariants import RULES
-from interop_engine.fhir.primitives import CHECKS, LARGEST_INTEGER, LONGEST_STRING
+from interop_engine.fhir.primitives import ABSOLUTE, CHECKS, LARGEST_INTEGER, LONGEST_STRING, lexical_kind
 
 # What decides most values of a primitive at once (v is a str, not empty); the others get the check of primitives.py.
 _QUICK = {
-    "canonical": "v.isprintable() and ' ' not in v",
+    "canonical": "v.isprintable() and ' ' not in v and v[:4] != 'urn:'",
     "code": "v.isprintable() and ' ' not in v",
     "markdown": "v.isprintable() and v[0] != ' '",
     "string": "v.isprintable() and v[0] != ' '",
-    "uri": "v.isprintable() and ' ' not in v",
-    "url": "v.isprintable() and ' ' not in v",
+    "uri": "v.isprintable() and ' ' not in v and v[:4] != 'urn:'",
+    "url": "v.isprintable() and ' ' not in v and v[:4] != 'urn:'",
+    ABSOLUTE: "v.isprintable() and ' ' not in v and ':' in v and v[:4] != 'urn:'",
 }
 _TEXTS = frozenset({*_QUICK, "base64Binary", "date", "dateTime", "id", "instant", "oid", "time", "uuid", "xhtml"})
 _WHOLE = {"integer": -LARGEST_INTEGER - 1, "unsignedInt": 0, "positiveInt": 1}
@@ -160,9 +161,16 @@ def _members(path: str, definition: ElementDef, above: tuple[str, ...], *, inner
         else:
             one = _complex(path, kind, definition, above, inner=inner)
         if one is not None:
-            left = kind if enumerated is None and (kind in _TEXTS or kind == "decimal") else ""
+            left = _left(path, kind, definition) if enumerated is None else ""
             found.append(_Member(name, _list_of(one) if definition.repeats else one, left, definition.repeats))
     return found
+
+
+def _left(path: str, kind: str, definition: ElementDef) -> str:
+    """The lexical rules that msgspec has not checked."""
+    if kind in _TEXTS and not definition.choice:
+        return lexical_kind(path, definition)
+    return kind if kind in _TEXTS or kind == "decimal" else ""
 
 
 def _list_of(one: Any) -> Any:

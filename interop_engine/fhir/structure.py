@@ -14,7 +14,7 @@ from typing import Any
 from interop_engine.fhir import definitions
 from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.fhir.invariants import RULES, Rule
-from interop_engine.fhir.primitives import CHECKS
+from interop_engine.fhir.primitives import CHECKS, lexical_kind
 from interop_engine.fhir.references import read_reference
 from interop_engine.fhir.shortcut import accepts
 from interop_engine.fhir.whole import Pointer, Problem, bundle_problems, contained_problems
@@ -23,6 +23,7 @@ Problems = list[Problem]
 Plain = Callable[[Any], str | None]  # a single primitive: what is wrong
 Nested = Callable[[Any, list[Pointer]], Problems | None]  # anything else; pointers collects what only a whole can resolve
 
+_NESTED = "nested"  # in place of a profile: an extension inside an extension
 _NULL = "null"  # the code of a null in an array of primitives, until its parent has seen the sibling
 
 
@@ -73,7 +74,7 @@ def _any_resource(value: Any, pointers: list[Pointer]) -> Problems | None:
 @cache
 def _object(path: str, profile: str = "") -> Nested:
     """The check of a type's or part's objects. The loop is where the time goes: two look-ups and one call a member."""
-    members = _Members(path)
+    members = _Members(path, nested=profile == _NESTED)
     plain, nested, rare = members.plain.get, members.nested.get, members.rare
     finish = _finish(path, RULES.get(profile or path, ()))
 
@@ -141,8 +142,9 @@ class _Members:
     ``plain`` and ``nested`` serve nearly all; the forms of a choice and the siblings of primitives ("_birthDate") are rare.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, nested: bool) -> None:
         self.path = path
+        self.is_nested = nested
         self.plain: dict[str, Plain] = {}
         self.nested: dict[str, Nested] = {}
         self.forms: dict[str, tuple[str, Nested]] = {}  # a form of a choice → its stem, its check
@@ -177,15 +179,18 @@ class _Members:
         kind = definition.types[0] if definition.types else ""
         stem = next((one for one, known in definitions.elements(self.path).items() if known.choice and name.startswith(one)), "")
         if name not in definitions.elements(self.path):
-            self.forms[name] = stem, _lifted(_plain(kind, definition)) if kind in PRIMITIVES else _complex(self.path, definition)
+            self.forms[name] = stem, _lifted(self._plain(definition)) if kind in PRIMITIVES else _complex(self.path, definition)
         elif kind not in PRIMITIVES:
             one = _complex(self.path, definition)
             self.nested[name] = _many(one) if definition.repeats else one
         elif definition.repeats:
-            self.nested[name] = _many_plain(_plain(kind, definition))
+            self.nested[name] = _many_plain(self._plain(definition))
         else:
-            self.plain[name] = _plain(kind, definition)
+            self.plain[name] = self._plain(definition)
         return True
+
+    def _plain(self, definition: ElementDef) -> Plain:
+        return _plain(lexical_kind(self.path, definition, nested=self.is_nested), definition)
 
     def _sibling(self, name: str, base: str, value: dict[str, Any], pointers: list[Pointer]) -> Problems | None:
         """The id and extensions of a primitive: an object, for an array an array with nulls where there are none."""
@@ -270,7 +275,8 @@ def _complex(path: str, definition: ElementDef) -> Nested:
         return _any_resource if definition.name == "contained" else check_resource
     if kind == "Reference":
         return _reference(definition.targets)
-    test = _object(definitions.child_path(path, definition), definition.profile)
+    inside = _NESTED if path == kind == "Extension" else definition.profile
+    test = _object(definitions.child_path(path, definition), inside)
     if definition.strength == "required" and kind in {"CodeableConcept", "Coding"}:
         return _bound(test, definition.binding, kind)
     return test

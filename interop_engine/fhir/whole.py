@@ -27,6 +27,7 @@ class Pointer(NamedTuple):
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
 _WITH_REQUEST = frozenset({"batch", "transaction", "history"})
 _WITH_RESPONSE = frozenset({"batch-response", "transaction-response", "history"})
+_MAY_LACK_URL = frozenset({"batch", "transaction", "batch-response", "transaction-response"})
 _WRITES = frozenset({"transaction", "batch"})
 
 
@@ -40,8 +41,8 @@ def contained_problems(resource: Json, pointers: Sequence[Pointer]) -> Iterator[
     for pointer in pointers:
         if (target := pointer.reading.target) and target not in by_id:
             yield _where(resource, pointer), "ref-1: the local reference has no contained resource", "not-found"
-        elif target and pointer.targets and by_id[target]["resourceType"] not in pointer.targets:
-            yield _where(resource, pointer), "refers to a contained resource of a type that may not stand here", "structure"
+        elif pointer.targets and (by_id[target] if target else resource)["resourceType"] not in pointer.targets:
+            yield _where(resource, pointer), "refers to a resource of a type that may not stand here", "structure"
     for index, one in enumerate(inner):
         path, meta = f".contained[{index}]", one.get("meta", {})
         if "contained" in one:
@@ -124,6 +125,8 @@ def _entry_problems(entry: Json, kind: str, seen: set[tuple[str, str]], written:
         yield ".response", "bdl-4: mandatory for responses and history, otherwise prohibited", "invariant"
     if resource is None and request is None and "response" not in entry:
         yield "", "bdl-5: must be a resource unless there's a request or response", "invariant"
+    if url is None and resource is not None and kind not in _MAY_LACK_URL:
+        yield ".fullUrl", "is required unless the bundle is written or answers", "required"
     if url is not None:
         yield from _full_url_problems(url, resource, request, kind, seen)
     if request is not None and kind in _WRITES:
@@ -135,6 +138,7 @@ def _full_url_problems(
 ) -> Iterator[Problem]:
     if "/_history/" in url:
         yield ".fullUrl", "bdl-8: cannot be a version specific reference", "invariant"
+        return
     if not _ABSOLUTE.fullmatch(url):
         yield ".fullUrl", "must be an absolute URL or a urn", "value"
     name = (url, (resource or {}).get("meta", {}).get("versionId", ""))
