@@ -49,6 +49,7 @@ async def check(hub_url: str, district_url: str) -> list[Check]:
     async with httpx.AsyncClient(base_url=hub_url) as hub_client, httpx.AsyncClient(base_url=district_url) as district_client:
         hub, district = Records(hub_client), Records(district_client)
         return [
+            *await _origins(hub),
             *await _patients(hub),
             *await _merged(hub),
             *await _orders(hub),
@@ -61,11 +62,17 @@ async def check(hub_url: str, district_url: str) -> list[Check]:
         ]
 
 
+async def _origins(hub: Records) -> list[Check]:
+    expected = sum(step.receivers.get("hub") == day.DELIVERED and step.arrivals == 1 for step in day.steps())
+    found = len(await hub.find("Provenance"))
+    return [Check("Each message that reached the hub has its Provenance, once", found == expected, f"{found} of {expected}")]
+
+
 async def _patients(hub: Records) -> list[Check]:
     found = {person.number: await hub.find("Patient", identifier=person.number) for person in (ANH, DUC, ANH_AGAIN, PHUC)}
     counts = {number: len(patients) for number, patients in found.items()}
-    named = [patients[0]["name"][0].get("text") for patients in found.values() if patients]
-    (duc,) = found[DUC.number] or ({},)
+    named = [name.get("text") for patients in found.values() for patient in patients for name in patient.get("name", ())]
+    duc = await _only(hub, "Patient", identifier=DUC.number)
     return [
         Check("One Patient for each of the hospital's numbers", set(counts.values()) == {1}, str(counts)),
         Check("Names keep their diacritics", named == [p.name for p in (ANH, DUC, ANH_AGAIN, PHUC)], str(named)),

@@ -230,6 +230,12 @@ def _records() -> tuple[Step, ...]:
             messages.merge(moved, ANH_AGAIN, _stamp("HIS-0007", "11:40")),
             receivers=HUB_ONLY,
         ),
+        _REGISTRATION.step(
+            "11:50",
+            "A ward still uses the merged number (ADT^A08)",
+            messages.admission("A08", replace(ANH_AGAIN, street="25 Phố Mẫu"), _stamp("HIS-0010", "11:50")),
+            receivers=HUB_ONLY,
+        ),
     )
 
 
@@ -243,7 +249,7 @@ def _trouble() -> tuple[Step, ...]:
             "13:00",
             f"Serology for {NOBODY}, which nobody has connected",
             _laboratory("LIS-0005", "13:00", unheard, person=PHUC),
-            receivers={"hub": DELIVERED, NOBODY: "parked: unroutable"},
+            receivers={"hub": DELIVERED, NOBODY: "parked: unrouted"},
         ),
         _LAB.step("13:10", "Something that is not HL7", b"GET / HTTP/1.1\r\n\r\n", ack="AR", state="rejected", code="100"),
         _LAB.step("13:20", "A name that is not in its charset", mangled, ack="AE", state="rejected", code="102"),

@@ -159,7 +159,7 @@ def results(system: str, person: Person, stamp: Stamp, panels: Sequence[Panel], 
         for at, result in enumerate(panel.results, start=1):
             segments += _obx(result, at, panel)
         if panel.specimen:
-            segments.append(segment("SPM", {1: "1", 2: f"&{panel.filler}-SP", 4: panel.specimen, 17: panel.collected}))
+            segments.append(segment("SPM", {1: "1", 2: f"^{panel.filler}-SP", 4: panel.specimen, 17: panel.collected}))
     return message(system, "ORU^R01", "ORU_R01", stamp, segments)
 
 

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,16 @@ class NotSettled(InteropError):  # noqa: N818 - what happened, said as an operat
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Where a message is. ``receivers``: facility → ``delivered``, or ``parked`` with a code (``parked: fhir-422``)."""
+    """Where a message is. ``receivers``: facility → ``delivered``, or ``parked`` with a code (``parked: fhir-422``).
+
+    ``why`` is what the journal says to an operator; two ends that differ in nothing else are the same.
+    """
 
     state: str
     code: str = ""
     receivers: tuple[tuple[str, str], ...] = ()
     arrivals: int = 1
+    why: str = field(default="", compare=False)
 
 
 def free_ports(count: int) -> list[int]:
@@ -102,7 +106,7 @@ class DemoNode:
             if state is None:
                 return None
             receivers.append((delivery.headers.get("receiver", delivery.destination), state))
-        return Ended(row.state.value, row.code, tuple(sorted(receivers)), row.arrivals)
+        return Ended(row.state.value, row.code, tuple(sorted(receivers)), row.arrivals, row.why)
 
     async def _end_at_receiver(self, delivery: DeliveryRow) -> str | None:
         """What became of a delivery: where its receiver is a channel of this process, what that channel did with it."""

@@ -132,7 +132,8 @@ def _end(ended: Ended) -> str:
     words = {"stale": "not delivered: something newer was", "training": "kept, not delivered: training"}
     if ended.state == "filtered":
         return words.get(ended.code, f"kept, not delivered: {ended.code}")
-    return f"{ended.state} {ended.code}".strip()
+    said = f": {ended.why[:1].lower()}{ended.why[1:].rstrip('.')}" if ended.why else ""
+    return f"{ended.state} {ended.code}".strip() + said
 
 
 def _table(told: list[Told]) -> Table:
