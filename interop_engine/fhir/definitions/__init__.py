@@ -152,10 +152,15 @@ def members(value_set: str) -> frozenset[tuple[str, str]] | None:
 
 
 @cache
+def code_system(url: str) -> dict[str, str] | None:
+    """Code → display of a code system HL7 publishes whole with R4; None of any other. A coding of one must be in it."""
+    raw = _raw("code-systems").get(url)
+    return None if raw is None else msgspec.json.decode(raw, type=dict[str, str])
+
+
 def v2_table(number: str) -> dict[str, str]:
     """Code → display of an HL7 v2 table ("0001"), as R4 publishes it; {} when it is not among them."""
-    raw = _raw("v2-tables").get(number.zfill(4))
-    return {} if raw is None else msgspec.json.decode(raw, type=dict[str, str])
+    return code_system(f"http://terminology.hl7.org/CodeSystem/v2-{number.zfill(4)}") or {}
 
 
 def _value_set(url: str) -> dict[str, tuple[str, ...]] | None:

@@ -23,8 +23,6 @@ from interop_engine.fhir.definitions.expansion import Terminology
 DATA = Path(__file__).parent / "data"
 CORE = "http://hl7.org/fhir/StructureDefinition/"
 SYSTEM_TYPE = "http://hl7.org/fhirpath/System."
-# Tables are also wanted by number, beside those that elements are bound to.
-V2_TABLE = "http://terminology.hl7.org/CodeSystem/v2-"
 
 Json = dict[str, Any]
 
@@ -50,7 +48,7 @@ def main(arguments: list[str]) -> int:
     _write("types", types)
     _write("invariants", {structure["name"]: found for structure in structures if (found := _invariants(structure))})
     _write("value-sets", {url: codes for url in bound if (codes := terminology.expand(url)) is not None})
-    _write("v2-tables", dict(_v2_tables(terminology)))
+    _write("code-systems", dict(_code_systems(terminology)))
     return 0
 
 
@@ -123,10 +121,11 @@ def _invariants(structure: Json) -> tuple[Invariant, ...]:
     return tuple(found[key] for key in sorted(found))
 
 
-def _v2_tables(terminology: Terminology) -> Iterable[tuple[str, dict[str, str]]]:
-    for url, system in sorted(terminology.systems.items()):
-        if url.startswith(V2_TABLE) and (number := url.removeprefix(V2_TABLE)).isdigit():
-            yield number, {concept["code"]: concept.get("display", "") for concept in terminology.concepts(system)}
+def _code_systems(terminology: Terminology) -> Iterable[tuple[str, dict[str, str]]]:
+    """Code → display of every code system that is here whole."""
+    for url, system in terminology.systems.items():
+        if system.get("content") == "complete" and system.get("concept"):
+            yield url, {concept["code"]: concept.get("display", "") for concept in terminology.concepts(system)}
 
 
 def _write(name: str, content: Json) -> None:
