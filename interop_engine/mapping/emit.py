@@ -55,6 +55,7 @@ class Emitter:
         self.w = writer
         self.module = module
         self.visits = False  # in the key of a Patient: a visit's number is only for the time being
+        self._number = ""  # the variable that counts repetitions, within them
         self.deleted = ""  # the variable that notes a "" (resources that are merged)
 
     # --- reads -----------------------------------------------------------------------------------------------------
@@ -68,10 +69,14 @@ class Emitter:
                 self._seen(seen)
                 yield "", var
             return
-        with w.segments(read) as segment, self._tested(read.segment_test, segment):
-            with self._field(read, segment) as value, self._below(read, value, text=text) as var:
-                self._seen(seen)
-                yield segment, var
+        with (
+            w.segments(read) as segment,
+            self._tested(read.segment_test, segment),
+            self._field(read, segment) as value,
+            self._below(read, value, text=text) as var,
+        ):
+            self._seen(seen)
+            yield segment, var
 
     def _seen(self, seen: str) -> None:
         if seen:
@@ -90,20 +95,34 @@ class Emitter:
     @contextmanager
     def _field(self, read: Read, segment: str) -> Iterator[str]:
         w, var = self.w, self.w.name("v")
-        w.mark(segment, read.field)
         loop = (read.repeats or read.repetition > 1) and read.repetition != 1
+        with w.block(f"if {w.populated(segment, read.field)}:"):
+            w.mark(segment, read.field)
+            repetitions = self._repetitions(read, segment, var, loop=loop)
+            with repetitions:
+                yield var
+
+    @contextmanager
+    def _repetitions(self, read: Read, segment: str, var: str, *, loop: bool) -> Iterator[None]:
+        w = self.w
         if loop or read.repetition_test is not None:
-            every = f"{segment}.repetitions({read.field})"
+            every, start = f"{segment}.repetitions({read.field})", ""
             if read.repetition:
+                start = f", {read.repetition - 1}"
                 every += f"[{read.repetition - 1}:{read.repetition}]"
-            with w.block(f"for {var} in {every}:"):
+            number, before = w.name("n"), self._number
+            self._number = number
+            with w.block(f"for {number}, {var} in enumerate({every}{start}):"):
                 with w.block(f"if {var}.raw and {var}.raw != {_DELETED}:"), self._tested(read.repetition_test, var):
-                    yield var
+                    yield
                 self._note_deleted(f"elif {var}.raw:")
+            if w.marking:  # the condition of a whole mapping has no context
+                w.line("c.repetition = 0")
+            self._number = before
             return
         w.line(f"{var} = {segment}.value({read.field})")
         with w.block(f"if {var} is not None and {var}.raw != {_DELETED}:"):
-            yield var
+            yield
         self._note_deleted(f"elif {var} is not None:")
 
     def _note_deleted(self, head: str) -> None:
@@ -192,7 +211,8 @@ class Emitter:
 
     def _place(self, node: Convert, segment: str) -> None:
         if segment:
-            self.w.line(f"c.segment = {segment}; c.field = {node.source.field}")
+            repetition = f"; c.repetition = {self._number}" if self._number else ""
+            self.w.line(f"c.segment = {segment}; c.field = {node.source.field}{repetition}")
 
     def _by_value(self, node: Convert, sink: Sink, seen: str) -> None:
         w = self.w
@@ -211,10 +231,9 @@ class Emitter:
     def _by_segment(self, node: Convert, sink: Sink, seen: str) -> None:
         w, read = self.w, node.source
         with w.segments(read) as segment, self._tested(read.segment_test, segment):
-            w.mark(segment, read.field, *node.also)
-            raw, result = w.name("t"), w.name("x")
-            w.line(f"{raw} = {segment}.raw({read.field})")
-            with w.block(f"if {raw} and {raw} != {_DELETED}:"):
+            result, there = w.name("x"), w.populated(segment, read.field)
+            with w.block(f"if {there} and {segment}.raw({read.field}) != {_DELETED}:"):
+                w.mark(segment, read.field, *node.also)
                 self._seen(seen)
                 self._place(node, segment)
                 call = f"{self.module.bind(node.function)}({segment}, c)"
@@ -230,7 +249,7 @@ class Emitter:
                             f"{node.element!r} + {result}[0]" if node.choice else repr(node.element),
                             f"{result}[1]" if node.choice else result,
                         )
-            self._note_deleted(f"elif {raw}:")
+            self._note_deleted(f"elif {there}:")
 
     def _notes(self, node: Convert, sink: Sink, seen: str) -> None:
         w, texts = self.w, self.w.name("l")
@@ -535,9 +554,8 @@ class Emitter:
         w, read = self.w, condition.read
         w.line(f"{held} = False")
         with w.segments(read) as segment, self._tested(read.segment_test, segment):
-            w.mark(segment, read.field)
-            with w.block(f"if is_deleted({segment}, {read.field}, {read.component}):"):
-                w.line(f"{held} = True")
+            there = w.populated(segment, read.field)
+            w.line(f"{held} = {held} or bool({there}) and is_deleted({segment}, {read.field}, {read.component})")
 
     def _compare(self, condition: Compare, held: str) -> None:
         w, operator = self.w, condition.operator

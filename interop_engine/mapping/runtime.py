@@ -74,6 +74,7 @@ class Run:
         self.indexes: list[dict[int, list[Instance]]] = [{} for _ in range(indexes)]
         self.extra: dict[str, tuple[str, str, Resource]] = {}  # ref → (type, write, content) of fragments' resources
         self.known: Known = NOTHING_KNOWN
+        self._deep: dict[int, dict[str, list[Segment]]] = {}
         self._before: tuple[tuple[Finding, ...], tuple[Unmapped, ...]] = ((), ())
 
     def identified(self) -> None:
@@ -145,7 +146,7 @@ class Run:
     def temporary(self, plan: ResourcePlan, group: Any) -> str:
         """The visit's number in place of the hospital's own; the message parks where there is neither."""
         for name, field in (("PV1", 19), ("PID", 18)):
-            for segment in group.deep(name):
+            for segment in self.deep(group, name):
                 value = segment.value(field)
                 if value is not None and (number := value.get(1)):
                     return self.visit(segment, field, number)
@@ -154,6 +155,21 @@ class Run:
     def unnamed(self, plan: ResourcePlan, label: str) -> None:
         """The first part of a key is empty."""
         raise Parked("101", f"{plan.name}: the key {label} is empty.")
+
+    # --- segments --------------------------------------------------------------------------------------------------
+
+    def deep(self, group: Group, name: str) -> Sequence[Segment]:
+        """The segments of a name in a group and deeper, in order. The first call walks the group for all later ones."""
+        known = self._deep.get(id(group))
+        if known is None:
+            known = self._deep[id(group)] = {}
+            for inner in group.walk():
+                for segment, found in inner.segments.items():
+                    known[segment] = [*known[segment], *found] if segment in known else found
+            for found in known.values():
+                if len(found) > 1:
+                    found.sort(key=_position)
+        return known.get(name, ())
 
     # --- references ------------------------------------------------------------------------------------------------
 
@@ -232,6 +248,10 @@ def authority(named: tuple[Value, str] | None, scope: Scope) -> str:
     return scope.naming.system(*parts) or scope.facility
 
 
+def _position(segment: Segment) -> int:
+    return segment.index
+
+
 def _joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:
     """Whether an observation continues the text of the one before it (TX, FT or ST with the same code and sub-id)."""
     if plan.type != "Observation" or last.levels[:-1] != levels[:-1]:
@@ -255,10 +275,9 @@ def first(group: Any, segment: str) -> Segment | None:
     return found[0] if found else None
 
 
-def first_deep(group: Any, segment: str) -> Segment | None:
-    """The first segment of that name in a group and deeper."""
-    found = group.deep(segment)
-    return found[0] if found else None
+def first_of(segments: Sequence[Segment]) -> Segment | None:
+    """The first of some segments."""
+    return segments[0] if segments else None
 
 
 def joined(result: tuple[str, Any] | None, instance: Instance, context: Context) -> tuple[str, Any] | None:
@@ -353,7 +372,7 @@ def utc(text: str, zone: str) -> str:
 
 NAMES: Mapping[str, Any] = {
     "first": first,
-    "first_deep": first_deep,
+    "first_of": first_of,
     "joined": joined,
     "varied": varied,
     "coded_name": coded_name,

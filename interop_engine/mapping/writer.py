@@ -63,6 +63,8 @@ class Writer:
         self._masks: dict[str, int] = {}
         self._fixed = frozenset(levels)
         self._pad = "    "
+        self._listed: dict[str, None] = {}  # segments whose list of fields is at hand from the head on
+        self.deep = "P.deep({}, {})"
         self.conditional = 0
         self.marking = True
 
@@ -118,13 +120,14 @@ class Writer:
             for var, mask in self._masks.items()
         ]
         reads = [f"{self._pad}{var} = {self._first(group, name, deep=deep)}" for (group, name, deep), var in self._single.items()]
+        reads += [f"{self._pad}f{var} = {var}.fields if {var} is not None else E; n{var} = len(f{var})" for var in self._listed]
         lines = list(self._lines)
         lines[self._marks_at : self._marks_at] = marks
         lines[self._head : self._head] = reads
         return lines
 
     def _first(self, group: str, segment: str, *, deep: bool) -> str:
-        return f"first_deep({group}, {segment!r})" if deep else f"first({group}, {segment!r})"
+        return f"first_of({self.deep.format(group, repr(segment))})" if deep else f"first({group}, {segment!r})"
 
     # --- levels ----------------------------------------------------------------------------------------------------
 
@@ -136,7 +139,7 @@ class Writer:
             above = self.levels[-1]
             if step.segment:
                 var = self.name("s")
-                source = f"{above}.deep({step.name!r})" if step.deep else f"{above}.segments.get({step.name!r}, E)"
+                source = self.deep.format(above, repr(step.name)) if step.deep else f"{above}.segments.get({step.name!r}, E)"
             else:
                 var = self.name("g")
                 source = f"{above}.groups.get({step.name!r}, E)"
@@ -169,15 +172,16 @@ class Writer:
             var = level
         elif read.loop or read.segment_index:
             var = self.name("s")
-            every = f"{level}.deep({read.segment!r})" if read.deep else f"{level}.segments.get({read.segment!r}, E)"
+            every = self.deep.format(level, repr(read.segment)) if read.deep else f"{level}.segments.get({read.segment!r}, E)"
             if read.segment_index:
                 every = f"{every}[{read.segment_index - 1}:{read.segment_index}]"
             self.line(f"for {var} in {every}:")
             self._indent += 1
         else:
             var = self._first_of(level, read)
-            self.line(f"if {var} is not None:")
-            self._indent += 1
+            if var not in self._single.values() or not read.field or read.segment_test is not None:
+                self.line(f"if {var} is not None:")
+                self._indent += 1
         start = len(self._lines)
         yield var
         if len(self._lines) == start and self._indent > indent:
@@ -194,6 +198,13 @@ class Writer:
         if key not in self._single:
             self._single[key] = self.name("s")
         return self._single[key]
+
+    def populated(self, var: str, field: int) -> str:
+        """A test whether a field is there, cheap where the segment's fields are at hand; it also holds for no segment."""
+        if var in self._single.values() or (var in self._fixed and var.startswith("s")):
+            self._listed[var] = None
+            return f"n{var} > {field} and f{var}[{field}]"
+        return f"{var}.raw({field})"
 
     def mark(self, var: str, *fields: int) -> None:
         """Note that fields of a segment are read."""
