@@ -96,7 +96,12 @@ async def _merged(hub: Records) -> list[Check]:
 async def _orders(hub: Records) -> list[Check]:
     found = {number: await hub.find("ServiceRequest", identifier=number) for number in ("YL-1001", "YL-1002", "YC-2001")}
     counts = {number: len(requests) for number, requests in found.items()}
-    return [Check("Three orders, each once, though two names are used for each", set(counts.values()) == {1}, str(counts))]
+    scan = await _only(hub, "ServiceRequest", identifier="YC-2001")
+    return [
+        Check("Three orders, each once, though two names are used for each", set(counts.values()) == {1}, str(counts)),
+        Check("The order for the CT is completed", scan.get("status") == "completed", str(scan.get("status"))),
+        Check("…and still says what was ordered", _code(scan) == "CTNGUC", _code(scan)),
+    ]
 
 
 async def _laboratory(where: str, records: Records) -> list[Check]:

@@ -199,6 +199,12 @@ def _results() -> tuple[Step, ...]:
             receivers=HUB_ONLY,
             fault=Fault("refuse", status=503, retry_after=1),
         ),
+        _ORDERS.step(
+            "10:05",
+            "The CT order is completed: an ORC, no more (ORM^O01)",
+            messages.order_status(DUC, _stamp("HIS-0009", "10:05"), "YC-2001", "CM"),
+            receivers=HUB_ONLY,
+        ),
         _LAB.step(
             "10:30",
             "Chemistry, corrected; the hub's answer is lost",
@@ -241,6 +247,7 @@ def _records() -> tuple[Step, ...]:
 
 def _trouble() -> tuple[Step, ...]:
     unheard = replace(SEROLOGY, placer="", filler="XN-5003", asked_by=NOBODY, reported=_time("13:00"))
+    ambiguous = replace(CHEMISTRY, placer="", filler="XN-5004", results=(GLUCOSE, replace(GLUCOSE, value="7.8")))
     training = replace(CHEMISTRY_FINAL, placer="", filler="XN-5999")
     name = f"{PHUC.family}^{PHUC.given}".encode()
     mangled = _laboratory("LIS-0006", "13:20", unheard, person=PHUC).replace(name, name.decode().encode("cp1258", "replace"))
@@ -261,12 +268,12 @@ def _trouble() -> tuple[Step, ...]:
             state="rejected",
             code="200",
         ),
-        _ORDERS.step(
+        _LAB.step(
             "13:40",
-            "The status of an order nobody knows (ORM^O01)",
-            messages.order_status(DUC, _stamp("HIS-0009", "13:40"), "YC-2999", "CM"),
+            "One test twice, with two values",
+            _laboratory("LIS-0008", "13:40", ambiguous),
             state="parked",
-            code="204",
+            code="205",
         ),
         _LAB.step(
             "13:50",
