@@ -72,12 +72,17 @@ class Naming:
         return f"{self.base}/facility/{quote(facility, safe='')}/codes/{quote(name or 'local', safe='')}"
 
 
+def is_oid(text: str) -> bool:
+    """Whether a text is an object identifier (ISO/IEC 8824): arcs of digits, the first 0, 1 or 2, none with a leading zero."""
+    arcs = text.split(".")
+    return len(arcs) > 1 and arcs[0] in ("0", "1", "2") and all(a.isdecimal() and a.isascii() and str(int(a)) == a for a in arcs)
+
+
 def universal_uri(universal_id: str, universal_type: str) -> str:
     """HD.2 with its type (HL7 table 0301) as a URI, empty where the type has no URI form or the id is not of that form."""
     kind = universal_type.upper()
     if kind == "ISO" or (not kind and universal_id.count(".") > 1):
-        arcs = universal_id.split(".")
-        return f"urn:oid:{universal_id}" if len(arcs) > 1 and all(arc.isdecimal() and arc.isascii() for arc in arcs) else ""
+        return f"urn:oid:{universal_id}" if is_oid(universal_id) else ""
     if kind in ("UUID", "GUID"):
         return f"urn:uuid:{universal_id.lower()}" if len(universal_id) == 36 else ""  # 36: RFC 4122's text form
     if kind == "URI" and ":" in universal_id and not any(c.isspace() for c in universal_id):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.mapping.context import is_oid
 from interop_engine.mapping.convert.base import SOURCE_CODE, V2_SYSTEM, Conversion, code_text, remembered, tidy, uri_text
 from interop_engine.mapping.convert.tables import TABLES, CodeTable, Target, data, v2_codes
 
@@ -42,7 +43,7 @@ def system_of(name: str, scope: Scope, *, oid: str = "", table: str = "") -> str
 
 
 def _oid(oid: str) -> str:
-    return f"urn:oid:{oid}" if oid and oid.replace(".", "").isdecimal() and oid[0] in "012" and "." in oid else ""
+    return f"urn:oid:{oid}" if oid and is_oid(oid) else ""
 
 
 def coding_of(code: str, display: str, system: str, scope: Scope) -> dict[str, Any]:
@@ -144,8 +145,8 @@ def _target(value: Value, table: CodeTable, context: Context) -> tuple[str, Targ
 
 
 def _foreign(value: Value, table: CodeTable) -> bool:
-    """Whether the value names another code system than the map's own: then the map does not apply."""
-    name = value.get(3)
+    """Whether the value names another code system than the map's own: then the map does not apply (unless it is closed)."""
+    name = "" if table.closed else value.get(3)
     return bool(name) and bool(table.table) and _named(name) != table.source
 
 
@@ -181,6 +182,7 @@ def concept_by(table: CodeTable) -> Callable[[Value, Context], dict[str, Any] | 
         found = coding_by(table)(value, context)
         text = tidy(value.get(9) or value.get(2))
         if found is None or "code" not in found:
+            text = text or tidy(value.text)
             return {"text": text} if text else None
         return {"coding": [found], "text": text} if text else {"coding": [found]}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.mapping.context import is_oid
 from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, is_absolute, tidy, uri_text
 from interop_engine.mapping.convert.tables import v2_codes
 from interop_engine.mapping.convert.times import period_of
@@ -143,7 +144,7 @@ def plain(value: Value, context: Context) -> dict[str, Any] | None:
 def uid(value: Value, context: Context) -> str | None:
     """EI → uri: a URI as it is, an OID (a DICOM UID) with its scheme."""
     text = uri_text(value.get(1))
-    if text and text.replace(".", "").isdecimal() and "." in text:
+    if is_oid(text):
         return f"urn:oid:{text}"
     if is_absolute(text):
         return text

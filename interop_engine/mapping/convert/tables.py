@@ -35,6 +35,7 @@ class CodeTable:
 
     ``parks``: source code → condition of HL7 table 0357. ``unmapped``: whether a code without a target is dropped (and a
     required element then parks) or keeps its own coding; ``default`` is the target of such a code where there is one.
+    ``closed``: the element takes no other system, so a value that names one goes through the map too.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CodeTable:
     parks: Mapping[str, str] = field(default_factory=dict)
     unmapped: Unmapped = "drop"
     default: Target | None = None
+    closed: bool = False
 
     @property
     def source(self) -> str:
@@ -114,7 +116,15 @@ def _table(name: str, entry: dict[str, Any]) -> CodeTable:
     for source, target in entry["codes"].items():
         system, mark, code = target.rpartition("#")
         entries[source] = Target(system if mark else entry["system"], code, displays.get(source, ""), source in kept)
-    return CodeTable(name, entry["table"], entry["value_set"], entries, entry.get("parks", {}), entry.get("unmapped", "drop"))
+    return CodeTable(
+        name,
+        entry["table"],
+        entry["value_set"],
+        entries,
+        entry.get("parks", {}),
+        entry.get("unmapped", "drop"),
+        closed=entry.get("closed") == "true",
+    )
 
 
 BY_NAME: Mapping[str, CodeTable] = {name: _table(name, entry) for name, entry in data("codes.yaml").items()}

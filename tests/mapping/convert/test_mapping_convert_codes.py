@@ -82,7 +82,7 @@ def test_targets_are_codes_of_the_value_set(table: Any) -> None:
     """A map never leads outside the element's value set, as far as its own system goes."""
     known = codes(table.value_set)
     systems = {target.system for target in table.entries.values()}
-    if known is not None and table.name not in ("patient-class", "relationship"):
+    if known is not None and table.name not in ("patient-class", "relationship", "language"):
         assert {t.code for t in table.entries.values() if t.system in systems} - known == set()
 
 
@@ -172,6 +172,21 @@ def test_yes_and_no_are_booleans(segment: Callable[[str], Segment], context: Con
     conversion = coded("ID", "boolean", "0136", "")
     assert conversion is not None
     assert [conversion.function(segment(f"ZZZ|{code}").value(1), context) for code in "YN"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("vie^Tiếng Việt^ISO639", {"coding": [{"system": "urn:ietf:bcp:47", "code": "vi"}], "text": "Tiếng Việt"}),
+        ("EN", {"coding": [{"system": "urn:ietf:bcp:47", "code": "en"}]}),
+        ("klingon", {"text": "klingon"}),
+    ],
+)
+def test_a_language_is_of_bcp_47_or_text(segment: Callable[[str], Segment], context: Context, text: str, expected: Any) -> None:
+    """R4 takes no other system there, whatever the sender names; what is unknown stays as text."""
+    conversion = coded("CWE", "CodeableConcept", "0296", f"{VALUE_SET}languages")
+    assert conversion is not None
+    assert conversion.function(segment(f"ZZZ|{text}").value(1), context) == expected
 
 
 def test_a_sites_table_has_a_policy(segment: Callable[[str], Segment], context: Context) -> None:

@@ -48,6 +48,7 @@ IDENTIFIERS = [
             "period": {"start": "2025-01-01", "end": "2025-12-31"},
         },
     ),
+    ("CX", "1^^^BV&3.4.5&ISO", {"system": "http://bv.example/authority/BV", "value": "1", "assigner": {"display": "BV"}}),
     ("CX", '""', None),
     ("CX", "^^^HIS^MR", None),
     ("EI", "A1^HIS", {"system": "http://bv.example/his", "value": "A1"}),
