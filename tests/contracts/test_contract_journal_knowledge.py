@@ -106,6 +106,17 @@ async def test_a_delivery_that_did_not_arrive_does_not_count(journal: Journal, e
         assert versions(await journal.known(question, NAMES)) == {"Patient/1": "2"}
 
 
+async def test_one_object_in_two_deliveries_counts_while_one_arrives(journal: Journal) -> None:
+    """A bundle in pieces may carry an object twice: the newer piece counts, and without it the older."""
+    pieces = (delivery(lanes=(), sent=(sent(version="1"),)), delivery(lanes=(), sent=(sent(version="2"),)))
+    stored = await forwarded(journal, *pieces)
+    question = Question(objects=("Patient/1",))
+    assert versions(await journal.known(question, NAMES)) == {"Patient/1": "2"}
+    await settled(journal, DELIVERED)
+    await journal.discard(stored, "the second piece only")
+    assert versions(await journal.known(question, NAMES)) == {"Patient/1": "1"}
+
+
 async def test_everything_known_outlives_a_restart(store: Store) -> None:
     """States, aliases and merges are primary data."""
     question = Question(("placer|A17",), ("Patient/1", "Patient/2"), ("Patient/1",))

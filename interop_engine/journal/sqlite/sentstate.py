@@ -138,20 +138,22 @@ class SentReader:
         found: dict[Key, Sent] = {}
         while chains:
             loaded = self._load({chain[-1] for chain in chains.values()})
-            held = {key: each for key, chain in chains.items() if (each := loaded.get((chain[-1], *key)))}
-            void = self._void({state[2] for state, _ in held.values()})
-            for key, (state, contents) in held.items():
+            held = [(key, each) for key, chain in chains.items() for each in loaded.get((chain[-1], *key), ())]
+            void = self._void({state[2] for _, (state, _) in held})
+            for key, (state, contents) in held:
                 if state[2] not in void:
                     found[key] = _sent(state, contents if key[1] in whole else b"")
             chains = {key: chain[:-1] for key, chain in chains.items() if key not in found and len(chain) > 1}
         return found
 
-    def _load(self, numbers: set[int]) -> dict[tuple[int, str, str], tuple[State, bytes]]:
-        loaded = {}
+    def _load(self, numbers: set[int]) -> dict[tuple[int, str, str], list[tuple[State, bytes]]]:
+        """The states in packs, those of one object in order of their deliveries."""
+        loaded: dict[tuple[int, str, str], list[tuple[State, bytes]]] = {}
         for number, size, whole_size, data in schema.rows(self._connection, statements.PACKS, (codec.text(list(numbers)),)):
             content = self._unpacker.pack(data, whole_size)
+            contents = content[size:]
             for state in _decode(content[:size]):
-                loaded[number, state[0], state[1]] = (state, content[size:])
+                loaded.setdefault((number, state[0], state[1]), []).append((state, contents))
         return loaded
 
     def _void(self, deliveries: set[int]) -> set[int]:
