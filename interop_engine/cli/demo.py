@@ -18,7 +18,7 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="Leave everything running to look at, until Ctrl-C.")] = False,
 ) -> None:
     """Run the sample site with simulated hospital systems through a day in the life; ends with 1 if its end state is wrong."""
-    from interop_engine.demo.day import run_demo
+    from interop_engine.demo.story import run
 
-    if not run_demo(broker=broker, stay=stay):
+    if run(broker, stay):
         raise typer.Exit(1)

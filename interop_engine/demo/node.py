@@ -79,6 +79,11 @@ class DemoNode:
         """Where the status API listens."""
         return self._node.address
 
+    @property
+    def problem(self) -> str:
+        """What is wrong with the exchange, '' while nothing is."""
+        return self._node.runtime.exchange.health().problem
+
     async def start(self) -> None:
         """Start everything."""
         await self._node.start()

@@ -96,6 +96,8 @@ async def _tell(stage: Stage, console: Console) -> list[Told]:
         for step in steps():
             status.update(f"{step.at} {step.system}: {step.what}")
             told.append(await _play(stage, step))
+            if told[-1].ended is None:
+                break  # what comes after rests on it
     return told
 
 
@@ -110,7 +112,7 @@ async def _play(stage: Stage, step: Step) -> Told:
     try:
         ended = await stage.node.ended(step.channel, step.control_id)
     except NotSettled as error:
-        return Told(step, sent.code, None, str(error))
+        return Told(step, sent.code, None, f"{error} {stage.node.problem}".rstrip())
     return Told(step, sent.code, ended, _fault(step, sent, ended))
 
 
