@@ -1,17 +1,17 @@
 """Character sets: MSH-18 (HL7 table 0211), names a channel may give, and the legacy ones of Vietnam.
 
-``codec`` is a name this file knows how to decode and encode: a Python codec, or ``viscii``, ``tcvn3``. Text in a character
+``codec`` is a name this file knows how to decode and encode: a Python codec, or one of ``hl7.vietnamese``. Text in a character
 set that writes tones as combining marks (windows-1258, tcvn3) is composed (NFC) after decoding and taken apart before encoding.
 """
 
 from __future__ import annotations
 
-import codecs
 import re
 import unicodedata
 from functools import lru_cache
 
 from interop_engine.core.errors import CharsetError
+from interop_engine.hl7 import vietnamese
 
 DEFAULT = "utf-8"
 
@@ -28,17 +28,7 @@ _BYTE_ORDERS = (  # how a message begins whose character set is not a superset o
 _WIDE = frozenset({"utf-16", "utf-32"})
 _HEADER_WITHIN = 64  # bytes from the start in which MSH must begin: a BOM and some blank lines
 
-_ASCII = "".join(map(chr, range(128)))
-_TCVN3 = _ASCII + (
-    "ÀẢÃÁẠẶẬÈẺẼÉẸỆÌỈĨÍỊÒỎÕÓỌỘỜỞỠỚỢÙỦŨ\xa0ĂÂÊÔƠƯĐăâêôơưđẰ\u0300\u0309\u0303\u0301\u0323àảãáạẲằẳẵắẴẮẦẨẪẤỀặầẩẫấậèỂẻẽ"
-    "éẹềểễếệìỉỄẾỒĩíịòỔỏõóọồổỗốộờởỡớợùỖủũúụừửữứựỳỷỹýỵỐ"
-)
-_VISCII = _ASCII.translate({0x02: "Ẳ", 0x05: "Ẵ", 0x06: "Ẫ", 0x14: "Ỷ", 0x19: "Ỹ", 0x1E: "Ỵ"}) + (
-    "ẠẮẰẶẤẦẨẬẼẸẾỀỂỄỆỐỒỔỖỘỢỚỜỞỊỎỌỈỦŨỤỲÕắằặấầẩậẽẹếềểễệốồổỗỠƠộờởịỰỨỪỬơớƯÀÁÂÃẢĂẳẵÈÉÊẺÌÍĨỳĐứÒÓÔạỷừửÙÚỹỵÝỡưàáâãảăữẫèéêẻìíĩỉđựòóôõỏọụùúũủýợỮ"
-)
-_TABLES = {"tcvn3": _TCVN3, "viscii": _VISCII}  # TCVN 5712:1993; RFC 1456
-_ENCODERS = {name: codecs.charmap_build(table) for name, table in _TABLES.items()}
-_COMBINING = frozenset({"cp1258", "tcvn3"})
+_COMBINING = frozenset({"cp1258", "tcvn3"})  # tones may be characters of their own
 _CLUSTER = re.compile(r".[\u0300-\u036f]*", re.DOTALL)  # a letter and its marks
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 
@@ -60,7 +50,16 @@ def _names() -> dict[str, str]:
     names |= dict.fromkeys(("KSX1001", "KSC5601", "EUCKR", "ISOIR149"), "euc-kr")
     names |= {"SHIFTJIS": "shift_jis", "SJIS": "shift_jis", "EUCJP": "euc-jp", "ISOIR14": "shift_jis", "ISOIR13": "shift_jis"}
     names |= dict.fromkeys(("ISOIR87", "ISOIR159", "ISO2022JP", "JISX0208"), "iso2022_jp_ext")
-    names |= {"TCVN3": "tcvn3", "ABC": "tcvn3", "TCVN5712": "tcvn3", "VISCII": "viscii", "KOI8R": "koi8-r"}
+    names |= {
+        "TCVN3": "tcvn3",
+        "ABC": "tcvn3",
+        "TCVN5712": "tcvn3",
+        "VISCII": "viscii",
+        "VPS": "vps",
+        "VNI": "vni",
+        "VNIWIN": "vni",
+        "KOI8R": "koi8-r",
+    }
     return names
 
 
@@ -117,16 +116,15 @@ def _declared(data: bytes) -> tuple[str, int]:
 def decode(data: bytes, codec: str) -> str:
     """Text of bytes. Raises CharsetError naming the first byte that is not valid; a byte order mark is skipped."""
     try:
-        if codec in _TABLES:
-            text = codecs.charmap_decode(data, "strict", _TABLES[codec])[0]
-        elif codec.startswith("iso2022"):
+        if codec in vietnamese.CODECS:
+            return vietnamese.decode(data, codec)
+        if codec.startswith("iso2022"):
             return _decode_lines(data, codec)
-        else:
-            text = data.decode(codec)
+        text = data.decode(codec)
     except UnicodeDecodeError as error:
         byte = data[error.start]
         raise CharsetError(f"Byte {error.start} (0x{byte:02X}) is not valid {codec}.", error.start) from None
-    if codec in _COMBINING and not text.isascii():
+    if codec == "cp1258" and not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return text.removeprefix("\ufeff") if text.startswith("\ufeff") else text
 
@@ -160,8 +158,8 @@ def encode(text: str, codec: str, errors: str = "strict") -> bytes:
 
 
 def _encode(text: str, codec: str, errors: str) -> bytes:
-    if codec in _ENCODERS:
-        return codecs.charmap_encode(text, errors, _ENCODERS[codec])[0]
+    if codec in vietnamese.CODECS:
+        return vietnamese.encode(text, codec, errors)
     return text.encode(codec, errors)
 
 

@@ -51,7 +51,7 @@ def test_names(declared: str, codec: str | None) -> None:
     assert codec_of(declared) == codec
 
 
-@pytest.mark.parametrize("codec", ["cp1258", "tcvn3", "viscii", "utf-8"])
+@pytest.mark.parametrize("codec", ["cp1258", "tcvn3", "viscii", "vps", "vni", "utf-8"])
 def test_vietnamese_survives(codec: str) -> None:
     """Every letter with every tone goes out and comes back composed; the ABC fonts of TCVN3 included."""
     assert decode(encode(VIETNAMESE, codec), codec) == VIETNAMESE
@@ -73,14 +73,28 @@ def test_windows_1258_golden() -> None:
 
 @pytest.mark.parametrize(
     ("codec", "data"),
-    [("tcvn3", "NguyÔn ThÞ H\xadêng"), ("viscii", "Nguy\xadn Th\xb8 H\xdf\xb6ng")],
+    [
+        ("tcvn3", "NguyÔn ThÞ H\xadêng"),
+        ("viscii", "Nguy\xadn Th\xb8 H\xdf\xb6ng"),
+        ("vps", "Nguy\xcdn Th\xce H\xdc\xa9ng"),
+        ("vni", "Nguyeãn Thò Höôøng"),
+        ("vni", "NguyeÃn Thò HöôØng"),
+    ],
 )
 def test_legacy_golden(codec: str, data: str) -> None:
     """Names as the old systems of hospitals hold them."""
     assert decode(data.encode("latin-1"), codec) == "Nguyễn Thị Hường"
 
 
-@pytest.mark.parametrize("declared", ["UNICODE UTF-8", "windows-1258", "VISCII", "GB18030"])
+@pytest.mark.parametrize(("codec", "data"), [("vps", b"A\x91"), ("vni", b"q\xf9"), ("vni", b"a\xdf"), ("vni", b"o\xea")])
+def test_a_byte_that_a_legacy_set_lacks(codec: str, data: bytes) -> None:
+    """An undefined byte, and a mark after a letter that cannot carry it, are errors at that byte."""
+    with pytest.raises(CharsetError) as raised:
+        decode(data, codec)
+    assert raised.value.offset == 1
+
+
+@pytest.mark.parametrize("declared", ["UNICODE UTF-8", "windows-1258", "VISCII", "VPS", "VNI", "TCVN3", "GB18030"])
 def test_the_declared_charset_decides(declared: str) -> None:
     """MSH-18 is believed, and the message encodes to the same bytes again."""
     codec = codec_of(declared)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interop_engine.core.errors import FramingError
+from interop_engine.hl7.charset import encode
 from interop_engine.hl7.framing import Decoder, Frame, FramingEvent, Junk, Oversize, frame
 
 A, B = b"MSH|^~\\&|A\rPID|1\r", b"MSH|^~\\&|B\rPID|2\r"
@@ -149,6 +150,14 @@ def test_letters_made_of_end_blocks() -> None:
     assert decoder.feed(data) == []
     assert decoder.pause() == [Frame(LETTER)]
     assert decoder.feed(data[:9]) + decoder.pause() + decoder.feed(data[9:]) + decoder.close() == [Frame(LETTER)]
+
+
+def test_a_letter_of_vps_before_the_end_of_a_segment() -> None:
+    """VPS writes Ẫ as 0x1C: at the end of a segment it looks like an end block, and is none."""
+    data = encode("MSH|^~\\&|\rPID|1||||TRẦN MẪ\rPV1|1\r", "vps")
+    assert b"\x1c\r" in data
+    assert decode(b"\x0b" + data + b"\x1c\r", careful=True) == [Frame(data)]
+    assert decode(b"\x0b" + data + b"\x1c\r") != [Frame(data)]
 
 
 def test_a_pause_means_nothing_to_the_usual_decoder() -> None:
