@@ -50,3 +50,33 @@ class FolderUnreadable(Event):
     channel: str
     folder: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationDown(Event):
+    """A receiver does not answer, or says that it cannot work at present."""
+
+    sentence: ClassVar[str] = "A receiver takes nothing at present; deliveries wait for it."
+    level: ClassVar[str] = "warning"
+    channel: str
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationBarred(Event):
+    """A receiver refuses us as a whole: a token, a right, or an address is wrong."""
+
+    sentence: ClassVar[str] = "A receiver refuses us; deliveries wait until a person acts."
+    level: ClassVar[str] = "error"
+    channel: str
+    destination: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationUp(Event):
+    """A receiver answers again."""
+
+    sentence: ClassVar[str] = "A receiver takes deliveries again."
+    channel: str
+    destination: str

@@ -12,6 +12,7 @@ from interop_engine.connectors.exchange import (
     ExchangeSource,
     ExchangeSourceOptions,
 )
+from interop_engine.connectors.fhir_rest import FhirRestDestination, FhirRestOptions
 from interop_engine.connectors.file import FileDestination, FileDestinationOptions, FileSource, FileSourceOptions
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
 from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
@@ -28,5 +29,6 @@ SOURCES: Mapping[str, tuple[type[Options], SourceFactory]] = {
 DESTINATIONS: Mapping[str, tuple[type[Options], DestinationFactory]] = {
     "mllp": (MllpDestinationOptions, MllpDestination),
     "file": (FileDestinationOptions, FileDestination),
+    "fhir": (FhirRestOptions, FhirRestDestination),
     "exchange": (ExchangeDestinationOptions, ExchangeDestination),
 }

@@ -1,0 +1,205 @@
+"""What a FHIR server's reply to a transaction means. Pure: status, headers and body in, a verdict out.
+
+| reply | verdict |
+|---|---|
+| 2xx, a Bundle with as many entries, each 2xx, no error inside | Delivered |
+| 2xx, a Bundle that says otherwise | Park |
+| 2xx, no FHIR at all (a proxy's page) | Again: nothing says that the server saw it |
+| 400 404 405 410 413 415 422 and other 4xx | Park; where it speaks of a missing reference, Again a few times first |
+| 401 403 407, a redirect | Barred: all of this destination waits, nothing parks |
+| 408 425 429 5xx | Again, ``Retry-After`` honoured in both forms (RFC 9110, 10.2.3) |
+| 409 | Again, at most 5 times |
+| 412 | Park: several matches |
+
+Sources: FHIR R4 http.html (transaction responses), operationoutcome.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from interop_engine.core.model import Delivered, Park
+
+LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
+
+_ISSUES = 5  # shown of an OperationOutcome
+_TEXT = 200  # characters shown of an issue: servers repeat patient data in them
+_SHORT = 2.0  # seconds: a reference may be on its way in another lane
+_AGAIN = frozenset({408, 425, 429})
+_BARRED = frozenset({401, 403, 407})
+_DOWN = frozenset({502, 503, 504})
+_MISSING = re.compile(
+    r"not[ -]found|does not exist|unresolv|cannot be resolved|could not (?:be )?resolve|unknown reference", re.IGNORECASE
+)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply as read. ``readable`` is False where its body is larger than allowed or in an encoding not asked for."""
+
+    status: int
+    body: bytes = b""
+    retry_after: str = ""
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Try again. ``limit``: how often, before it parks. ``alone``: parks where it stays while others pass."""
+
+    why: str
+    code: str
+    after: float | None = None
+    limit: int | None = None
+    alone: bool = False
+    down: bool = False  # the server says that it cannot work at present: that counts as a network failure
+    hold: bool = False  # ``after`` was asked of all of us, not for this message
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """The server will have none of us: a person must act, and meanwhile nothing is sent and nothing parks."""
+
+    why: str
+    code: str
+
+
+Verdict = Delivered | Park | Again | Barred
+
+
+def count_entries(bundle: bytes) -> int | None:
+    """How many entries a Bundle to be sent has; None where it is no Bundle."""
+    try:
+        found = msgspec.json.decode(bundle, type=_SentBundle)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return len(found.entry) if found.resourceType == "Bundle" else None
+
+
+def judge(reply: Reply, entries: int, now: datetime | None = None) -> Verdict:
+    """The verdict on a reply to a transaction of so many entries."""
+    status = reply.status
+    content = _read(reply)
+    why = f"{status} {_phrase(status)}{_said(content)}"
+    code = f"fhir-{status}"
+    if 200 <= status < 300:
+        return _check(reply, content, entries)
+    if status in _BARRED or 300 <= status < 400:
+        return Barred(why, code)
+    if status in _AGAIN or status >= 500:
+        after = read_retry_after(reply.retry_after, now or datetime.now(UTC))
+        down, hold = status in _DOWN, after is not None and status in (429, 503)
+        return Again(why, code, after, alone=status >= 500 and not down, down=down, hold=hold)
+    if status == 409:
+        return Again(why, code, limit=5)
+    if status != 412 and any(_is_missing(issue) for issue in _issues(content)):
+        return Again(why, code, after=_SHORT, limit=3)
+    return Park(code, why)
+
+
+def read_retry_after(text: str, now: datetime) -> float | None:
+    """Seconds from a ``Retry-After``, a number or a date; None where there is none or it cannot be read."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_WAIT)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
+
+
+class _SentBundle(msgspec.Struct):
+    resourceType: str = ""  # noqa: N815 - FHIR's name
+    entry: list[msgspec.Raw] = []
+
+
+def _check(reply: Reply, content: Any, entries: int) -> Verdict:
+    """A 2xx: every entry must be there, and well."""
+    if not reply.readable:
+        return Park("fhir-reply", f"{reply.status}, but the reply is too large or encoded; whether it was stored is not known")
+    kind = content.get("resourceType") if isinstance(content, dict) else None
+    if kind is None:
+        return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply")
+    if any(_is_error(issue) for issue in _issues(content)):
+        return Park("fhir-outcome", f"{reply.status}, but with an error{_said(content)}")
+    if kind != "Bundle":
+        return Park("fhir-reply", f"{reply.status}, but the reply is no Bundle, so nothing says what was stored")
+    answers = [entry.get("response") if isinstance(entry, dict) else None for entry in _list(content, "entry")]
+    if len(answers) != entries:
+        return Park("fhir-reply", f"{reply.status}, but {len(answers)} entries are answered of {entries}")
+    for number, answer in enumerate(answers):
+        response = answer if isinstance(answer, dict) else {}
+        status, outcome = str(response.get("status", "")), response.get("outcome")
+        if not status.startswith("2"):
+            return Park(
+                "fhir-entry", f"Bundle.entry[{number}] was answered {_clean(status) or 'without a status'}{_said(outcome)}"
+            )
+        if any(_is_error(issue) for issue in _issues(outcome)):
+            return Park("fhir-outcome", f"Bundle.entry[{number}] was answered with an error{_said(outcome)}")
+    return Delivered(f"{reply.status}, {entries} entries")
+
+
+def _read(reply: Reply) -> Any:
+    if not reply.readable:
+        return None
+    try:
+        return msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _issues(resource: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(resource, dict) and resource.get("resourceType") == "OperationOutcome":
+        yield from (issue for issue in _list(resource, "issue") if isinstance(issue, dict))
+
+
+def _list(resource: Mapping[str, Any], name: str) -> list[Any]:
+    found = resource.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _is_error(issue: Mapping[str, Any]) -> bool:
+    return issue.get("severity") in ("error", "fatal")
+
+
+def _is_missing(issue: Mapping[str, Any]) -> bool:
+    return _is_error(issue) and bool(issue.get("code") == "not-found" or _MISSING.search(_issue_text(issue)))
+
+
+def _said(resource: Any) -> str:
+    """The issues for ``why``: code, place, and the beginning of the text."""
+    parts = []
+    for issue in _issues(resource):
+        places = [str(place) for name in ("expression", "location") for place in _list(issue, name)]
+        place = f" at {', '.join(places[:3])}" if places else ""
+        text = _issue_text(issue)
+        parts.append(_clean(f"{issue.get('code', 'no code')}{place}") + (f": {_clean(text)}" if text else ""))
+    return "; ".join(["", *parts[:_ISSUES]])
+
+
+def _issue_text(issue: Mapping[str, Any]) -> str:
+    details = issue.get("details")
+    text = issue.get("diagnostics") or (details.get("text") if isinstance(details, dict) else "")
+    return text if isinstance(text, str) else ""
+
+
+def _clean(text: str) -> str:
+    return _UNPRINTABLE.sub(" ", text)[:_TEXT].strip()
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "(unknown status)"
