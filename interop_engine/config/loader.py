@@ -13,7 +13,7 @@ from typing import Any
 
 from interop_engine.config import cross
 from interop_engine.config.reading import File, read
-from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions
+from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
 from interop_engine.connectors.base import Options
 from interop_engine.connectors.exchange import ExchangeDestinationOptions
@@ -28,6 +28,7 @@ from interop_engine.mapping.program import Library
 from interop_engine.mapping.program import load as load_mappings
 
 _MAPPING_FILES = ("*.yaml", "*.csv", "*.json")
+NAMING_PROFILES = ("vncore", "moh2021")
 _NOT_MAPPINGS = frozenset({"cases", "samples", "golden", "known"})  # test cases beside the mappings
 
 
@@ -56,10 +57,13 @@ def check(directory: Path | str = ".", environment: Mapping[str, str] | None = N
 
 def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list[Mistake]]:
     loading = _Loading(root, environment)
-    options = _engine(loading)
-    if options is None:
-        return None, loading.mistakes
-    library, names = _library(loading, options)
+    engine = root / "engine.yaml"
+    if not engine.is_file():
+        hint = "`interop-engine init DIR` makes a site"
+        return None, [Mistake("C100", "there is no engine.yaml here", Mark(str(engine), 1, 1), hint)]
+    options = _engine(loading, engine)
+    names = naming(options.naming, base=options.base)
+    library = _library(loading)
     channels = _channels(loading, options, library, names)
     loading.mistakes += cross.check(loading.root, options, channels, library)
     snapshot = "".join(f"# --- {name}\n{text}\n" for name, text in sorted(loading.texts.items()))
@@ -75,30 +79,19 @@ def _file(loading: _Loading, path: Path) -> File:
     return found
 
 
-def _engine(loading: _Loading) -> SiteOptions | None:
-    path = loading.root / "engine.yaml"
-    if not path.is_file():
-        where = Mark(str(path), 1, 1)
-        loading.mistakes.append(Mistake("C100", "there is no engine.yaml here", where, "`interop-engine init DIR` makes a site"))
-        return None
+def _engine(loading: _Loading, path: Path) -> SiteOptions:
+    """The site's options; where they have a mistake, such as let the other files be checked all the same."""
     found = _file(loading, path)
     options = found.parse(SiteOptions, found.data)
+    if options is not None and options.naming not in NAMING_PROFILES:
+        hint = near(options.naming, NAMING_PROFILES) or f"one of {', '.join(NAMING_PROFILES)}"
+        found.mistake("C105", f'there is no naming profile "{options.naming}"', "naming", hint=hint)
+        options = None
     loading.mistakes += found.mistakes
-    return options
+    return options or SiteOptions(site="?", facility="unknown", status=StatusOptions(listen="127.0.0.1:0"))
 
 
-def _library(loading: _Loading, options: SiteOptions) -> tuple[Library, Naming]:
-    try:
-        names = naming(options.naming, base=options.base)
-    except FileNotFoundError:
-        known = ("vncore", "moh2021")
-        mark = Mark("engine.yaml", 1, 1)
-        loading.mistakes.append(
-            Mistake(
-                "C105", f'there is no naming profile "{options.naming}"', mark, near(options.naming, known) or ", ".join(known)
-            )
-        )
-        names = naming(base=options.base)
+def _library(loading: _Loading) -> Library:
     folder = loading.root / "mappings"
     files = sorted({path for pattern in _MAPPING_FILES for path in folder.rglob(pattern)})
     for path in files:
@@ -107,7 +100,7 @@ def _library(loading: _Loading, options: SiteOptions) -> tuple[Library, Naming]:
     texts = {name: text for name, text in loading.texts.items() if name.startswith("mappings/")}
     library = load_mappings(texts)
     loading.mistakes += library.mistakes
-    return library, names
+    return library
 
 
 def _scope(site: SiteOptions, patient: PatientOptions, library: Library, names: Naming) -> Scope:

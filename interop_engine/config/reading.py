@@ -67,7 +67,7 @@ def read(root: Path, path: Path, environment: Mapping[str, str]) -> File:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         document = yaml.Document(name)
-        return File(name, "", document, mistakes=[Mistake("C104", f"not UTF-8 at byte {error.start}", Mark(name, 1, 1))])
+        return File(name, "", document, {}, mistakes=[Mistake("C104", f"not UTF-8 at byte {error.start}", Mark(name, 1, 1))])
     document = yaml.load(text, name)
     data = fill(document, root, environment)
     found = File(name, text, document, data, document.mistakes)
@@ -108,5 +108,5 @@ def _example(model: type[BaseModel] | None, name: str) -> str:
     info = model.model_fields.get(name) if model else None
     if info is None:
         return ""
-    example = f", for example {name}: {info.examples[0]}" if info.examples else ""
-    return f"{info.description or ''}{example}"
+    example = f" For example {name}: {info.examples[0]}" if info.examples else ""
+    return f"{info.description or ''}{example}".strip()
