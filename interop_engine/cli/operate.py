@@ -15,6 +15,7 @@ from interop_engine.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import tzinfo
 
     from interop_engine.cli.access import Operator
     from interop_engine.journal.base import MessageRow, Selection
@@ -180,8 +181,9 @@ def list_(
     if json:
         output.write_json(rows)
         return
+    zone = _zone(project, url)
     columns = ("id", "received", "channel", "type", "MSH-10", "state", "why", "deliveries")
-    output.table(columns, [_line(row) for row in rows])
+    output.table(columns, [_line(row, zone) for row in rows])
 
 
 def show(
@@ -210,7 +212,7 @@ def show(
     if json:
         output.write_json(row)
     else:
-        _show_message(row)
+        _show_message(row, _zone(project, url))
 
 
 async def _content(project: Path, message: str, delivery: str | None) -> bytes:
@@ -303,19 +305,28 @@ def _progress(items: Sequence[str], what: str) -> Iterable[str]:
     return track(items, description=what, console=screen)
 
 
-def _line(row: MessageRow) -> tuple[Any, ...]:
+def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
     deliveries = ", ".join(f"{each.destination}: {each.state}" for each in row.deliveries)
     state = output.coloured(row.state, _STATES.get(row.state, ""))
-    return (row.id, output.local(row.received_at), row.channel, row.message_type, row.control_id, state, row.code, deliveries)
+    return (
+        row.id,
+        output.local(row.received_at, zone),
+        row.channel,
+        row.message_type,
+        row.control_id,
+        state,
+        row.code,
+        deliveries,
+    )
 
 
-def _show_message(row: MessageRow) -> None:
+def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
     facts = [
         ("message", row.id),
         ("channel", row.channel),
         ("state", output.coloured(row.state, _STATES.get(row.state, ""))),
         ("why", f"{row.code} {row.why}".strip()),
-        ("received", output.local(row.received_at)),
+        ("received", output.local(row.received_at, zone)),
         ("from", row.peer),
         ("type", row.message_type),
         ("MSH-10", row.control_id),
@@ -328,13 +339,20 @@ def _show_message(row: MessageRow) -> None:
     output.table(("", ""), [fact for fact in facts if fact[1] not in ("", None)])
     if row.deliveries:
         columns = ("delivery", "destination", "state", "attempts", "due", "settled", "why")
-        output.table(columns, [_delivery(each) for each in row.deliveries], right=("attempts",))
+        output.table(columns, [_delivery(each, zone) for each in row.deliveries], right=("attempts",))
 
 
-def _delivery(row: Any) -> tuple[Any, ...]:
+def _delivery(row: Any, zone: tzinfo | None) -> tuple[Any, ...]:
     state = output.coloured(row.state, _STATES.get(row.state, ""))
     why = f"{row.code} {row.why}".strip()
-    return (row.id, row.destination, state, row.attempts, output.local(row.due_at), output.local(row.settled_at), why)
+    return (row.id, row.destination, state, row.attempts, output.local(row.due_at, zone), output.local(row.settled_at, zone), why)
+
+
+def _zone(project: Path, url: str | None) -> tzinfo | None:
+    """The site's own zone; this machine's where the site is somewhere else."""
+    from interop_engine.cli import access
+
+    return None if url else access.find(project).options.zone
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from rich.console import Console
 
@@ -144,9 +144,9 @@ def coloured(text: object, style: str) -> Any:
     return Text(plain(text), style=style)
 
 
-def local(moment: datetime | None) -> str:
-    """A time to the second as this machine's wall clock shows it, with its offset."""
-    return moment.astimezone().isoformat(sep=" ", timespec="seconds") if moment else ""
+def local(moment: datetime | None, zone: tzinfo | None) -> str:
+    """A time to the second as a wall clock in the zone shows it (None: this machine's), with its offset."""
+    return moment.astimezone(zone).isoformat(sep=" ", timespec="seconds") if moment else ""
 
 
 def span(seconds: float | None) -> str:

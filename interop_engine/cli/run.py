@@ -44,12 +44,10 @@ def run(
     """
     import uvloop
 
-    from interop_engine.cli.site import load
-
     _log(log_level)
-    site = load(directory)
-    output.show_mistakes(site.warnings, directory)
-    if not uvloop.run(_Keeper(site, directory, watch=watch).keep()):
+    keeper = _Keeper(directory, watch=watch)
+    output.show_mistakes(keeper.site.warnings, directory)
+    if not uvloop.run(keeper.keep()):
         raise typer.Exit(1)
 
 
@@ -75,10 +73,13 @@ def _log(level: Level) -> None:
 class _Keeper:
     """Keeps one node running, and with ``watch`` puts a new one in its place when the site's files change."""
 
-    def __init__(self, site: Site, directory: Path, *, watch: bool) -> None:
-        self._site = site
+    def __init__(self, directory: Path, *, watch: bool) -> None:
+        from interop_engine.cli.site import load
+
         self._directory = directory
         self._watch = watch
+        self._seen = self._files()  # before they are read: a change in between is seen as one
+        self.site: Site = load(directory)
 
     async def keep(self) -> bool:
         """True when it was told to stop, False when the journal failed."""
@@ -91,9 +92,9 @@ class _Keeper:
         while True:
             from interop_engine.ops.node import Node
 
-            node = Node(self._site)
+            node = Node(self.site)
             await node.start()
-            output.remark("information", f"{self._site.options.site}: the status API listens on http://{node.address}")
+            output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
             try:
                 if await self._until(told, node):
                     return not node.runtime.failed.is_set()
@@ -119,14 +120,13 @@ class _Keeper:
         from interop_engine import config
         from interop_engine.core.errors import ConfigError
 
-        seen = self._files()
         while True:
             await asyncio.sleep(1)
-            if (now := self._files()) == seen:
+            if (now := self._files()) == self._seen:
                 continue
-            seen = now
+            self._seen = now
             try:
-                self._site = await asyncio.to_thread(config.load, self._directory)
+                self.site = await asyncio.to_thread(config.load, self._directory)
             except ConfigError as error:
                 output.show_mistakes(error.mistakes, self._directory)
                 output.remark("warning", "the site has mistakes; the one from before runs on")

@@ -1,0 +1,236 @@
+"""``init``, ``check``, ``test``, ``transform``, ``explain``: an engineer's day, on a small site and on the sample."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from interop_engine.cli.app import app
+
+ROOT = Path(__file__).parent.parent.parent
+ENGINE = 'site: Bệnh viện mẫu\nfacility: "24001"\ntimezone: Asia/Ho_Chi_Minh\n'
+CHANNEL = """channel: patients
+source:
+  mllp: {listen: 127.0.0.1:2575}
+accept: [ADT^A04]
+otherwise: reject
+patient: {authority: BV24001, type: MR}
+mapping: adt
+deliver:
+  - name: folder
+    file: {folder: var/out}
+"""
+MAPPING = """mapping: adt
+message: ADT_A01
+events: [A04]
+resources:
+  patient:
+    resource: Patient
+    key: PID-3 | own_number
+    set:
+      identifier: PID-3
+      name: PID-5
+      birthDate: PID-7
+"""
+CASES = """cases_for: adt
+cases:
+  - name: a registration
+    input: registration.hl7
+    expect:
+      - Bundle.entry.resource.ofType(Patient).birthDate = @1980-01-31
+    golden: registration.json
+"""
+MESSAGE = (
+    "MSH|^~\\&|HIS|24001|ENGINE|24001|20260302080000||ADT^A04^ADT_A01|{0}|P|2.5\nPID|1||BN001^^^BV24001^MR||Nguyễn^Ánh||{1}|F\n"
+)
+
+
+def run(*arguments: object) -> Result:
+    """A verb; whatever it is given, it never ends in a traceback."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A small site with one mapping and one case, and a message beside it."""
+    files = {
+        "engine.yaml": ENGINE,
+        "channels/patients.yaml": CHANNEL,
+        "mappings/adt.yaml": MAPPING,
+        "mappings/cases/adt.yaml": CASES,
+        "mappings/cases/registration.hl7": MESSAGE.format("C1", "19800131"),
+    }
+    for name, text in files.items():
+        path = tmp_path / "site" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tmp_path / "site"
+
+
+def message(folder: Path, *birth_dates: str) -> Path:
+    """A file of messages, one for each birth date."""
+    path = folder / "messages.hl7"
+    path.write_text("".join(MESSAGE.format(f"C{n}", date) for n, date in enumerate(birth_dates)), encoding="utf-8")
+    return path
+
+
+# --- check ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_without_mistakes_ends_with_0(site: Path) -> None:
+    """What was looked at is counted."""
+    result = run("check", site)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("no errors, no warnings\n")
+
+
+def test_every_mistake_is_shown_at_once_with_its_place(site: Path) -> None:
+    """``file:line:col: CODE message`` and help, for mistakes in three files, as seen from the current folder."""
+    (site / "engine.yaml").write_text(ENGINE.replace("timezone", "timezon"))
+    (site / "channels/patients.yaml").write_text(CHANNEL.replace("otherwise: reject", "otherwise: rejekt"))
+    (site / "mappings/adt.yaml").write_text(MAPPING.replace("birthDate: PID-7", "birthdate: PID-7"))
+    result = run("check", site)
+    lines = result.stderr.splitlines()
+    assert result.exit_code == 1
+    places = [line.split(": ")[0].rpartition("/")[2] for line in lines if not line.startswith(" ")]
+    assert places == ["patients.yaml:5:12", "engine.yaml:3:1", "adt.yaml:11:7"]
+    assert '    help: did you mean "timezone"?' in lines
+    assert '    help: did you mean "birthDate"?' in lines
+
+
+def test_mistakes_as_json_for_editors(site: Path) -> None:
+    """Each with code, message, help and mark."""
+    (site / "mappings/adt.yaml").write_text(MAPPING.replace("birthDate: PID-7", "birthdate: PID-7"))
+    result = run("check", site, "--json")
+    (mistake,) = json.loads(result.stdout)
+    assert (result.exit_code, mistake["code"]) == (1, "M204")
+    assert mistake["mark"] == {"file": "mappings/adt.yaml", "line": 11, "column": 7}
+
+
+def test_a_folder_that_is_no_site_says_what_to_do(tmp_path: Path) -> None:
+    """An empty folder, and one that is not there."""
+    for folder in (tmp_path, tmp_path / "none"):
+        result = run("check", folder)
+        assert (result.exit_code, "C100 there is no engine.yaml here" in result.stderr) == (1, True)
+
+
+def test_the_sample_site_has_no_mistakes() -> None:
+    """What the wheel carries is what an engineer learns from."""
+    result = run("check", ROOT)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+# --- test ----------------------------------------------------------------------------------------------------------------
+
+
+def test_cases_pass_fail_and_are_updated(site: Path) -> None:
+    """A missing golden file fails; --update writes it; then all pass; a changed mapping fails, with the difference."""
+    assert run("test", site).exit_code == 1
+    updated = run("test", site, "--update")
+    assert (updated.exit_code, "golden file written" in updated.stdout) == (0, True)
+    passed = run("test", site)
+    assert (passed.exit_code, passed.stdout) == (0, "ok adt: a registration\n1 passed, 0 failed\n")
+    (site / "mappings/adt.yaml").write_text(MAPPING.replace("birthDate: PID-7", "gender: PID-8"))
+    failed = run("test", site)
+    assert failed.exit_code == 1
+    assert "FAILED" in failed.stdout
+    assert '"gender": "female"' in failed.stdout
+
+
+def test_a_site_without_cases_fails(site: Path) -> None:
+    """An empty test run must not look like a passed one."""
+    (site / "mappings/cases/adt.yaml").unlink()
+    assert run("test", site).exit_code == 1
+
+
+def test_results_as_json(site: Path) -> None:
+    """For other programs."""
+    (result,) = json.loads(run("test", site, "--update", "--json").stdout)
+    assert (result["mapping"], result["name"], result["failures"], result["updated"]) == ("adt", "a registration", [], True)
+
+
+def test_the_sample_cases_pass() -> None:
+    """Every case of the sample mappings."""
+    result = run("test", ROOT)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+# --- transform -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_message_gives_an_indented_bundle(site: Path, tmp_path: Path) -> None:
+    """The mapping is the one that fits; the same message gives the same bytes on every run."""
+    path = message(tmp_path, "19800131")
+    first, second = run("transform", "--project", site, path), run("transform", "--project", site, path)
+    bundle = json.loads(first.stdout)
+    patient = next(e["resource"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Patient")
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert (patient["birthDate"], patient["name"][0]["family"]) == ("1980-01-31", "Nguyễn")
+    assert first.stdout == second.stdout
+    assert first.stdout.count("\n") > 10
+
+
+def test_when_it_was_received_is_told_or_is_msh_7(site: Path, tmp_path: Path) -> None:
+    """No clock is read: MSH-7 with the site's zone, or what --received-at says."""
+    path = message(tmp_path, "19800131")
+
+    def recorded(*more: str) -> str:
+        bundle = json.loads(run("transform", "--project", site, path, *more).stdout)
+        return next(e["resource"]["recorded"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Provenance")
+
+    assert recorded() == "2026-03-02T01:00:00Z"
+    assert recorded("--received-at", "2026-03-03T00:00:00+07:00") == "2026-03-02T17:00:00Z"
+    assert run("transform", "--project", site, path, "--received-at", "soon").exit_code == 2
+
+
+def test_several_messages_are_a_line_each(site: Path, tmp_path: Path) -> None:
+    """One that cannot be mapped is said on stderr with its place in the file; the others are mapped, and it ends with 1."""
+    path = message(tmp_path, "19800131", "19800231")
+    path.write_text(path.read_text() + "MSH|^~\\&|HIS|24001|E|24001|20260302||ORU^R01|C9|P|2.5\n")
+    result = run("transform", "--project", site, path)
+    bundles = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (result.exit_code, len(bundles)) == (1, 2)
+    assert "messages.hl7[3]: error MSH-9: 200 No mapping fits ORU^R01." in result.stderr
+    assert "messages.hl7[2]: warning PID-7" in result.stderr
+
+
+def test_what_is_no_message_is_said_without_its_content(site: Path, tmp_path: Path) -> None:
+    """Text, nothing, bytes in the wrong character set: an error that names the place, never the content."""
+    for data in (b"hello secret", b"", b"MSH|^~\\&|A|B|C|D|2026||ADT^A04|C1|P|2.5\rPID|1||\xff\xfesecret\r"):
+        path = tmp_path / "bad.hl7"
+        path.write_bytes(data)
+        result = run("transform", "--project", site, path)
+        assert (result.exit_code, result.stdout, "secret" in result.stderr) == (1, "", False)
+        assert "error" in result.stderr or not data
+
+
+def test_names_that_are_not_there_are_said_with_the_nearest(site: Path, tmp_path: Path) -> None:
+    """A mapping, a channel, a file."""
+    path = message(tmp_path, "19800131")
+    for arguments, said in (
+        (["--mapping", "adtt"], 'did you mean "adt"?'),
+        (["--channel", "patient"], 'did you mean "patients"?'),
+    ):
+        result = run("transform", "--project", site, path, *arguments)
+        assert (result.exit_code, said in result.stderr) == (1, True)
+    assert "none.hl7: No such file or directory" in run("transform", "--project", site, "none.hl7").stderr
+
+
+def test_a_broken_site_is_refused_with_its_mistakes(site: Path, tmp_path: Path) -> None:
+    """Transform and run refuse exactly what check refuses."""
+    (site / "mappings/adt.yaml").write_text(MAPPING.replace("PID-7", "PID-99"))
+    for verb in (["transform", "--project", site, message(tmp_path, "19800131")], ["run", site], ["test", site]):
+        result = run(*verb)
+        assert (result.exit_code, "adt.yaml:11:18: M203" in result.stderr) == (1, True)
+
+
+def test_without_a_site_here_the_sample_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``interop-engine transform FILE`` works in any folder."""
+    monkeypatch.chdir(tmp_path)
+    result = run("transform", message(tmp_path, "19800131"))
+    assert (result.exit_code, json.loads(result.stdout)["resourceType"]) == (0, "Bundle")
