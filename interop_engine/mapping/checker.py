@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import replace
 
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.model import Write
@@ -13,19 +11,16 @@ from interop_engine.fhir import definitions
 from interop_engine.hl7 import dictionary
 from interop_engine.mapping import expression as syntax
 from interop_engine.mapping.elements import Elements
+from interop_engine.mapping.files import Files, digest, extended, read_all
 from interop_engine.mapping.language import (
-    DialectFile,
     Fragment,
-    FragmentFile,
     MappingFile,
     Name,
     ResourceRule,
     Source,
     When,
-    extend,
 )
 from interop_engine.mapping.lowering import IDENTITY, TEXT, Levels, Lowering, Site, shared_level
-from interop_engine.mapping.reading import read
 from interop_engine.mapping.resolve import Level, Names, Report, z_segments
 from interop_engine.mapping.typed import (
     Apply,
@@ -40,92 +35,30 @@ from interop_engine.mapping.typed import (
     ResourcePlan,
 )
 
-_Named = TypeVar("_Named", MappingFile, FragmentFile, DialectFile)
 _SCOPED = frozenset({"CX", "EI"})
 _UNION = {"DiagnosticReport": ("result",)}
 _SEQUENCES = "SI"
 
 
-@dataclass
-class Files:
-    """What the files define, by name."""
-
-    mappings: dict[str, MappingFile] = field(default_factory=dict)
-    fragments: dict[str, FragmentFile] = field(default_factory=dict)
-    dialects: dict[str, DialectFile] = field(default_factory=dict)
-
-
 def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan], Files, list[Mistake]]:
     """Check all files of a site at once: file name → text. A mapping with a mistake has no plan."""
     report = Report()
-    files = _read_all(texts, report)
+    files = read_all(texts, report)
     described = {name: fields for dialect in files.dialects.values() for name, fields in dialect.segments.items()}
     site = replace(site, names=Names({**site.names.segments, **z_segments(described)}))
     plans: dict[str, MappingPlan] = {}
     for name in files.mappings:
-        mapping = _extended(name, files, report, ())
+        mapping = extended(name, files, report, ())
         if mapping is None:
             continue
         before = len(report.mistakes)
-        plan = _Mapping(mapping, files, site, report, _digest(name, files, texts)).plan()
+        plan = _Mapping(mapping, files, site, report, digest(name, files, texts)).plan()
         if plan is not None and not any(m.severity == "error" for m in report.mistakes[before:]):
             plans[name] = plan
     broken = {mistake.mark.file for mistake in report.mistakes if mistake.severity == "error"}
     plans = {name: plan for name, plan in plans.items() if files.mappings[name].mark.file not in broken}
     report.mistakes.sort(key=lambda m: (m.mark.file, m.mark.line, m.mark.column, m.code))
     return plans, files, report.mistakes
-
-
-def _read_all(texts: Mapping[str, str], report: Report) -> Files:
-    files = Files()
-    for file in sorted(texts):
-        found, mistakes = read(texts[file], file)
-        report.mistakes += [mistake for mistake in mistakes if found is not None or mistake.code.startswith("Y")]
-        if isinstance(found, MappingFile):
-            _add(files.mappings, found, "mapping", report)
-        elif isinstance(found, FragmentFile):
-            _add(files.fragments, found, "file of fragments", report)
-        elif isinstance(found, DialectFile):
-            _add(files.dialects, found, "dialect", report)
-    return files
-
-
-def _add(known: dict[str, _Named], found: _Named, what: str, report: Report) -> None:
-    if found.name in known:
-        report.add("M213", f'there are two: {what} "{found.name}"', found.mark, f"the other is at {known[found.name].mark}")
-    elif found.name:
-        known[found.name] = found
-
-
-def _extended(name: str, files: Files, report: Report, below: tuple[str, ...]) -> MappingFile | None:
-    mapping = files.mappings[name]
-    base = mapping.extends
-    if base is None:
-        return mapping
-    if base.text in (*below, name):
-        report.add("M210", f'"{base.text}" extends itself', base.mark)
-        return None
-    if base.text not in files.mappings:
-        report.add("M210", f'there is no mapping "{base.text}" to extend', base.mark, near(base.text, files.mappings))
-        return None
-    extended = _extended(base.text, files, report, (*below, name))
-    return None if extended is None else extend(extended, mapping)
-
-
-def _digest(name: str, files: Files, texts: Mapping[str, str]) -> str:
-    """Names the mapping's meaning: its own text, those it extends, and all fragments and dialects."""
-    hashed = hashlib.sha256()
-    here: str | None = name
-    seen: set[str] = set()
-    while here in files.mappings and here not in seen:
-        mapping = files.mappings[here]
-        hashed.update(texts[mapping.mark.file].encode())
-        seen.add(here)
-        here = mapping.extends.text if mapping.extends else None
-    others = {file.mark.file for file in files.fragments.values()} | {file.mark.file for file in files.dialects.values()}
-    for other in sorted(others):
-        hashed.update(texts[other].encode())
-    return hashed.hexdigest()
 
 
 class _Mapping:

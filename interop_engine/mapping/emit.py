@@ -10,155 +10,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import re2
-
+from interop_engine.mapping.emit_conditions import Conditions
+from interop_engine.mapping.emit_reads import DELETED, Sink
 from interop_engine.mapping.primitives import READERS
 from interop_engine.mapping.typed import (
-    VARIES,
     All,
     Apply,
     Body,
-    Compare,
-    Condition,
     Const,
     Convert,
-    Count,
-    Deleted,
-    Exists,
     FirstOf,
-    Junction,
     Line,
-    Matches,
     Nested,
     Node,
-    Not,
     Pick,
     Primitive,
     Read,
     Refs,
     Use,
 )
-from interop_engine.mapping.writer import Module, Writer
 
-Sink = Callable[[str, str], None]  # (element's name as source, value as source) → writes lines
-_DELETED = "'\"\"'"
 _SCOPED = frozenset({"CX", "EI"})
 _VISITS = frozenset({("PV1", 19), ("PID", 18)})
-_WHOLE = frozenset({"ST", "TX", "FT", VARIES})
-_ORDERED = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "=": "eq", "!=": "ne"}
 
 
-class Emitter:
+class Emitter(Conditions):
     """Writes nodes into one function."""
-
-    def __init__(self, writer: Writer, module: Module) -> None:
-        self.w = writer
-        self.module = module
-        self.visits = False  # in the key of a Patient: a visit's number is only for the time being
-        self._number = ""  # the variable that counts repetitions, within them
-        self.deleted = ""  # the variable that notes a "" (resources that are merged)
-
-    # --- reads -----------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def values(self, read: Read, seen: str = "", *, text: bool = False) -> Iterator[tuple[str, str]]:
-        """Within: (segment, value) variables of each value that is there; with ``text`` its text in place of the value."""
-        w = self.w
-        if not read.segment:
-            with self._below(read, w.levels[read.level], text=text) as var:
-                self._seen(seen)
-                yield "", var
-            return
-        with (
-            w.segments(read) as segment,
-            self._tested(read.segment_test, segment),
-            self._field(read, segment) as value,
-            self._below(read, value, text=text) as var,
-        ):
-            self._seen(seen)
-            yield segment, var
-
-    def _seen(self, seen: str) -> None:
-        if seen:
-            self.w.line(f"{seen} = True")
-
-    @contextmanager
-    def _tested(self, test: Condition | None, var: str) -> Iterator[None]:
-        if test is None:
-            yield
-            return
-        with self.w.level(var), self.w.maybe():
-            held = self.condition(test)
-        with self.w.block(f"if {held}:"), self.w.maybe():
-            yield
-
-    @contextmanager
-    def _field(self, read: Read, segment: str) -> Iterator[str]:
-        w, var = self.w, self.w.name("v")
-        loop = (read.repeats or read.repetition > 1) and read.repetition != 1
-        with w.block(f"if {w.populated(segment, read.field)}:"):
-            w.mark(segment, read.field)
-            repetitions = self._repetitions(read, segment, var, loop=loop)
-            with repetitions:
-                yield var
-
-    @contextmanager
-    def _repetitions(self, read: Read, segment: str, var: str, *, loop: bool) -> Iterator[None]:
-        w = self.w
-        if loop or read.repetition_test is not None:
-            every, start = f"{segment}.repetitions({read.field})", ""
-            if read.repetition:
-                start = f", {read.repetition - 1}"
-                every += f"[{read.repetition - 1}:{read.repetition}]"
-            number, before = w.name("n"), self._number
-            self._number = number
-            with w.block(f"for {number}, {var} in enumerate({every}{start}):"):
-                with w.block(f"if {var}.raw and {var}.raw != {_DELETED}:"), self._tested(read.repetition_test, var):
-                    yield
-                self._note_deleted(f"elif {var}.raw:")
-            if w.marking:  # the condition of a whole mapping has no context
-                w.line("c.repetition = 0")
-            self._number = before
-            return
-        w.line(f"{var} = {segment}.value({read.field})")
-        with w.block(f"if {var} is not None and {var}.raw != {_DELETED}:"):
-            yield
-        self._note_deleted(f"elif {var} is not None:")
-
-    def _note_deleted(self, head: str) -> None:
-        if self.deleted:
-            with self.w.block(head):
-                self.w.line(f"{self.deleted} = True")
-
-    @contextmanager
-    def _below(self, read: Read, value: str, *, text: bool) -> Iterator[str]:
-        """The component of a value, or its text."""
-        w = self.w
-        if text:
-            var = w.name("t")
-            w.line(f"{var} = {self._text_of(read, value)}")
-            with w.block(f"if {var}:"):
-                yield var
-            return
-        blocks = 0
-        for number in (read.component, read.subcomponent):
-            if number:
-                var = w.name("v")
-                w.line(f"{var} = {value}.component({number})")
-                w.line(f"if {var} is not None:")
-                w.indent(1)
-                blocks, value = blocks + 1, var
-        yield value
-        if blocks:
-            w.line("pass")
-        w.indent(-blocks)
-
-    def _text_of(self, read: Read, value: str) -> str:
-        if read.subcomponent:
-            return f"{value}.get({read.component}, {read.subcomponent})"
-        if read.component:
-            return f"{value}.get({read.component})"
-        return f"{value}.whole" if read.datatype in _WHOLE else f"{value}.text"
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 
@@ -181,12 +58,12 @@ class Emitter:
 
     def _read(self, node: Read, sink: Sink, seen: str) -> None:
         """Segments themselves: exists(OBX), count(OBX)."""
-        with self.w.segments(node) as segment, self._tested(node.segment_test, segment):
-            self._seen(seen)
+        with self.w.segments(node) as segment, self.tested(node.segment_test, segment):
+            self.note_seen(seen)
             sink("None", segment)
 
     def _const(self, node: Const, sink: Sink, seen: str) -> None:
-        self._seen(seen)
+        self.note_seen(seen)
         sink(repr(node.element), self.module.constant(node.value))
 
     def _all(self, node: All, sink: Sink, seen: str) -> None:
@@ -230,11 +107,11 @@ class Emitter:
 
     def _by_segment(self, node: Convert, sink: Sink, seen: str) -> None:
         w, read = self.w, node.source
-        with w.segments(read) as segment, self._tested(read.segment_test, segment):
+        with w.segments(read) as segment, self.tested(read.segment_test, segment):
             result, there = w.name("x"), w.populated(segment, read.field)
-            with w.block(f"if {there} and {segment}.raw({read.field}) != {_DELETED}:"):
+            with w.block(f"if {there} and {segment}.raw({read.field}) != {DELETED}:"):
                 w.mark(segment, read.field, *node.also)
-                self._seen(seen)
+                self.note_seen(seen)
                 self._place(node, segment)
                 call = f"{self.module.bind(node.function)}({segment}, c)"
                 if read.segment == "OBX" and read.field == 5 and node.choice:
@@ -249,7 +126,7 @@ class Emitter:
                             f"{node.element!r} + {result}[0]" if node.choice else repr(node.element),
                             f"{result}[1]" if node.choice else result,
                         )
-            self._note_deleted(f"elif {there}:")
+            self.note_deleted(f"elif {there}:")
 
     def _notes(self, node: Convert, sink: Sink, seen: str) -> None:
         w, texts = self.w, self.w.name("l")
@@ -341,7 +218,7 @@ class Emitter:
                 w.line(f"{result} = {call}({value}{more})")
                 with w.block(f"if {result}:"):
                     if function.takes == "text":
-                        self._seen(seen)
+                        self.note_seen(seen)
                     sink(element, result)
 
             self.node(node.source, each, "" if function.takes == "text" else seen)
@@ -352,7 +229,7 @@ class Emitter:
         with w.block(f"if {every}:"):
             w.line(f"{result} = {call}({every}{more})")
             with w.block(f"if {result}:"):
-                self._seen(seen)
+                self.note_seen(seen)
                 if function.takes == "values":
                     w.line(f"a = ({result}, 'CX')")
                     sink("None", f"{result}.get(1)")
@@ -373,7 +250,7 @@ class Emitter:
             texts.append(var)
             paths.append(var)
         with w.block(f"if {' or '.join(paths) or 'True'}:"):
-            self._seen(seen)
+            self.note_seen(seen)
             result = w.name("x")
             w.line(f"{result} = {' + '.join(texts)}")
             sink("None", result)
@@ -411,7 +288,7 @@ class Emitter:
         var = w.name("r")
         which = "one_reference" if node.single else "references"
         with w.block(f"for {var} in P.{which}({index}, {w.levels[node.level]}, {node.target!r}):"):
-            self._seen(seen)
+            self.note_seen(seen)
             sink(repr(node.element), f"{{'reference': {var}}}")
 
     # --- bodies ----------------------------------------------------------------------------------------------------
@@ -501,97 +378,12 @@ class Emitter:
                     w.line(f"P.incomplete(c, {node.body.path!r})")
                 w.line("else:")
                 w.indent(1)
-            self._seen(seen)
+            self.note_seen(seen)
             sink(repr(node.element), var)
             if incomplete:
                 w.indent(-1)
         if node.when is not None:
             w.indent(-1)
-
-    # --- conditions ------------------------------------------------------------------------------------------------
-
-    def condition(self, condition: Condition) -> str:
-        """Write a condition; gives the variable that holds its truth."""
-        w = self.w
-        if isinstance(condition, Not):
-            return f"(not {self.condition(condition.operand)})"
-        held = w.name("b")
-        if isinstance(condition, Junction):
-            self._junction(condition, held)
-        elif isinstance(condition, Compare):
-            self._compare(condition, held)
-        elif isinstance(condition, Count):
-            w.line(f"{held} = 0")
-            self.node(condition.node, lambda _, __: w.line(f"{held} += 1"))
-            w.line(f"{held} = {held} {'==' if condition.operator == '=' else condition.operator} {condition.number}")
-        elif isinstance(condition, Exists):
-            w.line(f"{held} = False")
-            self.node(condition.node, lambda _, __: w.line(f"{held} = True"))
-        elif isinstance(condition, Matches):
-            pattern = self.module.bind(re2.compile(condition.pattern))
-            w.line(f"{held} = False")
-
-            def match(_: str, value: str) -> None:
-                with w.block(f"if {pattern}.fullmatch({value}):"):
-                    w.line(f"{held} = True")
-
-            self.node(condition.node, match)
-        else:
-            self._deleted(condition, held)
-        return held
-
-    def _junction(self, condition: Junction, held: str) -> None:
-        w, depth = self.w, 0
-        for number, operand in enumerate(condition.operands):
-            if number:
-                w.line(f"if {held}:" if condition.operator == "and" else f"if not {held}:")
-                w.indent(1)
-                depth += 1
-            w.line(f"{held} = {self.condition(operand)}")
-        w.indent(-depth)
-
-    def _deleted(self, condition: Deleted, held: str) -> None:
-        w, read = self.w, condition.read
-        w.line(f"{held} = False")
-        with w.segments(read) as segment, self._tested(read.segment_test, segment):
-            there = w.populated(segment, read.field)
-            w.line(f"{held} = {held} or bool({there}) and is_deleted({segment}, {read.field}, {read.component})")
-
-    def _compare(self, condition: Compare, held: str) -> None:
-        w, operator = self.w, condition.operator
-        negated = operator in ("!=", "not in")
-        right = self._right(condition.right)
-        test = {
-            "=": "{0} in {1}",
-            "!=": "{0} in {1}",
-            "in": "{0} in {1}",
-            "not in": "{0} in {1}",
-            "other": "{0} not in {1}",
-            "outside": "{0} not in {1}",
-        }.get(operator, f"ordered({{0}}, {operator!r}, {{1}})")
-        every = condition.each == "all"
-        w.line(f"{held} = {every}")
-
-        def each(_: str, value: str) -> None:
-            test_ = test.format(value, right)
-            with w.block(f"if not ({test_}):" if every else f"if {test_}:"):
-                w.line(f"{held} = {not every}")
-
-        self.node(condition.left, each)
-        if negated:
-            w.line(f"{held} = not {held}")
-
-    def _right(self, nodes: tuple[Node, ...]) -> str:
-        """The texts to compare with: constants as a tuple, paths collected."""
-        constants = [node.value for node in nodes if isinstance(node, Const)]
-        if len(constants) == len(nodes):
-            return repr(tuple(constants))
-        var = self.w.name("l")
-        self.w.line(f"{var} = {constants!r}")
-        for node in nodes:
-            if not isinstance(node, Const):
-                self.node(node, lambda _, value: self.w.line(f"{var}.append({value})"))
-        return var
 
 
 @contextmanager

@@ -19,187 +19,49 @@ A scalar that begins with "=" is a ``Literal`` to its end and never comes here.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import NamedTuple
-
-
-class SyntaxProblem(Exception):  # noqa: N818 - caught in this room and turned into a Mistake
-    """The text is not an expression; ``column`` counts from 0 within the text."""
-
-    def __init__(self, message: str, column: int, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.column = column
-        self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class FieldPath:
-    """``PID-3[2].4.1``; ``segment`` is empty where relative, ``field`` None where it names the segment itself."""
-
-    segment: str
-    segment_choice: int | Condition | None
-    field: int | str | None
-    field_choice: int | Condition | None
-    component: int | None
-    subcomponent: int | None
-    column: int
-
-    def __str__(self) -> str:
-        parts = [self.segment]
-        if self.segment_choice is not None:
-            parts.append(f"[{self.segment_choice if isinstance(self.segment_choice, int) else '…'}]")
-        if self.field is not None:
-            parts.append(f"-{self.field}")
-        if self.field_choice is not None:
-            parts.append(f"[{self.field_choice if isinstance(self.field_choice, int) else '…'}]")
-        parts += [f".{n}" for n in (self.component, self.subcomponent) if n is not None]
-        return "".join(parts) or "."
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text in quotes, or a number as written."""
-
-    value: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A bare name as an argument: a table, a concept map, a unit."""
-
-    value: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A scalar that began with ``=``: everything after it, read by the element's type."""
-
-    value: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function, with the arguments in its parentheses."""
-
-    name: str
-    arguments: tuple[Expression, ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pipe:
-    """``source | call``."""
-
-    source: Expression
-    call: Call
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Coalesce:
-    """``a ?? b``: the first that has a value."""
-
-    options: tuple[Expression, ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """``-> name``: the instances of that resource in scope."""
-
-    name: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """``left operator right``; with ``in``, ``right`` holds several texts."""
-
-    operator: str
-    left: Expression
-    right: tuple[Expression, ...]
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """``exists deleted matches any all`` with what stands in the parentheses."""
-
-    name: str
-    subject: Expression | Condition
-    pattern: str
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """Negation."""
-
-    operand: Condition
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Junction:
-    """``and`` or ``or`` over two conditions or more."""
-
-    operator: str
-    operands: tuple[Condition, ...]
-    column: int
-
-
-Expression = FieldPath | Text | Word | Literal | Call | Pipe | Coalesce | Reference
-Condition = Comparison | Test | Not | Junction
-
-_TOKEN = re.compile(
-    r"(?P<space>\s+)"
-    r"|(?P<text>'(?:[^']|'')*')"
-    r"|(?P<segment>[A-Z][A-Z0-9]{2}(?![A-Za-z0-9_]))"
-    r"|(?P<word>[a-z][A-Za-z0-9_]*(?:-[a-z0-9_]+)*)"
-    r"|(?P<number>\d+(?:\.\d+)*)"
-    r"|(?P<sign>\?\?|->|!=|<=|>=|[|()\[\],=<>.-])"
+from interop_engine.mapping.syntax import (
+    Call,
+    Coalesce,
+    Comparison,
+    Condition,
+    Expression,
+    FieldPath,
+    Junction,
+    Literal,
+    Not,
+    Pipe,
+    Reference,
+    SyntaxProblem,
+    Test,
+    Text,
+    Word,
 )
+from interop_engine.mapping.tokens import Token, tokens
+
+__all__ = [
+    "Call",
+    "Coalesce",
+    "Comparison",
+    "Condition",
+    "Expression",
+    "FieldPath",
+    "Junction",
+    "Literal",
+    "Not",
+    "Pipe",
+    "Reference",
+    "SyntaxProblem",
+    "Test",
+    "Text",
+    "Word",
+    "parse_condition",
+    "parse_expression",
+]
+
 _COMPARISONS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _KEYWORDS = frozenset({"and", "or", "not", "in"})
 _TESTS = frozenset({"exists", "deleted", "matches", "any", "all"})
 _MAX_DEPTH = 40
-
-
-class _Token(NamedTuple):
-    kind: str
-    text: str
-    start: int
-    end: int
-
-
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    position = 0
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise SyntaxProblem(f"{text[position]!r} is not part of the language", position, _hint_for(text[position]))
-        kind = match.lastgroup or ""
-        if kind != "space":
-            tokens.append(_Token(kind, match.group(), position, match.end()))
-        position = match.end()
-    tokens.append(_Token("end", "", len(text), len(text)))
-    return tokens
-
-
-def _hint_for(character: str) -> str:
-    if character == "'":
-        return "the text is not closed; a quote inside a text is written twice"
-    if character == '"':
-        return "texts inside an expression stand in single quotes"
-    if character.isupper():
-        return "a segment has three characters, then -field: PID-3.1"
-    return ""
 
 
 def parse_expression(text: str) -> Expression:
@@ -223,17 +85,17 @@ def parse_condition(text: str) -> Condition:
 
 class _Parser:
     def __init__(self, text: str) -> None:
-        self._tokens = _tokens(text)
+        self._tokens = tokens(text)
         self._at = 0
         self._depth = 0
 
     # --- tokens ----------------------------------------------------------------------------------------------------
 
     @property
-    def _next(self) -> _Token:
+    def _next(self) -> Token:
         return self._tokens[self._at]
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         token = self._tokens[self._at]
         if token.kind != "end":
             self._at += 1
@@ -247,7 +109,7 @@ class _Parser:
         """Whether ``text`` follows without a space, as the parts of a path do."""
         return self._is(text) and self._at > 0 and self._tokens[self._at - 1].end == self._next.start
 
-    def _expect(self, text: str) -> _Token:
+    def _expect(self, text: str) -> Token:
         if not self._is(text):
             raise self._unexpected(f'"{text}"')
         return self._take()
@@ -379,7 +241,7 @@ class _Parser:
         numbers = self._numbers(token, 2)
         return numbers[0], numbers[1] if len(numbers) > 1 else None
 
-    def _numbers(self, token: _Token, most: int) -> list[int]:
+    def _numbers(self, token: Token, most: int) -> list[int]:
         numbers = [int(part) for part in token.text.split(".")]
         if len(numbers) > most:
             raise SyntaxProblem("a path ends with the subcomponent", token.start, "PID-3.4.1")

@@ -6,7 +6,7 @@ A path resolves in the nearest enclosing level whose definition holds its segmen
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from interop_engine.core.diagnostics import Mark, Mistake, Severity, near
@@ -240,8 +240,8 @@ class Resolver:
 _WRONG: Any = object()  # a condition that was reported
 
 
-def _with(read: Read, **changes: object) -> Read:
-    return Read(**{**read.__dict__, **changes})  # type: ignore[arg-type]
+def _with(read: Read, **changes: Any) -> Read:
+    return replace(read, **changes)
 
 
 def _segments(group: GroupDef) -> set[str]:
