@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from interop_engine.hl7.message import Value
-    from interop_engine.mapping.context import Context
+    from interop_engine.mapping.context import Context, Scope
 
 _KINDS = {"": "mrn", "MR": "mrn", "VN": "visit", "AN": "account"}
 _TYPES = f"{V2_SYSTEM}0203"
@@ -46,12 +46,22 @@ def number(value: str, kind: str, authority: tuple[str, str, str], context: Cont
     result: dict[str, Any] = {}
     if kind:
         result["type"] = type_of(kind)
-    system = naming.system(*authority) or naming.national(kind, text)
-    result["system"] = system or naming.facility_number(scope.facility, own or _KINDS.get(kind, kind.lower()))
+    result["system"] = (
+        _system(authority, scope)
+        or naming.national(kind, text)
+        or naming.facility_number(scope.facility, own or _KINDS.get(kind, kind.lower()))
+    )
     result["value"] = text
     if authority[0] and authority[1]:
         result["assigner"] = {"display": tidy(authority[0])}
     return result
+
+
+def _system(authority: tuple[str, str, str], scope: Scope) -> str:
+    """The authority's URI; none where it is the hospital's own, as the channel names it: its ranges are the facility's."""
+    if scope.authority and authority[0] == scope.authority and not authority[1] and not scope.naming.known(authority[0]):
+        return ""
+    return scope.naming.system(*authority)
 
 
 def authority_of(value: Value, n: int) -> tuple[str, str, str]:

@@ -217,10 +217,12 @@ def birth_date(pid: Segment, context: Context) -> str | None:
     if found is None or value is None:
         return None
     sent = value.text
-    if sent[4:] in ("0101", "0000", "00"):
+    if sent[4:] == "0101":
         found = found[:4]
         context.extend({"url": SOURCE_TEXT, "valueString": sent})
-        context.note("birth-day-unknown", "The day of birth is written as unknown: the year is kept.", severity="information")
+        context.note(
+            "birth-day-unknown", "A birth on 1 January stands for an unknown day: the year is kept.", severity="information"
+        )
     return found
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from interop_engine.hl7.message import Segment
-from interop_engine.mapping.context import Context, naming
-from interop_engine.mapping.convert import PLACES
+from interop_engine.mapping.context import Context, Scope, naming
+from interop_engine.mapping.convert import CONVERSIONS, PLACES
 
 Convert = Callable[[str, str, str], Any]
 OWN = "http://bv.example/facility/48001/"
@@ -83,6 +84,14 @@ def test_a_place_says_what_its_number_is(
 ) -> None:
     """OBR-2 is a placer's number whatever its authority, OBR-18 an accession."""
     assert PLACES[(*place, "Identifier")].function(segment(f"ZZZ|{text}").value(1), context) == expected
+
+
+def test_the_hospitals_own_authority_is_the_facilitys_range(segment: Callable[[str], Segment], scope: Scope) -> None:
+    """A number of the authority that the channel names, and one without any, have one system."""
+    context = Context(replace(scope, authority="BV48", identifier_type="MR"))
+    texts = ("1^^^BV48^MR", "1", "1^^^BV48^VN", "1^^^BV49^MR")
+    found = [CONVERSIONS["CX", "Identifier"].function(segment(f"ZZZ|{text}").value(1), context)["system"] for text in texts]
+    assert found == [f"{OWN}mrn", f"{OWN}mrn", f"{OWN}visit", "http://bv.example/authority/BV49"]
 
 
 def test_the_two_naming_profiles_understand_each_other() -> None:

@@ -126,12 +126,12 @@ def test_obr_7_and_8_go_together(segment: Callable[[str], Segment], context: Con
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected", "kept"), [("19800101", "1980", True), ("19800000", "1980", True), ("19800102", "1980-01-02", False)]
+    ("sent", "expected", "kept"), [("19800101", "1980", True), ("19800000", "1980", False), ("19800102", "1980-01-02", False)]
 )
 def test_an_unknown_birth_day_is_partial(
     segment: Callable[[str], Segment], context: Context, sent: str, expected: str, *, kept: bool
 ) -> None:
-    """1 January and 00 stand for an unknown day of birth: the year is kept, and what was sent beside it."""
+    """1 January stands for an unknown day of birth, as 00 does: the year is kept, and what was sent beside it."""
     assert COMPANIONS["PID", 7, "date"].function(segment(f"PID|||||||{sent}"), context) == expected
     assert context.extensions == ([{"url": SOURCE_TEXT, "valueString": sent}] if kept else None)
 
