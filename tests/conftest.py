@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 HERE = Path(__file__).parent
+
+# A machine under load is slow, not wrong: time limits are the tests' own.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("project")
 
 # Modules that hold fixtures for several rooms; those without fixtures are simply imported.
 pytest_plugins = ["tests.support.broker"]

@@ -21,7 +21,7 @@ from interop_engine.core.events import emit
 from interop_engine.core.model import Arrival, Unavailable
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import answer_batch, split_batch
-from interop_engine.hl7.framing import Decoder, Frame, Junk, frame
+from interop_engine.hl7.framing import END, START, Decoder, Frame, Junk
 
 if TYPE_CHECKING:
     from interop_engine.core.model import Accept
@@ -33,6 +33,7 @@ _PACKET = 262_144
 _JUNK_LIMIT = 65_536  # bytes without a frame after which a peer does not speak MLLP
 _PAUSE = 0.25  # seconds of silence that end a frame where frame_end is "pause"
 _CLOSING = 5.0  # seconds the last answers are given to leave
+_STOPPING = 8.0  # seconds that commits under way are given when the source stops
 _LINGER = 2.0  # seconds a refused sender is given to read why
 
 
@@ -77,7 +78,10 @@ class MllpSource:
         self._place = "{}:{}".format(*self._server.sockets[0].getsockname()[:2])
 
     async def stop(self) -> None:
-        """Close the listener, drop half a frame in silence, answer what is under way, close. Twice is harmless."""
+        """Close the listener, drop half a frame in silence, answer what is under way, close. Twice is harmless.
+
+        What is not answered in ``_STOPPING`` seconds is closed without an answer, and its sender sends it again.
+        """
         self._stopping = True
         server, self._server = self._server, None
         if server is not None:
@@ -85,7 +89,11 @@ class MllpSource:
         for connection in self._connections.values():
             connection.stop_reading()
         if self._connections:
-            await asyncio.wait(list(self._connections))
+            _, late = await asyncio.wait(list(self._connections), timeout=_STOPPING)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     def health(self) -> ConnectorHealth:
         """Where it listens, and how many are connected."""
@@ -243,7 +251,8 @@ class _Connection:
                 return None
             if answer.reply:
                 replies.append(answer.reply)
-        return b"".join(frame(reply) for reply in (replies if len(messages) == 1 else answer_batch(data, replies)))
+        # Our replies hold no control characters: a 0x1C in one is a letter of the sender's own character set.
+        return b"".join(START + reply + END for reply in (replies if len(messages) == 1 else answer_batch(data, replies)))
 
     async def _answer(self) -> None:
         writable = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 
 import pytest
 from pydantic import ValidationError
 
+from interop_engine.connectors import mllp_source
 from interop_engine.connectors.mllp_source import MllpSourceOptions
 from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
 from interop_engine.hl7.framing import frame
@@ -303,6 +305,19 @@ async def test_stop_in_the_middle_of_a_commit() -> None:
         assert source.health().problem == "not listening"
 
 
+async def test_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that does not end is left without an answer; stopping ends all the same."""
+    monkeypatch.setattr(mllp_source, "_STOPPING", 0.05)
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")))
+        await channel.entered.acquire()
+        await source.stop()
+        assert await peer.ended()
+        assert source.health().connections == 0
+
+
 async def test_a_batch_is_split_and_answered_once() -> None:
     """Each message of a batch is an arrival of its own; one answer holds all replies."""
     channel = Channel()
@@ -324,14 +339,15 @@ async def test_a_batch_is_all_or_silence() -> None:
 
 async def test_end_blocks_as_letters() -> None:
     """With ``frame_end: pause`` a frame whose letters are made of end blocks arrives whole, after a moment of silence."""
-    channel = Channel(answer=lambda _: Accepted("1", message("R1")))
+    reply = "MSH|^~\\&|\u1c0b\r".encode("utf-16-le")
+    channel = Channel(answer=lambda _: Accepted("1", reply))
     data = "\ufeffMSH|^~\\&|\u0d1c\r".encode("utf-16-le")
     async with listening(channel, frame_end="pause") as source, connected(source) as peer:
         await peer.send(frame_anyhow(data))
-        assert await peer.answer() == message("R1")
+        assert await peer.reader.readexactly(len(reply) + 3) == frame_anyhow(reply)
         await peer.send(frame_anyhow(data) + frame_anyhow(data))
         peer.writer.write_eof()
-        assert [await peer.answer() for _ in range(2)] == [message("R1")] * 2
+        assert await peer.reader.read() == frame_anyhow(reply) * 2
     assert [arrival.data for arrival in channel.arrivals] == [data] * 3
 
 
@@ -346,6 +362,38 @@ async def test_a_port_in_use() -> None:
         with pytest.raises(OSError, match="in use"):
             async with listening(Channel(), listen=source.health().place):
                 pass
+
+
+async def test_many_senders_at_once() -> None:
+    """Connections do not disturb each other: each gets its own answers, in its own order."""
+    channel = Channel()
+
+    async def sender(name: int) -> list[tuple[str, str]]:
+        async with connected(source) as peer:
+            return [code_and_id(await peer.ask(message(f"{name}-{number}"))) for number in range(5)]
+
+    async with listening(channel) as source:
+        answers = await asyncio.gather(*(sender(name) for name in range(40)))
+    assert answers == [[("AA", f"{name}-{number}") for number in range(5)] for name in range(40)]
+    assert len(channel.arrivals) == 200
+
+
+async def test_a_connection_for_each_message() -> None:
+    """A sender that connects anew for each message leaves nothing behind."""
+    async with listening(Channel()) as source:
+        for number in range(200):
+            async with connected(source) as peer:
+                assert code_and_id(await peer.ask(message(number))) == ("AA", str(number))
+        await _until(lambda: source.health().connections == 0)
+
+
+async def test_stopping_does_not_wait_for_idle_peers() -> None:
+    """Open connections without a message under way are closed at once."""
+    async with listening(Channel()) as source, contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connected(source)) for _ in range(50)]
+        await _until(lambda: source.health().connections == 50)
+        await source.stop()
+        assert [await peer.ended() for peer in peers] == [True] * 50
 
 
 @pytest.mark.parametrize(
