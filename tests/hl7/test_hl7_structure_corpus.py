@@ -1,13 +1,16 @@
-"""The group parser on messages that nobody of the project wrote."""
+"""The group parser on messages that nobody of the project wrote, and on any order of segments."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from interop_engine.core.errors import ParseError
 from interop_engine.hl7 import dictionary
+from interop_engine.hl7.dictionary import GroupDef
 from interop_engine.hl7.message import Message, parse
 from interop_engine.hl7.structure import group
 from tests.support.needs import require
@@ -59,3 +62,27 @@ def test_conforming_messages_are_grouped_without_a_word(code: str) -> None:
         faulty += bool(group(message, structure)[1])
     assert total > 0
     assert faulty <= total * 0.4
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(dictionary.structures()), st.data())
+def test_nothing_is_ever_lost(name: str, data: st.DataObject) -> None:
+    """Whatever stands in whatever order: each segment is in the tree once, in order, and each group begins somewhere."""
+    structure = dictionary.structure(name)
+    assert structure is not None
+    likely = [*sorted(_names(structure)), "ZZZ", "OBX", "NTE", "SPM"]
+    names = data.draw(st.lists(st.sampled_from(likely), max_size=30))
+    lines = ["MSH|^~\\&|A|B|||2026||ORU^R01|1|P|2.5", *(f"{each}|1" for each in names)]
+    message = parse("\r".join(lines).encode())
+    root, findings = group(message, structure)
+    kept = [segment.index for each in root.walk() for found in each.segments.values() for segment in found]
+    assert sorted(kept) == list(range(len(message.segments)))
+    for each in root.walk():
+        assert all(found == sorted(found, key=lambda segment: segment.index) for found in each.segments.values())
+        assert each is root or each.segments or each.groups
+    assert len({finding.path for finding in findings}) == len(findings)
+
+
+def _names(structure: GroupDef) -> set[str]:
+    own = {child.name for child in structure.children if not isinstance(child, GroupDef) and len(child.name) == 3}
+    return own.union(*(_names(child) for child in structure.groups())) - {"MSH"}
