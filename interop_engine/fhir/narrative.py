@@ -66,7 +66,7 @@ def narrative_fault(text: str) -> str | None:
     parser.StartDoctypeDeclHandler = _no_doctype
     try:
         parser.Parse(text, True)
-    except expat.ExpatError:
+    except (expat.ExpatError, UnicodeEncodeError):
         return "is not well-formed XHTML (txt-1)"
     except _FaultError as fault:
         return str(fault)

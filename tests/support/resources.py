@@ -232,29 +232,26 @@ def whole_bundle() -> Json:
 
 def mutants(name: str) -> Iterator[tuple[str, Json]]:
     """The resource with one fault each, and what was done, as "fault path"."""
-    for path in _places(VALID[name]):
+    for path in places(VALID[name]):
         for fault, replacement in _replacements(VALID[name], path):
             yield f"{fault} {'.'.join(map(str, path))}", _with(VALID[name], path, replacement)
 
 
-_GONE = object()
+GONE = object()
 
 
-def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every member of every object below."""
-    if isinstance(value, dict):
-        for name, member in value.items():
-            if name != "resourceType":
-                yield (*path, name)
-                yield from _places(member, (*path, name))
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from _places(member, (*path, index))
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of everything below an object, list items included, resourceType excepted."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        if name != "resourceType":
+            yield (*path, name)
+            yield from places(member, (*path, name))
 
 
 def _replacements(resource: Json, path: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     value = _at(resource, path)
-    yield "drop", _GONE
+    yield "drop", GONE
     yield ("unlist", value[0]) if isinstance(value, list) else ("list", [value])
     yield "null", None
     if isinstance(value, dict):
@@ -277,11 +274,16 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
     return value
 
 
-def _with(resource: Json, path: tuple[Any, ...], replacement: Any) -> Json:
-    changed = copy.deepcopy(resource)
-    holder = _at(changed, path[:-1])
-    if replacement is _GONE:
+def _with(value: Any, path: tuple[Any, ...], replacement: Any) -> Json:
+    changed: Json = copy.deepcopy(value)
+    put(changed, path, replacement)
+    return changed
+
+
+def put(value: Any, path: tuple[Any, ...], replacement: Any) -> None:
+    """Replace what is at a path, in place; ``GONE`` removes it."""
+    holder = _at(value, path[:-1])
+    if replacement is GONE:
         del holder[path[-1]]
     else:
         holder[path[-1]] = replacement
-    return changed
