@@ -58,6 +58,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._wal_pages = 0
         self._stopping = False
+        self._shortage = ""  # why nothing is accepted although it can commit
         self.changes = transaction.changes
         self.recent = transaction.recent
         self.problem = ""  # why it cannot commit now, empty while it can
@@ -136,9 +137,10 @@ class Writer:
         try:
             if not self._attempt(jobs, self._run_together):
                 self._attempt(jobs, self._run_apart)
-            self.problem = ""
+            self.problem = self._shortage
         except apsw.FullError:
             self.problem = "The disk is full."
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)  # so that the write-ahead log may begin anew in the room it has
             self._fail(jobs, JournalFull(self.problem))
         except _FINAL as error:
             self._break(error)
@@ -153,8 +155,9 @@ class Writer:
             return group
         status = os.statvfs(self._path.parent)
         if status.f_bavail * status.f_frsize >= self._reserve:
+            self._shortage = ""
             return group
-        self.problem = f"Less than {self._reserve >> 20} MiB of the disk are free: nothing more is accepted."
+        self.problem = self._shortage = f"Less than {self._reserve >> 20} MiB of the disk are free: nothing more is accepted."
         self._fail([job for job in group if job.needs_room], JournalFull(self.problem))
         return [job for job in group if not job.needs_room]
 
