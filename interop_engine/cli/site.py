@@ -43,11 +43,11 @@ def init(
     facility: Annotated[str, typer.Option(help="This node's name on the exchange: the facility's code.")] = "24001",
 ) -> None:
     """Make a new site: engine.yaml, a channel, mappings with their test cases, all commented and ready to run."""
-    from interop_engine.cli import template
+    from interop_engine.cli.template import write
 
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         output.fail(f"{directory} is not empty", "init makes a new site and changes nothing that is there")
-    for path in template.write(directory, facility):
+    for path in write(directory, facility):
         output.write(f"wrote {path}")
     where = "" if directory == Path() else f" {directory}"
     output.write(f"\nNext: interop-engine check{where}; interop-engine test{where}; interop-engine run{where}")

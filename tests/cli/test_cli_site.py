@@ -79,6 +79,31 @@ def message(folder: Path, *birth_dates: str) -> Path:
     return path
 
 
+# --- init ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_site_is_right_from_the_start(tmp_path: Path) -> None:
+    """What init writes passes check without a warning, and its cases pass; every line an engineer needs is there."""
+    folder = tmp_path / "new"
+    made = run("init", folder, "--facility", "79001")
+    assert (made.exit_code, made.stderr) == (0, "")
+    checked = run("check", folder)
+    assert (checked.exit_code, checked.stderr) == (0, "")
+    tested = run("test", folder)
+    assert (tested.exit_code, tested.stderr) == (0, "")
+    assert 'facility: "79001"' in (folder / "engine.yaml").read_text()
+    assert "authority: BV79001" in (folder / "channels/lab-results.yaml").read_text()
+
+
+def test_init_changes_nothing_that_is_there(site: Path) -> None:
+    """A folder that holds anything is refused, and stays as it is; so is a file."""
+    before = sorted(path.name for path in site.rglob("*"))
+    for place in (site, site / "engine.yaml"):
+        result = run("init", place)
+        assert (result.exit_code, "is not empty" in result.stderr) == (1, True)
+    assert sorted(path.name for path in site.rglob("*")) == before
+
+
 # --- check ---------------------------------------------------------------------------------------------------------------
 
 
@@ -107,8 +132,8 @@ def test_mistakes_as_json_for_editors(site: Path) -> None:
     """Each with code, message, help and mark."""
     (site / "mappings/adt.yaml").write_text(MAPPING.replace("birthDate: PID-7", "birthdate: PID-7"))
     result = run("check", site, "--json")
-    (mistake,) = json.loads(result.stdout)
-    assert (result.exit_code, mistake["code"]) == (1, "M204")
+    mistake = next(each for each in json.loads(result.stdout) if each["code"] == "M204")
+    assert (result.exit_code, mistake["severity"]) == (1, "error")
     assert mistake["mark"] == {"file": "mappings/adt.yaml", "line": 11, "column": 7}
 
 
@@ -183,8 +208,8 @@ def test_when_it_was_received_is_told_or_is_msh_7(site: Path, tmp_path: Path) ->
         bundle = json.loads(run("transform", "--project", site, path, *more).stdout)
         return next(e["resource"]["recorded"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Provenance")
 
-    assert recorded() == "2026-03-02T01:00:00Z"
-    assert recorded("--received-at", "2026-03-03T00:00:00+07:00") == "2026-03-02T17:00:00Z"
+    assert recorded() == "2026-03-02T01:00:00.000Z"
+    assert recorded("--received-at", "2026-03-03T00:00:00+07:00") == "2026-03-02T17:00:00.000Z"
     assert run("transform", "--project", site, path, "--received-at", "soon").exit_code == 2
 
 
@@ -196,7 +221,7 @@ def test_several_messages_are_a_line_each(site: Path, tmp_path: Path) -> None:
     bundles = [json.loads(line) for line in result.stdout.splitlines()]
     assert (result.exit_code, len(bundles)) == (1, 2)
     assert "messages.hl7[3]: error MSH-9: 200 No mapping fits ORU^R01." in result.stderr
-    assert "messages.hl7[2]: warning PID-7" in result.stderr
+    assert "messages.hl7[2]: warning PID[1]-7" in result.stderr
 
 
 def test_what_is_no_message_is_said_without_its_content(site: Path, tmp_path: Path) -> None:
