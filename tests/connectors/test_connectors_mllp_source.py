@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 
 import pytest
-from pydantic import ValidationError
 
-from interop_engine.connectors import mllp_source
-from interop_engine.connectors.mllp_source import MllpSourceOptions
 from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
 from interop_engine.hl7.framing import frame
-from tests.support.mllp import Channel, code_and_id, connected, listening, message, reply_to
+from tests.support.mllp import Channel, code_and_id, connected, listening, message, reply_to, turns, until
 
 
 async def test_a_message_is_committed_then_answered() -> None:
@@ -77,7 +73,7 @@ async def test_no_more_than_a_pipeline_is_under_way() -> None:
         await peer.send(b"".join(frame(message(number)) for number in range(200)))
         for _ in range(64):
             await channel.entered.acquire()
-        await _turns(20)
+        await turns(20)
         assert len(channel.arrivals) == 64
         channel.gate.set()
         assert [code_and_id(await peer.answer())[1] for _ in range(200)] == [str(number) for number in range(200)]
@@ -172,7 +168,7 @@ async def test_a_peer_that_never_reads() -> None:
     async with listening(channel, write_timeout="200ms") as source, connected(source) as peer:
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
         await peer.send(b"".join(frame(message(number)) for number in range(40)))
-        await _until(lambda: source.health().connections == 0)
+        await until(lambda: source.health().connections == 0)
         assert channel.arrivals
 
 
@@ -197,7 +193,7 @@ async def test_a_reset_after_sending_is_committed_all_the_same() -> None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             peer.writer.transport.abort()
         channel.gate.set()
-        await _until(lambda: source.health().connections == 0)
+        await until(lambda: source.health().connections == 0)
         async with connected(source) as peer:
             assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
     assert len(channel.arrivals) == 2
@@ -255,69 +251,6 @@ async def test_idle() -> None:
         assert await peer.ended()
 
 
-async def test_addresses_that_may_not_connect() -> None:
-    """A peer outside the allowed networks is closed unread; one inside is served."""
-    channel = Channel()
-    async with listening(channel, allow=["10.20.0.0/16"]) as source, connected(source) as peer:
-        peer.writer.write(frame(message("A1")))
-        assert await peer.ended()
-    async with listening(channel, allow=["10.20.0.0/16", "127.0.0.1"]) as source, connected(source) as peer:
-        assert code_and_id(await peer.ask(message("A2"))) == ("AA", "A2")
-    assert [arrival.data for arrival in channel.arrivals] == [message("A2")]
-
-
-async def test_too_many_connections() -> None:
-    """Beyond ``max_connections`` a peer is closed unread, and the health says how many there are."""
-    async with listening(Channel(), max_connections="1") as source, connected(source) as first:
-        assert code_and_id(await first.ask(message("A1"))) == ("AA", "A1")
-        async with connected(source) as second:
-            assert await second.ended()
-        assert source.health().connections == 1
-        assert code_and_id(await first.ask(message("A2"))) == ("AA", "A2")
-
-
-async def test_stop_in_the_middle_of_a_frame() -> None:
-    """Half a message is dropped in silence; its sender still has it."""
-    channel = Channel()
-    async with listening(channel) as source, connected(source) as peer:
-        assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
-        await peer.send(b"\x0bMSH|^~\\&|LIS")
-        await source.stop()
-        assert await peer.ended()
-        await source.stop()
-    assert len(channel.arrivals) == 1
-
-
-async def test_stop_in_the_middle_of_a_commit() -> None:
-    """A commit under way is answered before the connection is closed."""
-    channel = Channel()
-    channel.gate.clear()
-    async with listening(channel) as source, connected(source) as peer:
-        await peer.send(frame(message("A1")))
-        await channel.entered.acquire()
-        stopping = asyncio.ensure_future(source.stop())
-        await _turns(5)
-        assert not stopping.done()
-        channel.gate.set()
-        assert code_and_id(await peer.answer()) == ("AA", "A1")
-        assert await peer.ended()
-        await stopping
-        assert source.health().problem == "not listening"
-
-
-async def test_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that does not end is left without an answer; stopping ends all the same."""
-    monkeypatch.setattr(mllp_source, "_STOPPING", 0.05)
-    channel = Channel()
-    channel.gate.clear()
-    async with listening(channel) as source, connected(source) as peer:
-        await peer.send(frame(message("A1")))
-        await channel.entered.acquire()
-        await source.stop()
-        assert await peer.ended()
-        assert source.health().connections == 0
-
-
 async def test_a_batch_is_split_and_answered_once() -> None:
     """Each message of a batch is an arrival of its own; one answer holds all replies."""
     channel = Channel()
@@ -354,74 +287,3 @@ async def test_end_blocks_as_letters() -> None:
 def frame_anyhow(data: bytes) -> bytes:
     """What our own encoder refuses."""
     return b"\x0b" + data + b"\x1c\r"
-
-
-async def test_a_port_in_use() -> None:
-    """Start says so."""
-    async with listening(Channel()) as source:
-        with pytest.raises(OSError, match="in use"):
-            async with listening(Channel(), listen=source.health().place):
-                pass
-
-
-async def test_many_senders_at_once() -> None:
-    """Connections do not disturb each other: each gets its own answers, in its own order."""
-    channel = Channel()
-
-    async def sender(name: int) -> list[tuple[str, str]]:
-        async with connected(source) as peer:
-            return [code_and_id(await peer.ask(message(f"{name}-{number}"))) for number in range(5)]
-
-    async with listening(channel) as source:
-        answers = await asyncio.gather(*(sender(name) for name in range(40)))
-    assert answers == [[("AA", f"{name}-{number}") for number in range(5)] for name in range(40)]
-    assert len(channel.arrivals) == 200
-
-
-async def test_a_connection_for_each_message() -> None:
-    """A sender that connects anew for each message leaves nothing behind."""
-    async with listening(Channel()) as source:
-        for number in range(200):
-            async with connected(source) as peer:
-                assert code_and_id(await peer.ask(message(number))) == ("AA", str(number))
-        await _until(lambda: source.health().connections == 0)
-
-
-async def test_stopping_does_not_wait_for_idle_peers() -> None:
-    """Open connections without a message under way are closed at once."""
-    async with listening(Channel()) as source, contextlib.AsyncExitStack() as stack:
-        peers = [await stack.enter_async_context(connected(source)) for _ in range(50)]
-        await _until(lambda: source.health().connections == 50)
-        await source.stop()
-        assert [await peer.ended() for peer in peers] == [True] * 50
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"ack": "delivered"},
-        {"listen": "2575"},
-        {"listen": "localhost:99999"},
-        {"listen": "::1:2575"},
-        {"allow": ["10.20.0.0/99"]},
-        {"max_frame": "16 apples"},
-        {"idle_timeout": "soon"},
-        {"tls": "yes"},
-    ],
-)
-def test_wrong_options(wrong: dict[str, object]) -> None:
-    """Every option is checked before anything listens."""
-    with pytest.raises(ValidationError):
-        MllpSourceOptions.model_validate({"listen": "0.0.0.0:2575", **wrong})
-
-
-async def _turns(count: int) -> None:
-    """Let everything that is ready run."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def _until(condition: object) -> None:
-    """Wait for what has no event of its own; the test's timeout is its limit."""
-    while not condition():  # type: ignore[operator]  # noqa: ASYNC110 - the source tells nobody when a peer is gone
-        await asyncio.sleep(0.005)

@@ -130,3 +130,15 @@ async def connected(source: MllpSource) -> AsyncIterator[Peer]:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def turns(count: int) -> None:
+    """Let everything that is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what has no event of its own; the test's timeout is its limit."""
+    while not condition():  # noqa: ASYNC110 - a source tells nobody when a peer is gone
+        await asyncio.sleep(0.005)
