@@ -80,7 +80,7 @@ async def _stage(broker: str | None) -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="interop-demo-") as folder:
         async with contextlib.AsyncExitStack() as stack:
             hub = await stack.enter_async_context(FhirServer(referential=True))
-            district = await stack.enter_async_context(FhirServer())
+            district = await stack.enter_async_context(FhirServer(referential=True))
             node = DemoNode(Path(folder), {"HUB_FHIR_URL": hub.url, "DISTRICT_FHIR_URL": district.url}, broker)
             await node.start()
             stack.push_async_callback(node.stop)
