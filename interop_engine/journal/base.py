@@ -11,6 +11,8 @@ A message
         ├─ accept as rejected ───────────► REJECTED
         └─ accept as ignored ────────────► FILTERED
 
+A TRANSFORMED message with a parked delivery that is replayed, or sent again, is SUPERSEDED too, and that delivery DISCARDED.
+
 A delivery
 ----------
 
@@ -227,7 +229,10 @@ class JournalHealth:
 
 
 class Journal(Protocol):
-    """The contract. Methods raise JournalFull or JournalBroken where nothing was committed, and UnknownItem."""
+    """The contract. Methods raise JournalFull or JournalBroken where nothing was committed, and UnknownItem.
+
+    A lease that has ended (settled, released, its time over) is an UnknownItem to forward, park and settle.
+    """
 
     async def open(self) -> None:
         """Create or migrate, check integrity, and recover: every lease of an earlier process has ended."""

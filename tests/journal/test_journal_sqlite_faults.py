@@ -236,6 +236,28 @@ async def test_a_changed_delivery_is_detected_and_parked(store: Store) -> None:
         waiting.cancel()
 
 
+async def test_a_changed_message_on_a_full_disk_waits_for_room(store: Store) -> None:
+    """It cannot be parked now: the caller is told, and the next lease finds it again."""
+    async with store.opened() as journal:
+        new = message()
+        await journal.accept(new)
+    damage(store, "UPDATE bodies SET data = x'00' WHERE id = 1")
+    async with store.opened() as journal:
+        real = journal._writer.do  # type: ignore[attr-defined]
+
+        async def full(*_: object, **__: object) -> None:
+            raise JournalFull
+
+        journal._writer.do = full  # type: ignore[attr-defined]
+        with pytest.raises(JournalFull):
+            await journal.lease(LAB, "w")
+        journal._writer.do = real  # type: ignore[attr-defined]
+        waiting = asyncio.ensure_future(journal.lease(LAB, "w"))
+        await journal.accept(message(lanes=("other",)))
+        assert (await waiting).lanes == ("other",)
+        assert (await journal.show(new.id)).state == MessageState.PARKED
+
+
 async def test_changed_knowledge_is_detected(store: Store) -> None:
     """The contents of what was sent carry a checksum."""
     async with store.opened() as journal:

@@ -16,6 +16,7 @@ from interop_engine.core.errors import JournalBroken
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SMALL = 256  # below it compression gains less than its frame costs
+_MEDIUM = 4_096  # below it setting up the better compression costs more time than the compression itself
 _strings = msgspec.json.Decoder(tuple[str, ...])
 _mapping = msgspec.json.Decoder(dict[str, str])
 _encode = msgspec.json.Encoder().encode
@@ -70,6 +71,7 @@ class Packer:
     """Compresses; one for each thread."""
 
     def __init__(self) -> None:
+        self._quick = zstandard.ZstdCompressor(level=-1, write_checksum=False)
         self._zstd = zstandard.ZstdCompressor(level=1, write_checksum=False)
         self._checked = zstandard.ZstdCompressor(level=1, write_checksum=True)
 
@@ -77,7 +79,7 @@ class Packer:
         """(digest, size, zipped, data) of a bodies row."""
         digest = hashlib.sha256(data).digest()
         if len(data) >= _SMALL:
-            zipped = self._zstd.compress(data)
+            zipped = (self._quick if len(data) < _MEDIUM else self._zstd).compress(data)
             if len(zipped) < len(data):
                 return digest, len(data), 1, zipped
         return digest, len(data), 0, data

@@ -213,7 +213,12 @@ class SqliteJournal:
                 if delivery is not None:
                     return Lease(queue, item.lanes, item.fence, delivery=delivery)
         except JournalBroken as error:
-            await self._writer.do(partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error)))
+            park = partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error))
+            try:
+                await self._writer.do(park)
+            except BaseException:
+                line.give_back(item, None)  # the next who leases finds it so again
+                raise
         line.finish(item)
         return None
 

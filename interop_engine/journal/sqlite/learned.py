@@ -14,15 +14,12 @@ from interop_engine.journal.sqlite.transaction import Changes, Transaction
 
 def keep(tx: Transaction, learned: Learned, message: int) -> None:
     """Write the aliases and merges one message teaches."""
-    touch = tx.changes.touch
     if learned.aliases:
         tx.executemany(statements.ADD_ALIAS, [(alias, thing, message) for alias, thing in learned.aliases.items()])
-        for alias in learned.aliases:
-            touch(alias)
+        tx.changes.touch(tuple(learned.aliases))
     if learned.merged:
         tx.executemany(statements.ADD_MERGE, [(retired, into, message) for retired, into in learned.merged.items()])
-        for retired in learned.merged:
-            touch(retired)
+        tx.changes.touch(tuple(learned.merged))
 
 
 def answer(

@@ -73,12 +73,13 @@ class Recent:
         self._newest = 0
         unpacker = codec.Unpacker()
         for number, states, size, data in schema.rows(connection, statements.PACKS_TO_INDEX):
-            for state in _decode(unpacker.pack(data, size)[:states]):
-                self.add((state[0], state[1]), number)
+            self.add([state[:2] for state in _decode(unpacker.pack(data, size)[:states])], number)
 
-    def add(self, key: Key, number: int) -> None:
-        """A pack with a state of ``key`` is durable."""
-        self._new[key] = (*self._new.get(key, ()), number)
+    def add(self, keys: Iterable[Key], number: int) -> None:
+        """A pack with states of ``keys`` is durable."""
+        new = self._new
+        for key in keys:
+            new[key] = (*new[key], number) if key in new else (number,)
         self._newest = number
 
     def packs(self, key: Key) -> tuple[int, ...]:

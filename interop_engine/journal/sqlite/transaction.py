@@ -32,7 +32,8 @@ class Changes:
         self._committed = 0
         self._floor = 0
         self._last: dict[str, int] = {}
-        self._order: deque[tuple[int, str]] = deque()
+        self._order: deque[tuple[int, Sequence[str]]] = deque()
+        self._remembered = 0
 
     @property
     def moment(self) -> int:
@@ -51,14 +52,17 @@ class Changes:
         """The group is durable, and readers see it."""
         self._committed = self._group
 
-    def touch(self, key: str) -> None:
-        """``key`` changes in this group."""
-        self._last[key] = self._group
-        self._order.append((self._group, key))
-        if len(self._order) > _REMEMBERED_CHANGES:
+    def touch(self, keys: Sequence[str]) -> None:
+        """``keys`` change in this group."""
+        self._last.update(dict.fromkeys(keys, self._group))
+        self._order.append((self._group, keys))
+        self._remembered += len(keys)
+        while self._remembered > _REMEMBERED_CHANGES:
             group, forgotten = self._order.popleft()
-            if self._last.get(forgotten) == group:
-                del self._last[forgotten]
+            for key in forgotten:
+                if self._last.get(key) == group:
+                    del self._last[key]
+            self._remembered -= len(forgotten)
             self._floor = max(self._floor, group)
 
     def touch_all(self) -> None:
@@ -130,7 +134,7 @@ class Transaction:
         self._deliveries: dict[tuple[str, str, str], int] = {}
         self._unread: dict[tuple[str, str], int] = {}
         self._received: dict[str, int] = {}
-        self._sent: list[tuple[Key, int]] = []
+        self._sent: list[tuple[list[Key], int]] = []
         self._indexed = 0
         self.at = codec.now()
         self.changes.begin()
@@ -138,8 +142,8 @@ class Transaction:
     def committed(self) -> None:
         """The group is durable."""
         self._durable = self.numbers
-        for key, number in self._sent:
-            self.recent.add(key, number)
+        for keys, number in self._sent:
+            self.recent.add(keys, number)
         self.recent.moved(self._indexed)
         self.changes.committed()
 
@@ -195,9 +199,8 @@ class Transaction:
         self.numbers.pack += 1
         number = self.numbers.pack
         self.execute(statements.ADD_PACK, (number, size, len(data), self.packer.pack(data)))
-        for key in keys:
-            self._sent.append((key, number))
-            self.changes.touch(key[1])
+        self._sent.append((keys, number))
+        self.changes.touch([thing for _, thing in keys])
 
     def flush(self) -> None:
         """Write the counts, before the commit."""
