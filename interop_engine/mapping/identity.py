@@ -73,9 +73,12 @@ def distinct(run: Run) -> list[Instance]:
             first = kept.setdefault(ref, instance)
             if first is instance:
                 continue
-            if first.content != instance.content and instance.plan.write != "if-new":
-                raise Parked(_DUPLICATE, _why(instance))
             first.aliases = tuple(dict.fromkeys((*first.aliases, *instance.aliases)))
+            if instance.plan.write == "if-new":
+                continue  # such as the order of several panels, told by each in its own way: the first way will do
+            if first.content != instance.content:
+                raise Parked(_DUPLICATE, _why(instance))
+            run.context.segment = None
             run.context.note(
                 "repeated", f"{instance.plan.name} stands twice with the same content: it is one.", severity="information"
             )

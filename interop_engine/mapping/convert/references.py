@@ -51,8 +51,10 @@ def organization(value: Value, context: Context) -> dict[str, Any] | None:
 
 
 def authority(value: Value, context: Context) -> dict[str, Any] | None:
-    """HD → Reference to an Organization by its name."""
+    """HD → Reference to an Organization by its name; the sender's own facility by its code in the country."""
     name, universal = tidy(value.get(1)), tidy(value.get(2))
+    if name == context.scope.facility and (system := context.scope.naming.known("FACILITY")):
+        return _reference("Organization", {"system": system, "value": name}, "")
     identifier = number(universal or name, "", ("", "", ""), context, own="organization")
     return _reference("Organization", identifier, name)
 

@@ -143,7 +143,7 @@ def test_every_time_is_lexically_fhir_and_the_same_moment(convert: Convert, mome
     text = f"{moment.year:04}{moment:%m%d%H%M%S}"[: length - length % 2]
     found = convert("DTM", "dateTime", text)
     assert DATE_TIME.fullmatch(found)
-    if len(text) == 14 and moment.year > 1950:
+    if len(text) == 14 and moment.year > 1980:  # before, the zone had other offsets
         assert datetime.fromisoformat(found).astimezone(UTC).replace(microsecond=0) == datetime.fromisoformat(
             f"{moment:%Y-%m-%dT%H:%M:%S}+07:00"
         )
