@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.program import Program
+    from interop_engine.mapping.trace import Lineage, Made
+
+_SHOWN = 60  # characters of a value
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.")]
 MappingName = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits.")]
@@ -183,7 +186,72 @@ def explain(
     mapping: MappingName = None,
     channel: ChannelName = None,
     project: Project = None,
-    code: Annotated[bool, typer.Option("--code", help="Show the compiled mapping instead.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Show JSON.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Show the compiled mapping instead, as Python.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Show JSON, a line for each message.")] = False,
 ) -> None:
-    """Show which field of a message made which element, and which populated fields nothing read."""
+    """Show which fields of a message made which element by which line of the mapping, and which populated fields nothing read.
+
+    It shows content of the message. Ends with 1 if a message cannot be mapped.
+    """
+    from interop_engine.cli.inputs import read_messages
+
+    bench = Bench.of(project, mapping, channel)
+    failed = False
+    for given in (message for file in files for message in read_messages(file)):
+        found = bench.read(given)
+        if found is None:
+            failed = True
+        elif code:
+            output.write(found[1].source)
+        else:
+            failed |= not _explain(given.label, *found, bench.scope(found[1]), json=json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _explain(label: str, message: Message, program: Program, scope: Scope, *, json: bool) -> bool:
+    """Show one message's lineage; False where it would park."""
+    from interop_engine.mapping.trace import Tracer
+
+    lineage = Tracer(program).trace(message, scope)
+    draft = lineage.draft
+    if json:
+        made = [_made(each) for each in lineage.made]
+        findings = [str(finding) for finding in draft.findings]
+        output.write_json_line(
+            {"file": label, "mapping": program.name, "made": made, "unread": draft.unread, "findings": findings}
+        )
+    else:
+        _show_lineage(lineage)
+        output.show_findings(draft.findings, label)
+    if draft.park is not None:
+        from interop_engine.core.diagnostics import Finding
+
+        output.show_findings([Finding(draft.park.code, draft.park.why, "", "error")], label)
+    return draft.park is None
+
+
+def _made(made: Made) -> dict[str, Any]:
+    place = {"rule": made.rule, "mark": str(made.mark)}
+    return {"resource": made.resource, "object": made.object, **place, "fields": made.fields, "values": made.values}
+
+
+def _show_lineage(lineage: Lineage) -> None:
+    from itertools import groupby
+
+    for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
+        rows = [
+            (name, _short(value), ", ".join(made.fields), made.rule, str(made.mark))
+            for made in lines
+            for name, value in made.values.items()
+        ]
+        output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing}")
+    unread = lineage.draft.unread
+    output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
+
+
+def _short(value: Any) -> str:
+    from interop_engine.fhir import bundle as bundles
+
+    text = bundles.encode(value).decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -106,6 +106,13 @@ def write_json(value: Any) -> None:
     write(json_text(value))
 
 
+def write_json_line(value: Any) -> None:
+    """A value as one line of JSON on stdout."""
+    import msgspec
+
+    write(msgspec.json.Encoder(decimal_format="number").encode(value).decode())
+
+
 def write(text: str) -> None:
     """Text on stdout, as it is, with a line end."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")

@@ -259,3 +259,24 @@ def test_without_a_site_here_the_sample_is_used(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     result = run("transform", message(tmp_path, "19800131"))
     assert (result.exit_code, json.loads(result.stdout)["resourceType"]) == (0, "Bundle")
+
+
+# --- explain -------------------------------------------------------------------------------------------------------------
+
+
+def test_explain_shows_where_each_element_comes_from(site: Path, tmp_path: Path) -> None:
+    """Element, value, field, rule and line; and the populated fields that nothing read."""
+    result = run("explain", "--project", site, message(tmp_path, "19800131"))
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert ["birthDate", '"1980-01-31"', "PID-7", "PID-7", "mappings/adt.yaml:11:18"] in lines
+    assert "Populated, and read by nothing: PID-8" in result.stdout
+
+
+def test_explain_as_json_and_as_code(site: Path, tmp_path: Path) -> None:
+    """JSON for other programs, a line for each message; the compiled mapping for the curious."""
+    path = message(tmp_path, "19800131", "19810131")
+    first, second = (json.loads(line) for line in run("explain", "--project", site, path, "--json").stdout.splitlines())
+    assert [made["values"] for made in second["made"] if made["rule"] == "PID-7"] == [{"birthDate": "1981-01-31"}]
+    assert first["unread"] == ["PID-8"]
+    assert "def build_patient(" in run("explain", "--project", site, path, "--code").stdout
