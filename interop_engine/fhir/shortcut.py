@@ -1,8 +1,9 @@
 """The short cut for what is right, which is nearly everything: msgspec looks at a resource in C and only has to say yes.
 
 ``accepts`` says True only where ``structure.py`` finds no fault (a test holds the two together); False says nothing, and
-``structure.py`` then looks for itself. So what is rare is simply left out here: contained resources, siblings of primitives
-("_birthDate"), nested extensions, ids of elements, references that are not Type/id, concepts with a required binding.
+``structure.py`` then looks for itself. So what is rare is simply left out here: contained resources, nested extensions, ids of
+elements, references that are not Type/id, concepts with a required binding, siblings of primitives ("_birthDate") but for times
+and the codes of resources, where converters say what was sent.
 
 Each type becomes a msgspec struct, built the first time a message needs it: names, JSON types, cardinality and codes are
 checked in C. What is left (lexical rules, one form of a choice, not empty, invariants) is one generated method a struct, which
@@ -107,6 +108,9 @@ def _build(path: str, above: tuple[str, ...], *, inner: bool, profile: str) -> A
             else:
                 optional.append((member.attribute, member.type, _ABSENT if member.primitive == "decimal" else None))
             method.primitive(member)
+            if not inner and not definition.repeats and _tells(path, member.kind):
+                optional.append((f"_{member.attribute}", _struct("Element", above), None))
+                method.refuse_if(f"s._{member.attribute} is not None and s.{member.attribute} is None")
         if definition.choice:
             method.choice([member.attribute for member in members], required=bool(definition.minimum) or path == "Extension")
     if not needed and not is_resource:
@@ -134,9 +138,10 @@ def _define(name: str, fields: list[Any], method: _Method, tag: str | None = Non
 
 
 class _Member(NamedTuple):
-    """A member of a struct: its JSON name, its type for msgspec, and the primitive type it still has to be checked as."""
+    """A member of a struct: its JSON name, FHIR type, type for msgspec, and the primitive it still has to be checked as."""
 
     name: str
+    kind: str
     type: Any
     primitive: str
     repeats: bool
@@ -144,6 +149,12 @@ class _Member(NamedTuple):
     @property
     def attribute(self) -> str:
         return f"{self.name}_" if iskeyword(self.name) else self.name
+
+
+def _tells(path: str, kind: str) -> bool:
+    """Whether a converter may have more to say of such a member, in its sibling."""
+    type_ = definitions.type_def(path)
+    return kind in {"date", "dateTime", "instant"} or (kind == "code" and type_ is not None and type_.kind != "complex-type")
 
 
 def _members(path: str, definition: ElementDef, above: tuple[str, ...], *, inner: bool) -> list[_Member]:
@@ -162,7 +173,7 @@ def _members(path: str, definition: ElementDef, above: tuple[str, ...], *, inner
             one = _complex(path, kind, definition, above, inner=inner)
         if one is not None:
             left = _left(path, kind, definition) if enumerated is None else ""
-            found.append(_Member(name, _list_of(one) if definition.repeats else one, left, definition.repeats))
+            found.append(_Member(name, kind, _list_of(one) if definition.repeats else one, left, definition.repeats))
     return found
 
 
@@ -215,7 +226,7 @@ def _reference(targets: tuple[str, ...]) -> Any:
     names = [name for name in _OFTEN if not targets or name in targets]
     names += sorted((set(targets) or definitions.resources()) - set(names))
     method = _Method()
-    display = _Member("display", _primitive("string"), "string", repeats=False)
+    display = _Member("display", "string", _primitive("string"), "string", repeats=False)
     method.refuse_if("s.reference is None and s.identifier is None and s.display is None")
     method.refuse_if("s.type is not None and s.reference is not None and not s.reference.startswith(s.type + '/')")
     method.primitive(display)

@@ -15,6 +15,8 @@ from interop_engine.fhir.shortcut import accepts
 from tests.support.broken import EXAMPLES
 from tests.support.resources import VALID, mutants, places, put, valid
 
+TOLD = {"extension": [{"url": "urn:test:sent", "valueCode": "minute"}]}
+
 
 @pytest.fixture
 def thorough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +28,21 @@ def thorough(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_engine_writes_takes_the_short_cut(name: str) -> None:
     """The examples hold what messages give; were one refused here, every message would pay for it."""
     assert accepts(valid(name))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_effectiveDateTime": TOLD},
+        {"_issued": TOLD},
+        {"_status": TOLD},
+        {"extension": TOLD["extension"]},
+        {"code": {"coding": [{"code": "a", "extension": TOLD["extension"]}]}},
+    ],
+)
+def test_what_converters_tell_beside_a_value_takes_the_short_cut(change: Any) -> None:
+    """Times with less precision than FHIR wants are usual, and statuses keep the sender's code."""
+    assert accepts(valid("Observation") | change)
 
 
 @pytest.mark.parametrize("name", VALID)
@@ -71,7 +88,7 @@ _VALUES = st.sampled_from(
             "female",
         ),
         *("Patient/p1", "Patient/p1\n", "#a", "urn:oid:1.02", "http://a b", "YQ=", {}, [], [None], {"id": "a"}, {"text": "a"}),
-        *({"extension": []}, {"coding": [{}]}, {"value": "5"}, {"reference": "Pat/1"}, ["a", ""], {"url": "urn:x"}),
+        *({"extension": []}, {"coding": [{}]}, {"value": "5"}, {"reference": "Pat/1"}, ["a", ""], {"url": "urn:x"}, TOLD),
     ]
 )
 
@@ -81,7 +98,9 @@ def test_no_random_mutant_takes_the_short_cut_wrongly(data: st.DataObject) -> No
     """Several random faults at once, put anywhere."""
     resource = copy.deepcopy(VALID[data.draw(st.sampled_from(sorted(VALID)))])
     for _ in range(data.draw(st.integers(1, 3))):
-        put(resource, data.draw(st.sampled_from(list(places(resource)))), data.draw(_VALUES))
+        path = data.draw(st.sampled_from(list(places(resource))))
+        beside = isinstance(path[-1], str) and data.draw(st.booleans())
+        put(resource, (*path[:-1], f"_{path[-1]}") if beside else path, data.draw(_VALUES))
     if accepts(resource):
         problems = structure._any_resource(resource, [])
         assert problems is None
