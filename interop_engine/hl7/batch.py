@@ -29,9 +29,9 @@ def split_batch(data: bytes) -> list[bytes]:
 def answer_batch(data: bytes, replies: Sequence[bytes]) -> list[bytes]:
     """The one answer to a batch: the replies between headers that refer to its own; each by itself where it has no header."""
     headers = [_line(data, match.start(1)) for match in _START.finditer(data) if match[1] in _TRAILERS]
-    if not headers or not replies:
+    first = {header[:3]: header for header in reversed(headers) if len(header) > 3}  # else it names no separator
+    if not first or not replies:
         return list(replies)
-    first = {header[:3]: header for header in reversed(headers)}
     answer = b"".join(replies)
     for name, count in ((b"BHS", len(replies)), (b"FHS", 1)):
         if (header := first.get(name)) is not None:

@@ -54,3 +54,4 @@ def test_messages_without_a_batch_header_are_answered_one_by_one() -> None:
     """There is no header to answer."""
     assert answer_batch(A + B, [b"1", b"2"]) == [b"1", b"2"]
     assert answer_batch(BHS + A, []) == []
+    assert answer_batch(b"BHS\r" + A + B + b"FHS", [b"1", b"2"]) == [b"1", b"2"]
