@@ -51,7 +51,7 @@ CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
     **documents.CONVERSIONS,
 }
 
-PLACES: Mapping[tuple[str, int, str], Conversion] = {**identifiers.PLACES, **names.PLACES}
+PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifiers.PLACES, **names.PLACES}
 
 _VALUE = Companion(observation_value, "value[x] by OBX-2, with the unit of OBX-6.", (2, 5, 6), choice=True)
 _OBSERVED = Companion(times.observed, "A dateTime, or a Period with OBR-8.", (7, 8), choice=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid
-from interop_engine.mapping.convert.base import SOURCE_CODE, V2_SYSTEM, Conversion, code_text, remembered, tidy, uri_text
+from interop_engine.mapping.convert.base import SOURCE_CODE, URN, V2_SYSTEM, Conversion, code_text, remembered, tidy, uri_text
 from interop_engine.mapping.convert.tables import TABLES, CodeTable, Target, data, v2_codes
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from interop_engine.terminology.conceptmap import ConceptMap
 
 _SYSTEMS: dict[str, str] = data("coding-systems.yaml")
+SECTION = URN + "report-section"
+"""The system of the suffixes of OBX-3: IMP impression, GDT findings, ADT addendum, REC recommendation."""
 _HL7_TERMS = "http://terminology.hl7.org/"
 
 
@@ -91,6 +93,16 @@ def _concept(value: Value, context: Context, table: str = "") -> dict[str, Any] 
 
 
 codeable_concept = remembered(_concept)
+
+
+def _observed(value: Value, context: Context) -> dict[str, Any] | None:
+    """OBX-3: with the suffix that says which part of a report it is (``36643-5&IMP``, chapter 7.2.4) as a coding more."""
+    found = _concept(value, context)
+    suffix = code_text(value.get(1, 2))
+    if not suffix:
+        return found
+    before = found or {}
+    return {**before, "coding": [*before.get("coding", ()), {"system": SECTION, "code": suffix}]}
 
 
 def coding(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
@@ -273,4 +285,10 @@ CONVERSIONS = {
     **{(v2, "string"): Conversion(words, "The sender's words, else the code.", (1, 2, 5, 9, 11)) for v2 in sorted(CODED)},
     **{(v2, "uri"): Conversion(uri, "The code as a URI.", (1, 4)) for v2 in _WIDE},
     **{(v2, "Identifier"): Conversion(identifier, "The code with its system.", (1, 3)) for v2 in _WIDE},
+}
+
+PLACES = {
+    ("OBX", 3, "CodeableConcept"): Conversion(
+        remembered(_observed), "Every coding sent, and the suffix of a report's part.", _ALL
+    ),
 }

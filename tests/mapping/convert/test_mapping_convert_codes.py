@@ -10,7 +10,7 @@ import pytest
 from interop_engine.fhir.definitions import codes, v2_table
 from interop_engine.hl7.message import Segment
 from interop_engine.mapping.context import Context, Unmapped
-from interop_engine.mapping.convert import BY_NAME, TABLES, coded, translated
+from interop_engine.mapping.convert import BY_NAME, PLACES, TABLES, coded, translated
 from interop_engine.mapping.convert.base import SOURCE_CODE
 from interop_engine.mapping.convert.codes import by_table
 from interop_engine.mapping.convert.tables import read_table, site_table
@@ -220,3 +220,19 @@ def test_a_sites_table_is_read_from_its_file() -> None:
     assert [(m.code, m.mark.line) for m in read_table("kodes: {A: B}\n", "t.yaml")[1]] == [("T006", 1)]
     assert [(m.code, m.mark.line) for m in read_table("codes: {A: B}\nunmaped: drop\n", "t.yaml")[1]] == [("T007", 2)]
     assert [(m.code, m.mark.line) for m in read_table("codes:\n  A:\n    B: C\n", "t.yaml")[1]] == [("T006", 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("36643-5&IMP^X-quang ngực^LN", [("http://loinc.org", "36643-5"), ("urn:interop-engine:report-section", "IMP")]),
+        ("&GDT", [("urn:interop-engine:report-section", "GDT")]),
+        ("GLU^Glucose^99LIS", [(f"{LOCAL}99LIS", "GLU")]),
+    ],
+)
+def test_the_suffix_of_a_report_part_is_a_coding_of_its_own(
+    segment: Callable[[str], Segment], context: Context, text: str, expected: list[tuple[str, str]]
+) -> None:
+    """OBX-3 with a suffix says which part of a report it is; findings and impression stay apart."""
+    found = PLACES["OBX", 3, "CodeableConcept"].function(segment(f"ZZZ|{text}").value(1), context)
+    assert [(coding["system"], coding["code"]) for coding in found["coding"]] == expected
