@@ -33,6 +33,7 @@ from interop_engine.mapping.typed import (
     Read,
     Refs,
     ResourcePlan,
+    Step,
 )
 
 _SCOPED = frozenset({"CX", "EI"})
@@ -55,6 +56,9 @@ def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan],
         plan = _Mapping(mapping, files, site, report, digest(name, files, texts)).plan()
         if plan is not None and not any(m.severity == "error" for m in report.mistakes[before:]):
             plans[name] = plan
+    for file in files.fragments.values():
+        alone = MappingFile("", file.mark, use=(Name(file.name, file.mark),))
+        _Mapping(alone, files, site, report, "").check_fragments()
     broken = {mistake.mark.file for mistake in report.mistakes if mistake.severity == "error"}
     plans = {name: plan for name, plan in plans.items() if files.mappings[name].mark.file not in broken}
     report.mistakes.sort(key=lambda m: (m.mark.file, m.mark.line, m.mark.column, m.code))
@@ -88,8 +92,8 @@ class _Mapping:
         self._lowering.fragments = self._fragments_in_use()
         rules = {name: rule for name, rule in mapping.resources.items() if rule is not None}
         steps = {name: self._steps(rule, root) for name, rule in rules.items()}
-        self._lowering.targets = {name: (rule, steps[name][1]) for name, rule in rules.items()}
-        resources = {name: self._resource(rule, *steps[name]) for name, rule in rules.items()}
+        self._lowering.targets = {name: (rule, (steps[name] or ((), root))[1]) for name, rule in rules.items()}
+        resources = {name: self._resource(rule, *way) for name, rule in rules.items() if (way := steps[name]) is not None}
         found = {name: plan for name, plan in resources.items() if plan is not None}
         when = self._when(mapping.when, root)
         ignore = self._ignore(root)
@@ -110,13 +114,12 @@ class _Mapping:
 
     # --- resources -------------------------------------------------------------------------------------------------
 
-    def _steps(self, rule: ResourceRule, root: Levels) -> tuple[tuple, Levels]:  # type: ignore[type-arg]
+    def _steps(self, rule: ResourceRule, root: Levels) -> tuple[tuple[Step, ...], Levels] | None:
         if rule.each is None:
             return (), root
-        found = self._lowering.resolver.steps(rule.each.text, root, rule.each.mark)
-        return found if found is not None else ((), root)
+        return self._lowering.resolver.steps(rule.each.text, root, rule.each.mark)
 
-    def _resource(self, rule: ResourceRule, steps: tuple, levels: Levels) -> ResourcePlan | None:  # type: ignore[type-arg]
+    def _resource(self, rule: ResourceRule, steps: tuple[Step, ...], levels: Levels) -> ResourcePlan | None:
         kind = rule.type.text if rule.type else ""
         if not definitions.is_resource(kind):
             mark = rule.type.mark if rule.type else rule.mark
@@ -266,7 +269,7 @@ class _Mapping:
         return found
 
     def _fragments(self) -> dict[str, FragmentPlan]:
-        """The fragments that are used, each after those it uses itself."""
+        """The fragments that are used, and those they use."""
         plans: dict[str, FragmentPlan] = {}
         every = self._lowering.fragments
         while waiting := [name for name in sorted(self._lowering.used) if name not in plans]:
@@ -276,8 +279,15 @@ class _Mapping:
         self._lowering.fragments = every
         return plans
 
+    def check_fragments(self) -> None:
+        """Check the fragments in use that no rule uses: a mistake in them is told before somebody does."""
+        self._lowering.fragments = self._fragments_in_use()
+        for fragment in self._lowering.fragments.values():
+            if self._known_type(fragment.of):
+                self._lowering.used.add(fragment.name)
+        self._fragments()
+
     def _fragment(self, fragment: Fragment) -> FragmentPlan:
-        self._known_type(fragment.of)
         levels = (Level(datatype=fragment.of.text),)
         kind = fragment.type.text
         fits = definitions.is_resource(kind) if fragment.is_resource else bool(definitions.elements(kind))
@@ -293,11 +303,13 @@ class _Mapping:
             write = fragment.write.text  # type: ignore[assignment]
         return FragmentPlan(fragment.name, fragment.of.text, kind, fragment.is_resource, key, write, when, body)
 
-    def _known_type(self, name: Name) -> None:
-        if name.text and dictionary.datatype(name.text) is None:
-            self._report.add(
-                "M211", f'there is no HL7 v2 data type "{name.text}"', name.mark, near(name.text, dictionary.datatypes())
-            )
+    def _known_type(self, name: Name) -> bool:
+        if dictionary.datatype(name.text) is not None:
+            return True
+        self._report.add(
+            "M211", f'there is no HL7 v2 data type "{name.text}"', name.mark, near(name.text, dictionary.datatypes())
+        )
+        return False
 
 
 def _proven(when: When | None) -> frozenset[str]:

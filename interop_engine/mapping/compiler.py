@@ -27,9 +27,9 @@ class Compiled:
     indexes: int
 
 
-def compile_mapping(plan: MappingPlan, *, tracing: bool = False) -> Compiled:
-    """Write and compile the functions of a mapping. With ``tracing`` each element set is also noted with its source."""
-    module = Module(tracing=tracing)
+def compile_mapping(plan: MappingPlan) -> Compiled:
+    """Write and compile the functions of a mapping."""
+    module = Module()
     names = {name: safe(name) for name in plan.resources}
     builds = [_build(module, resource, names[name]) for name, resource in plan.resources.items()]
     fragments = [_fragment(module, fragment) for fragment in plan.fragments.values()]

@@ -160,6 +160,7 @@ class Program:
             DraftResource(kind, kind, ref.partition("/")[2], content, write, self._version(run, ""))  # type: ignore[arg-type]
             for ref, (kind, write, content) in run.extra.items()
         )
+        run.mark_joined()
         unread = ledger.unread(run.message, run.reads, self.ignore)
         return Draft((*resources, *extra), tuple(context.findings), unread, None, tuple(context.unmapped))
 

@@ -144,13 +144,14 @@ class Resolver:
         return self._component(whole, path, mark)
 
     def _component(self, whole: Read, path: FieldPath, mark: Mark) -> Read | None:
-        read = whole
+        read, label = whole, whole.label.partition(".")[0]
         for attribute, number in (("component", path.component), ("subcomponent", path.subcomponent)):
             if number is None:
                 return read
-            part = self._part(read.datatype, number, mark, read.label)
+            part = self._part(read.datatype, number, mark, label)
             if part is None:
                 return None
+            label += f".{number}"
             table = part.table if part.datatype != read.datatype else read.table
             changes = {attribute: number, "datatype": part.datatype, "table": table, "required": read.required and number == 1}
             read = _with(read, **changes)
@@ -164,6 +165,8 @@ class Resolver:
             return part
         if number == 1 and found is not None and not found.components:
             return FieldDef(1, "", datatype)
+        if label == "OBX-3.1":  # the suffix of a report's part, 36643-5&IMP (chapter 7.2.4): not in the dictionary
+            return FieldDef(number, "", datatype)
         known = len(found.components) if found is not None else 0
         hint = f"{datatype} has {known} components" if known else f"{datatype} has no components"
         self._report.add("M205", f"{label} has no component {number}", mark, hint)

@@ -156,6 +156,18 @@ class Run:
         """The first part of a key is empty."""
         raise Parked("101", f"{plan.name}: the key {label} is empty.")
 
+    def mark_joined(self) -> None:
+        """What was read of an observation is read of those that continue it too, where they say the same."""
+        for instances in self.found.values():
+            for instance in instances:
+                for levels in instance.more or ():
+                    one, other = obx_of(instance.levels[-1]), obx_of(levels[-1])
+                    if one is None or other is None:
+                        continue
+                    mask = self.reads[one.index]
+                    same = [n for n, raw in enumerate(other.fields) if n == 5 or raw == one.raw(n)]
+                    self.reads[other.index] |= sum(1 << n for n in same if mask >> n & 1)
+
     # --- segments --------------------------------------------------------------------------------------------------
 
     def deep(self, group: Group, name: str) -> Sequence[Segment]:
@@ -256,10 +268,11 @@ def _joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:
     """Whether an observation continues the text of the one before it (TX, FT or ST with the same code and sub-id)."""
     if plan.type != "Observation" or last.levels[:-1] != levels[:-1]:
         return False
-    return all((obx := _obx(level)) is not None and obx.raw(2) in _JOINED for level in (last.levels[-1], levels[-1]))
+    return all((obx := obx_of(level)) is not None and obx.raw(2) in _JOINED for level in (last.levels[-1], levels[-1]))
 
 
-def _obx(level: Any) -> Segment | None:
+def obx_of(level: Any) -> Segment | None:
+    """The OBX of an observation's level."""
     if hasattr(level, "segments"):
         found = level.segments.get("OBX")
         return found[0] if found else None
@@ -286,7 +299,7 @@ def joined(result: tuple[str, Any] | None, instance: Instance, context: Context)
         return result
     texts = [result[1]] if result is not None else []
     for levels in instance.more:
-        obx = _obx(levels[-1])
+        obx = obx_of(levels[-1])
         value = obx.value(5) if obx is not None else None
         if value is not None and (text := string(value, context)):
             texts.append(text)

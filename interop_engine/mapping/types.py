@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from interop_engine.core.diagnostics import near
 from interop_engine.fhir import definitions
 from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
+from interop_engine.hl7 import dictionary
 from interop_engine.mapping.context import Naming
 from interop_engine.mapping.convert import COMPANIONS, CONVERSIONS, PLACES, TABLES, coded
 from interop_engine.mapping.primitives import as_text, read_primitive
@@ -83,13 +84,22 @@ def implied(read: Read, definition: ElementDef, written: str, path: str) -> Conv
             primitive=kind in PRIMITIVES,
             doc=conversion.doc,
         )
+    if read.component and not read.subcomponent and (part := _first_part(read)) is not None:
+        return implied(part, definition, written, path)
     return _no_conversion(read, definition, written, path)
 
 
+def _first_part(read: Read) -> Read | None:
+    """Of a component that has parts the first, which is what PID-5.1 means to everybody."""
+    known = dictionary.datatype(read.datatype)
+    first = known.components.get(1) if known else None
+    return replace(read, subcomponent=1, datatype=first.datatype, table=first.table) if first else None
+
+
 def _companion(read: Read, definition: ElementDef, written: str) -> Convert | None:
-    for kind in ("*", *definition.types) if definition.choice else definition.types:
+    for kind in ("*",) if definition.choice else definition.types:
         found = COMPANIONS.get((read.segment, read.field, kind))
-        if found is None or (kind == "*" and not definition.choice):
+        if found is None:
             continue
         name = definition.name if found.choice else element_name(definition, written, kind)
         return Convert(

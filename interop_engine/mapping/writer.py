@@ -19,8 +19,7 @@ ONCE = "ONE"  # a tuple of one, so that a resource of the whole message has a lo
 class Module:
     """Functions of one mapping, and the objects they use by name."""
 
-    def __init__(self, *, tracing: bool = False) -> None:
-        self.tracing = tracing
+    def __init__(self) -> None:
         self.objects: dict[str, Any] = {EMPTY: (), ONCE: (None,)}
         self._names: dict[int, str] = {}
         self.indexes: dict[tuple[str, int], int] = {}  # (resource, level) → number of its index
