@@ -82,7 +82,7 @@ async def engine(folder: Path, url: str) -> AsyncIterator[Node]:
     (folder / "engine.yaml").write_text(_ENGINE.format(url=url, port=status), encoding="utf-8")
     (folder / "channels" / "lab-results.yaml").write_text(_CHANNEL.format(port=port), encoding="utf-8")
     with (folder / "engine.log").open("wb") as log:
-        command = [sys.executable, "-m", "interop_engine.cli", "run", str(folder)]
+        command = [sys.executable, "-m", "interop_engine", "run", str(folder)]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)  # noqa: ASYNC220 - once
     node = Node(process, port, f"http://127.0.0.1:{status}")
     try:

@@ -33,6 +33,7 @@ _DELIVERIES = 32  # of lanes at once to one destination that says nothing of its
 class ChannelState(StrEnum):
     """Where a channel is."""
 
+    STARTING = "starting"
     STOPPED = "stopped"
     RUNNING = "running"
     FAILED = "failed"
@@ -46,7 +47,7 @@ class Channel:
     ) -> None:
         """``broken``: see ``Workers``."""
         self.config = config
-        self.state = ChannelState.STOPPED
+        self.state = ChannelState.STARTING
         self.problem = ""
         self._journal = journal
         self._ingress = Ingress(config, journal, broken)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ObservedChannel(Protocol):
-    """A channel as the runtime shows it. ``state``: running, stopped, or failed, and then ``problem`` says why."""
+    """A channel as the runtime shows it. ``state``: starting, running, stopped, or failed, and then ``problem`` says why."""
 
     problem: str
 
@@ -135,7 +135,9 @@ async def problems(observed: Observed) -> tuple[str, ...]:
     for channel in observed.channels:
         if channel.state == "stopped":  # by an operator's wish
             continue
-        if problem := channel.problem or channel.source_health.problem:
+        if channel.state == "starting":
+            found.append(f"channel {channel.name}: it has not started yet")
+        elif problem := channel.problem or channel.source_health.problem:
             found.append(f"channel {channel.name}: {problem}")
     return tuple(found)
 

@@ -301,7 +301,9 @@ class SqliteJournal:
     async def health(self) -> JournalHealth:
         """How the journal is."""
         wal = _size(self._path.with_name(self._path.name + "-wal"))
-        problem = self._opened.writer.problem if self._opened is not None and self._opened.writer is not None else ""
+        if self._opened is None:
+            return JournalHealth("sqlite", str(self._path), _size(self._path), wal, "The journal is not open.")
+        problem = self._opened.writer.problem if self._opened.writer is not None else ""
         if not problem and wal > _LARGE_WAL:
             problem = f"The write-ahead log has grown to {wal >> 20} MiB: something keeps it from being checkpointed."
         return JournalHealth("sqlite", str(self._path), _size(self._path), wal, problem)
