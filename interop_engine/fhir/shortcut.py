@@ -67,7 +67,7 @@ def accepts(resource: dict[str, Any]) -> bool:
     """Whether a resource of R4 is certainly valid; of a Bundle without its rules as a whole and its entries' resources."""
     try:
         msgspec.convert(resource, _resource(resource["resourceType"]))
-    except (msgspec.ValidationError, RecursionError):
+    except (ValueError, RecursionError):  # msgspec's ValidationError is one, and so is what a lone surrogate raises
         return False
     return True
 

@@ -153,7 +153,7 @@ class _Members:
 
     def rare(self, name: str, value: dict[str, Any], pointers: list[Pointer], stems: dict[str, str]) -> Problems | None:
         """A member that is in neither table: a form, a sibling, one met for the first time, or an unknown one."""
-        base = name.removeprefix("_")
+        base = name.removeprefix("_") if isinstance(name, str) else ""
         if base not in self.plain and base not in self.nested and base not in self.forms and not self._make(base):
             known = base.isalnum() and len(base) < 64
             return [

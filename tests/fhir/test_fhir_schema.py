@@ -49,6 +49,10 @@ def test_a_fault_is_named_by_its_path() -> None:
     [
         ({"colour": "red"}, "Patient.colour: is not an element of R4"),
         ({"Nguyễn Văn A": 1}, "Patient: holds an unknown element"),
+        ({5: 1}, "Patient: holds an unknown element"),
+        ({"": 1}, "Patient: holds an unknown element"),
+        ({"_": 1}, "Patient: holds an unknown element"),
+        ({"gender": "\ud800"}, "Patient.gender: is not a code"),
         ({"gender": ["female"]}, "Patient.gender: must be a JSON string"),
         ({"name": {"text": "Hoa"}}, "Patient.name: must be a JSON array"),
         ({"name": []}, "Patient.name: may not be empty"),

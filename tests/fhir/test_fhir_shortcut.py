@@ -87,7 +87,20 @@ _VALUES = st.sampled_from(
             "final",
             "female",
         ),
-        *("Patient/p1", "Patient/p1\n", "#a", "urn:oid:1.02", "http://a b", "YQ=", {}, [], [None], {"id": "a"}, {"text": "a"}),
+        *(
+            "Patient/p1",
+            "Patient/p1\n",
+            "\ud800",
+            "#a",
+            "urn:oid:1.02",
+            "http://a b",
+            "YQ=",
+            {},
+            [],
+            [None],
+            {"id": "a"},
+            {"text": "a"},
+        ),
         *({"extension": []}, {"coding": [{}]}, {"value": "5"}, {"reference": "Pat/1"}, ["a", ""], {"url": "urn:x"}, TOLD),
     ]
 )
