@@ -72,7 +72,9 @@ class Emitter(Conditions):
 
     def _convert(self, node: Convert, sink: Sink, seen: str) -> None:
         if node.how == "text":
-            with self.values(node.source, seen, text=True) as (_, text):
+            with self.values(node.source, seen, text=True) as (segment, text):
+                if self._noting:
+                    self._place(node, segment)
                 sink("None", text)
         elif node.how == "raw":
             with self.values(node.source, seen) as (_, value):
@@ -221,7 +223,9 @@ class Emitter(Conditions):
                         self.note_seen(seen)
                     sink(element, result)
 
+            noting, self._noting = self._noting, function.context
             self.node(node.source, each, "" if function.takes == "text" else seen)
+            self._noting = noting
             return
         every, result = w.name("l"), w.name("x")
         w.line(f"{every} = []")

@@ -23,6 +23,7 @@ class Reads(ABC):
         self.visits = False  # in the key of a Patient: a visit's number is only for the time being
         self._number = ""  # the variable that counts repetitions, within them
         self.deleted = ""  # the variable that notes a "" (resources that are merged)
+        self._noting = False  # within a function that may note something: the place is set
 
     @abstractmethod
     def node(self, node: Node, sink: Sink, seen: str = "") -> None:
