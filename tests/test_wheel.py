@@ -66,3 +66,10 @@ def test_the_installed_program_is_the_wheels(installed: Path, tmp_path: Path) ->
     assert found.startswith(str(installed))
     shown = run(installed, tmp_path, "--version")
     assert (shown.returncode, shown.stdout) == (0, f"interop-engine {__version__}\n")
+
+
+def test_the_demonstration_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """``pip install`` and ``interop-engine demo`` work in an empty folder, which stays empty."""
+    shown = run(installed, tmp_path, "demo")
+    assert (shown.returncode, "All is well" in shown.stdout) == (0, True), shown.stdout + shown.stderr
+    assert list(tmp_path.iterdir()) == []
