@@ -256,6 +256,44 @@ async def test_many_lanes_publish_at_once(nodes: Nodes) -> None:
         assert [parcel for parcel in arrived if parcel.sender == sender] == [nodes.parcel(n, sender=sender) for n in range(10)]
 
 
+@pytest.mark.parametrize("seed", range(5))
+async def test_random_failures_lose_and_reorder_nothing(nodes: Nodes, seed: int) -> None:
+    """Takes that refuse, fail and come after a restart of their channel: all arrives, each sender's in order."""
+    chance = random.Random(seed)
+    inbox = Inbox()
+
+    async def take(parcel: Parcel) -> bool:
+        match chance.randrange(12):
+            case 0:
+                return False
+            case 1:
+                raise RuntimeError("a channel's mistake")
+            case 2:
+                await inbox.take(parcel)  # committed, but its answer is lost: it comes again
+                raise OSError("after the commit")
+            case _:
+                return await inbox.take(parcel)
+
+    async def restarts() -> None:
+        while True:
+            subscription = await nodes.receiving.subscribe(nodes.receiver, ["lab"], take)
+            await inbox.wait(len(inbox.parcels) + chance.randrange(5, 15))
+            await subscription.close()
+
+    senders = [f"s{number}" for number in range(4)]
+    await (await nodes.receiving.subscribe(nodes.receiver, ["lab"], take)).close()
+    restarting = asyncio.create_task(restarts())
+    await asyncio.gather(*(_in_order(nodes, range(15), sender) for sender in senders))
+    expected = {nodes.parcel(n, sender=sender).delivery_id for sender in senders for n in range(15)}
+    while not expected <= set(inbox.ids):
+        await inbox.wait(len(inbox.parcels) + 1)
+    restarting.cancel()
+    await asyncio.gather(restarting, return_exceptions=True)
+    for sender in senders:
+        first = dict.fromkeys(parcel.delivery_id for parcel in inbox.parcels if parcel.sender == sender)
+        assert list(first) == [nodes.parcel(n, sender=sender).delivery_id for n in range(15)]
+
+
 async def test_some_unrouted_among_many(nodes: Nodes) -> None:
     """A parcel that comes back parks itself and none of its neighbours in flight, though all share a delivery id."""
     inbox = Inbox()

@@ -15,7 +15,7 @@ from interop_engine.exchange.base import Parcel, Take
 from interop_engine.exchange.events import ParcelFaulty, TakeFailed
 from interop_engine.exchange.rabbitmq import wire
 from interop_engine.exchange.rabbitmq.address import Address
-from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below, words
+from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
 from interop_engine.exchange.rabbitmq.topology import declare_queue
 from interop_engine.exchange.rules import FAULT
 
@@ -120,7 +120,7 @@ class Inbox:
             if not self.subscriptions:
                 return
             run = self._run = _Run()
-            async with not_cancelled_from_below():
+            with OnlyOurCancellation():
                 self._channel = channel = await connection.channel(publisher_confirms=False)
                 await channel.set_qos(prefetch_count=_PREFETCH)
                 queue = await declare_queue(channel, self.receiver, sorted(self._kinds))
@@ -144,8 +144,9 @@ class Inbox:
             await worker
         if channel is not None and not channel.is_closed:
             with contextlib.suppress(*BROKER_ERRORS):
-                async with asyncio.timeout(2), not_cancelled_from_below():
-                    await channel.close()
+                async with asyncio.timeout(2):
+                    with OnlyOurCancellation():
+                        await channel.close()
 
     def _closed(self, run: _Run) -> Any:
         def callback(_: Any, __: BaseException | None = None) -> None:
@@ -163,10 +164,14 @@ class Inbox:
             while (message := await run.next()) is not None:
                 if not await self._hand_over(wire.unpack(message, self.receiver), run.ended):
                     return
-                async with asyncio.timeout(_ACK), not_cancelled_from_below():
-                    await message.channel.basic_ack(message.delivery_tag or 0)
+                async with asyncio.timeout(_ACK):
+                    with OnlyOurCancellation():
+                        await message.channel.basic_ack(message.delivery_tag or 0)
         except BROKER_ERRORS:
             self._link.drop("a parcel could not be acknowledged")  # it comes again, with the same delivery id
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a queue that nobody reads
+            emit(TakeFailed(self.receiver, "", type(error).__name__))
+            self._link.drop("consuming failed")
 
     async def _hand_over(self, parcel: Parcel, ended: asyncio.Event) -> bool:
         """True once every subscription that wants the parcel has it."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import Any, Literal
 
 import aio_pika
@@ -112,18 +113,22 @@ class Link:
     async def _attempt(self) -> None:
         self._gone = asyncio.Event()
         try:
-            async with asyncio.timeout(_ATTEMPT), not_cancelled_from_below():
-                self._connection = await aio_pika.connect(
-                    self._address.url,
-                    timeout=_ATTEMPT,
-                    heartbeat=HEARTBEAT,
-                    client_properties={"connection_name": f"{self._name} {self._purpose}"},
-                )
-                self._connection.close_callbacks.add(self._on_close(self._gone))
-                await self._prepare(self._connection)
+            async with asyncio.timeout(_ATTEMPT):
+                with OnlyOurCancellation():
+                    await self._open_and_prepare()
         except BaseException:
             await self._disconnect()
             raise
+
+    async def _open_and_prepare(self) -> None:
+        self._connection = connection = await aio_pika.connect(
+            self._address.url,
+            timeout=_ATTEMPT,
+            heartbeat=HEARTBEAT,
+            client_properties={"connection_name": f"{self._name} {self._purpose}"},
+        )
+        connection.close_callbacks.add(self._on_close(self._gone))
+        await self._prepare(connection)
 
     def _on_close(self, gone: asyncio.Event) -> Callable[..., None]:
         def callback(_: Any, error: BaseException | None = None) -> None:
@@ -146,20 +151,26 @@ class Link:
         await self._lost()
         if connection is not None:
             with contextlib.suppress(*BROKER_ERRORS):
-                async with asyncio.timeout(2), not_cancelled_from_below():
-                    await connection.close()
+                async with asyncio.timeout(2):
+                    with OnlyOurCancellation():
+                        await connection.close()
 
 
-@contextlib.asynccontextmanager
-async def not_cancelled_from_below() -> Any:
+class OnlyOurCancellation:
     """Turn the CancelledError that the library raises for a closed connection into LinkLostError; let our own pass."""
-    try:
-        yield
-    except asyncio.CancelledError:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Look at what comes out."""
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
+            return
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise LinkLostError("the connection was lost") from None
+        if task is None or not task.cancelling():
+            raise LinkLostError("the connection was lost") from None
 
 
 def words(error: BaseException) -> str:

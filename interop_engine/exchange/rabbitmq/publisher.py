@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -17,7 +15,7 @@ from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.exchange.base import Parcel
 from interop_engine.exchange.rabbitmq import wire
 from interop_engine.exchange.rabbitmq.address import Address
-from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, not_cancelled_from_below
+from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation
 from interop_engine.exchange.rabbitmq.topology import EXCHANGE, declare_exchange
 from interop_engine.exchange.rules import unrouted, unsendable
 
@@ -56,23 +54,25 @@ class Publisher:
         """One attempt."""
         if (refusal := unsendable(parcel)) is not None:
             return refusal
+        if (channel := self._channel) is None:
+            return self._down()
         body, properties = wire.pack(parcel)
         if len(body) > self._limit:
             return _too_large(len(body))
-        outcome = await self._attempt(parcel, body, properties)
+        outcome = await self._attempt(channel, parcel, body, properties)
         if isinstance(outcome, Delivered):
             self._stalled = False
         return outcome
 
-    async def _attempt(self, parcel: Parcel, body: bytes, properties: Basic.Properties) -> Outcome:
-        channel = self._channel
-        if channel is None:
-            return self._down()
+    async def _attempt(self, channel: UnderlayChannel, parcel: Parcel, body: bytes, properties: Basic.Properties) -> Outcome:
+        deadline = asyncio.timeout(self._timeout)
         try:
-            async with self._deadline(), not_cancelled_from_below():
-                await channel.basic_publish(
-                    body, exchange=EXCHANGE, routing_key=parcel.routing_key, properties=properties, mandatory=True
-                )
+            async with deadline:
+                self._deadlines.add(deadline)
+                with OnlyOurCancellation():
+                    await channel.basic_publish(
+                        body, exchange=EXCHANGE, routing_key=parcel.routing_key, properties=properties, mandatory=True
+                    )
         except DeliveryError as error:
             return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
         except TimeoutError:  # it may have arrived: the next attempt carries the same delivery id
@@ -82,6 +82,8 @@ class Publisher:
             return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed")
         except BROKER_ERRORS as error:
             return _too_large(len(body)) if _names_size(error, len(body)) else self._down()
+        finally:
+            self._deadlines.discard(deadline)
         return Delivered()
 
     def _down(self) -> Retry:
@@ -97,21 +99,13 @@ class Publisher:
         # Published on the channel below: aio-pika's message and exchange cost as much as the protocol itself.
         self._kept, self._channel = channel, await channel.get_underlay_channel()
 
-    @contextlib.asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        """At most the time for a confirm, and no longer than the connection lives: the library may wait on a dead one."""
-        async with asyncio.timeout(self._timeout) as deadline:
-            self._deadlines.add(deadline)
-            try:
-                yield
-            finally:
-                self._deadlines.discard(deadline)
-
     async def _lost(self) -> None:
         self._channel = None
+        # The library may wait for ever on a connection that died.
         now = asyncio.get_running_loop().time()
         for deadline in tuple(self._deadlines):
-            deadline.reschedule(now)
+            if not deadline.expired():
+                deadline.reschedule(now)
 
     def _channel_closed(self, _: Any, error: BaseException | None = None) -> None:
         self._channel = None
