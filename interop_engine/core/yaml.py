@@ -6,8 +6,9 @@ alias bomb). A null (``key:`` with nothing, ``null`` or ``~`` unquoted) is kept 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -40,18 +41,20 @@ class Document:
 def load(text: str, file: str) -> Document:
     """Read one YAML document. Never raises: what is wrong is in ``mistakes`` (codes Y001–Y006)."""
     document = Document(file)
+    if (forbidden := yaml.reader.Reader.NON_PRINTABLE.search(text)) is not None:
+        before = text[: forbidden.start()]
+        mark = Mark(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        problem = f"not readable as YAML: the character U+{ord(forbidden[0]):04X} is not allowed"
+        document.mistakes.append(Mistake("Y001", problem, mark))
+        return document
     try:
-        node = yaml.compose(text, Loader=_loader())
+        document.data = _Reader(document, yaml.parse(text, Loader=_loader())).read_document()
+    except _TooDeepError:
+        pass
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         mark = Mark(file, place.line + 1, place.column + 1) if place else Mark(file, 1, 1)
         document.mistakes.append(Mistake("Y001", f"not readable as YAML: {error.problem or error}", mark))
-        return document
-    except yaml.YAMLError as error:  # a character YAML forbids: it has no mark
-        document.mistakes.append(Mistake("Y001", f"not readable as YAML: {error}", Mark(file, 1, 1)))
-        return document
-    if node is not None:
-        document.data = _Reader(document).read(node, ())
     return document
 
 
@@ -59,59 +62,95 @@ def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+class _TooDeepError(Exception):
+    """The rest of the document is not read."""
+
+
 class _Reader:
-    def __init__(self, document: Document) -> None:
+    """Reads the parser's events, not composed nodes: those hide anchors and tags, and composing deep nesting ends the process."""
+
+    def __init__(self, document: Document, events: Iterator[Any]) -> None:
         self._document = document
-        self._seen: set[int] = set()
+        self._events = events
 
-    def read(self, node: yaml.Node, path: Path) -> Any:
-        document = self._document
-        mark = self._mark(node)
-        document.values[path] = mark
-        if id(node) in self._seen:
-            self._mistake("Y003", "an alias (*name) is not allowed", mark, "write the value out")
-            return None
-        self._seen.add(id(node))
+    def read_document(self) -> Any:
+        """The content of the first document; a second one is a mistake."""
+        data = None
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.DocumentStartEvent):
+            data = self._value(next(self._events), ())
+            next(self._events)  # the document's end
+            following = next(self._events)
+            if isinstance(following, yaml.DocumentStartEvent):
+                self._mistake("Y001", "a second document (---) is not allowed", following, "one file, one document")
+        return data
+
+    def _value(self, event: Any, path: Path) -> Any:
+        self._document.values[path] = self._mark(event)
         if len(path) > _MAX_DEPTH:
-            self._mistake("Y005", f"nested deeper than {_MAX_DEPTH} levels", mark)
+            self._too_deep(event)
+        self._plain(event)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path)
+        if isinstance(event, yaml.AliasEvent) or (event.style in (None, "") and event.value in _NULLS):
             return None
-        if node.tag not in _PLAIN_TAGS:
-            self._mistake("Y004", f"the tag {node.tag} is not allowed", mark, "remove it: every scalar is text")
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        assert isinstance(node, yaml.ScalarNode)
-        return self._scalar(node)
+        return str(event.value)
 
-    def _scalar(self, node: yaml.ScalarNode) -> str | None:
-        if node.style in (None, "") and node.value in _NULLS:
-            return None
-        return str(node.value)
+    def _plain(self, event: Any) -> None:
+        """Neither alias nor anchor nor tag."""
+        if isinstance(event, yaml.AliasEvent):
+            self._mistake("Y003", "an alias (*name) is not allowed", event, "write the value out")
+            return
+        if event.anchor is not None:
+            self._mistake("Y003", "an anchor (&name) is not allowed", event, "remove it, and write out what refers to it")
+        if event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self._mistake("Y004", f"the tag {tag} is not allowed", event, "remove it: every scalar is text")
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            mark = self._mark(key_node)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._mistake("Y006", "a key must be plain text", mark)
-                continue
-            key = str(key_node.value)
-            if key in result:
-                first = self._document.mark((*path, key), key=True)
-                self._mistake("Y002", f'the key "{key}" stands twice', mark, f"it is also on line {first.line}")
-                continue
-            self._document.keys[(*path, key)] = mark
-            result[key] = self.read(value_node, (*path, key))
+    def _sequence(self, path: Path) -> list[Any]:
+        result: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            result.append(self._value(event, (*path, len(result))))
         return result
 
-    def _mark(self, node: yaml.Node) -> Mark:
-        return Mark(self._document.file, node.start_mark.line + 1, node.start_mark.column + 1)
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                self._mistake("Y006", "a key must be plain text", event)
+                self._skip(event)
+                self._skip(next(self._events))
+                continue
+            self._plain(event)
+            key = str(event.value)
+            if key in result:
+                first = self._document.mark((*path, key), key=True)
+                self._mistake("Y002", f'the key "{key}" stands twice', event, f"it is also on line {first.line}")
+                self._skip(next(self._events))
+                continue
+            self._document.keys[(*path, key)] = self._mark(event)
+            result[key] = self._value(next(self._events), (*path, key))
+        return result
 
-    def _mistake(self, code: str, message: str, mark: Mark, hint: str = "") -> None:
-        self._document.mistakes.append(Mistake(code, message, mark, hint))
+    def _skip(self, event: Any) -> None:
+        """Pass over a value that has no place."""
+        depth = 0
+        while True:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if not depth:
+                return
+            if depth > _MAX_DEPTH:  # the parser's time grows with the square of the depth
+                self._too_deep(event)
+            event = next(self._events)
 
+    def _too_deep(self, event: Any) -> NoReturn:
+        self._mistake("Y005", f"nested deeper than {_MAX_DEPTH} levels", event)
+        raise _TooDeepError
 
-_PLAIN_TAGS = frozenset(
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
-)
+    def _mark(self, event: Any) -> Mark:
+        return Mark(self._document.file, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _mistake(self, code: str, message: str, event: Any, hint: str = "") -> None:
+        self._document.mistakes.append(Mistake(code, message, self._mark(event), hint))
