@@ -10,6 +10,7 @@ from interop_engine.core.model import Write
 from interop_engine.fhir import definitions
 from interop_engine.hl7 import dictionary
 from interop_engine.mapping import expression as syntax
+from interop_engine.mapping.dialect import compile_dialect
 from interop_engine.mapping.elements import Elements
 from interop_engine.mapping.files import Files, digest, extended, read_all
 from interop_engine.mapping.language import (
@@ -47,6 +48,7 @@ def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan],
     files = read_all(texts, report)
     described = {name: fields for dialect in files.dialects.values() for name, fields in dialect.segments.items()}
     site = replace(site, names=Names({**site.names.segments, **z_segments(described)}))
+    files.compiled = {name: compile_dialect(dialect, site, report) for name, dialect in files.dialects.items()}
     plans: dict[str, MappingPlan] = {}
     for name in files.mappings:
         mapping = extended(name, files, report, ())
@@ -95,7 +97,9 @@ class _Mapping:
         self._lowering.targets = {name: (rule, (steps[name] or ((), root))[1]) for name, rule in rules.items()}
         resources = {name: self._resource(rule, *way) for name, rule in rules.items() if (way := steps[name]) is not None}
         found = {name: plan for name, plan in resources.items() if plan is not None}
+        self._lowering.contextless = True
         when = self._when(mapping.when, root)
+        self._lowering.contextless = False
         ignore = self._ignore(root)
         events = self._events()
         fragments = self._fragments()
@@ -238,13 +242,10 @@ class _Mapping:
     def _ignore(self, root: Levels) -> dict[str, int]:
         masks: dict[str, int] = {}
         before, self._lowering.quiet = self._lowering.quiet, True
-        dialects = tuple(source for dialect in self._files.dialects.values() for source in dialect.ignore)
-        for source in (*self._mapping.ignore, *dialects):
+        for source in self._mapping.ignore:
             tree = source.expression
             if not isinstance(tree, syntax.FieldPath) or not tree.segment:
                 self._report.add("M104", "ignore: takes fields and segments", source.mark, "OBX-12")
-                continue
-            if source in dialects and not root[0].group.reaches(tree.segment):  # type: ignore[union-attr]
                 continue
             found = self._lowering.resolver.read(tree, root, source.at)
             if found is not None:

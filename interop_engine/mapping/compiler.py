@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from interop_engine.mapping import runtime
+from interop_engine.mapping import helpers
 from interop_engine.mapping.emit import Emitter, safe
 from interop_engine.mapping.typed import FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
 from interop_engine.mapping.writer import Module, Writer
@@ -37,7 +37,7 @@ def compile_mapping(plan: MappingPlan) -> Compiled:
     finds = [_find(module, plan.resources[name], names[name]) for name in plan.order]
     fits = [_fits(module, plan)] if plan.when is not None else []
     source = "\n\n".join("\n".join(lines) for lines in (*fits, *fragments, *finds, *builds)) + "\n"
-    space: dict[str, Any] = {**runtime.NAMES, **module.objects}
+    space: dict[str, Any] = {**helpers.NAMES, **module.objects}
     exec(compile(source, f"<mapping {safe(plan.name)}>", "exec"), space)  # noqa: S102 - only our own names and repr of constants
     return Compiled(
         source,

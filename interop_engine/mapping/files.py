@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from interop_engine.core.diagnostics import near
+from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.language import DialectFile, FragmentFile, MappingFile, extend
 from interop_engine.mapping.reading import read
 from interop_engine.mapping.resolve import Report
@@ -22,6 +23,7 @@ class Files:
     mappings: dict[str, MappingFile] = field(default_factory=dict)
     fragments: dict[str, FragmentFile] = field(default_factory=dict)
     dialects: dict[str, DialectFile] = field(default_factory=dict)
+    compiled: dict[str, Dialect] = field(default_factory=dict)
 
 
 def read_all(texts: Mapping[str, str], report: Report) -> Files:

@@ -68,6 +68,7 @@ class Base(ABC):
         self.used: set[str] = set()
         self.targets: Mapping[str, tuple[ResourceRule, Levels]] = {}
         self.proven: frozenset[str] = frozenset()  # what the resource's when: says is there
+        self.contextless = False  # no channel is known yet: nothing that asks for its tables
         self.quiet = False  # inside a condition a read across groups is no mistake
 
     @abstractmethod

@@ -20,14 +20,12 @@ def is_part(plan: ResourcePlan) -> bool:
 
 
 def number_repeats(run: Run) -> None:
-    """In a channel with ``results: snapshot``, repeats that nothing tells apart get their occurrence number."""
-    if getattr(run.context.scope, "results", "delta") != "snapshot":
-        return
+    """Parts with an equal key get their occurrence number. Results do not: which of two is meant is for a person to say."""
     for instances in run.found.values():
         seen: dict[tuple[str, tuple[str, ...]], int] = {}
         for instance in instances:
-            if not is_part(instance.plan):
-                continue
+            if not is_part(instance.plan) or instance.plan.type == "Observation":
+                break
             name = (instance.scope, instance.key)
             seen[name] = count = seen.get(name, 0) + 1
             if count > 1:
@@ -57,7 +55,8 @@ def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
         elif alias in here:
             found[here[alias]] = None
     if len(found) > 1:
-        raise Parked(_UNKNOWN, f"{instance.plan.name}: its numbers are known as those of different {instance.plan.type}s.")
+        plan = instance.plan
+        raise Parked(_UNKNOWN, f"{plan.name}: its numbers ({plan.named_by}) are known as those of different {plan.type}s.")
     for id_ in found:
         instance.name(id_)
     for alias in instance.aliases:
@@ -86,11 +85,11 @@ def distinct(run: Run) -> list[Instance]:
 
 
 def _why(instance: Instance) -> str:
-    if is_part(instance.plan):
-        return (
-            f"{instance.plan.name}: the same key stands twice in one result with different content, and nothing tells them apart."
-        )
-    return f"{instance.plan.name}: two {instance.plan.type}s of the message have the same key and different content."
+    plan = instance.plan
+    if is_part(plan):
+        where = f"the same key ({plan.named_by}) stands twice in one result"
+        return f"{plan.name}: {where} with different content, and nothing tells them apart."
+    return f"{plan.name}: two {plan.type}s of the message have the same key ({plan.named_by}) and different content."
 
 
 # --- Merges --------------------------------------------------------------------------------------------------------------
@@ -106,7 +105,9 @@ def merges(run: Run, plans: Mapping[str, ResourcePlan], instances: Sequence[Inst
             continue
         number = _index_of(run, instance, refs.level, refs.target)
         if number is None:
-            raise Parked(_UNKNOWN, f"{instance.plan.name}: there is no {refs.target} to merge it into.")
+            raise Parked(
+                _UNKNOWN, f"{instance.plan.name} ({instance.plan.named_by}): there is no {refs.target} to merge it into."
+            )
         survivor = f"Patient/{number.id}"
         retired[instance.id] = survivor
         _retire(instance, survivor)

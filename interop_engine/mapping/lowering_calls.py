@@ -37,6 +37,10 @@ class Calls(Base):
             hint = f"VALUE | {function.signature}" if source is None else f"write {function.signature} at the beginning"
             self.report.add("M307", f"{call.name} stands in the wrong place", at(call.column), hint)
             return None
+        if function.context and self.contextless:
+            message = f"{function.name} asks for the channel's tables, which are not known here"
+            self.report.add("M307", message, at(call.column))
+            return None
         if function.name == "concat":
             return self._concat(function, call, goal, levels, at)
         arguments = self._arguments(function, call, at)

@@ -15,7 +15,7 @@ from interop_engine.core.diagnostics import Mark, Mistake
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Question
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.dictionary import GroupDef
-from interop_engine.hl7.message import Message, Segment
+from interop_engine.hl7.message import Message
 from interop_engine.hl7.structure import group
 from interop_engine.mapping import checker, identity, ledger, tabled
 from interop_engine.mapping.compiler import Compiled, compile_mapping
@@ -23,6 +23,7 @@ from interop_engine.mapping.context import Context, Naming, Scope
 from interop_engine.mapping.convert.tables import BY_NAME, CodeTable
 from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.draft import Draft, DraftResource, Plan
+from interop_engine.mapping.helpers import Whole
 from interop_engine.mapping.lowering import Site
 from interop_engine.mapping.resolve import Names
 from interop_engine.mapping.runtime import Instance, Parked, Run, context_parks, utc
@@ -104,7 +105,7 @@ class Program:
             return False
         if self.events and event not in self.events:
             return False
-        return self.compiled.fits is None or bool(self.compiled.fits(_Whole(message), None))
+        return self.compiled.fits is None or bool(self.compiled.fits(Whole(message), None))
 
     def identify(self, message: Message, scope: Scope) -> Plan:
         """Name the resources of a message."""
@@ -196,22 +197,6 @@ class Program:
         return utc(text, zone) if text else ""
 
 
-class _Whole:
-    """A whole message as if it were one group, for conditions that do not care for groups."""
-
-    def __init__(self, message: Message) -> None:
-        self._message = message
-        self.segments = self
-
-    def get(self, name: str, default: object = None) -> object:
-        """All segments of a name."""
-        return self._message.all(name) or default
-
-    def deep(self, name: str) -> list[Segment]:
-        """All segments of a name."""
-        return self._message.all(name)
-
-
 def _question(run: Run) -> Question:
     aliases: list[str] = []
     objects: dict[str, None] = {}
@@ -262,7 +247,8 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
     """
     tables, terminology, mistakes = tabled.read_all(texts)
     site = Site(Names({}), {**BY_NAME, **tables}, frozenset(terminology), naming)
-    plans, files, more = checker.check({name: text for name, text in texts.items() if name.endswith((".yaml", ".yml"))}, site)
+    yaml_texts = {name: text for name, text in texts.items() if name.endswith((".yaml", ".yml"))}
+    plans, files, more = checker.check(yaml_texts, site)
     programs: dict[str, Program] = {}
     for name, plan in plans.items():
         structure = dictionary.structure(plan.structure)
@@ -271,6 +257,5 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
         extends = mapping.extends.text if mapping.extends else ""
         compiled = compile_mapping(plan)
         programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping.mark, extends)
-    dialects = {name: Dialect(file) for name, file in files.dialects.items()}
     broken = frozenset(files.mappings) - programs.keys()
-    return Library(programs, dialects, (*mistakes, *more), tables, terminology, broken)
+    return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -12,8 +11,6 @@ from zoneinfo import ZoneInfo
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Resource
 from interop_engine.fhir.identity import resource_id
 from interop_engine.hl7.scalars import read_moment
-from interop_engine.mapping.convert.texts import string
-from interop_engine.mapping.primitives import as_text
 
 if TYPE_CHECKING:
     from interop_engine.core.diagnostics import Finding
@@ -116,7 +113,7 @@ class Run:
     ) -> Instance:
         """Add an instance with several names: (label, scope, value) of those that are valued."""
         if not names:
-            raise Parked("101", f"{plan.name}: no number names this {plan.type}.")
+            raise Parked("101", f"{plan.name}: no number names this {plan.type}; there is none in {plan.named_by}.")
         label, scope, value = names[0]
         instance = Instance(plan, levels, scope, (label, value))
         instance.aliases = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
@@ -150,7 +147,7 @@ class Run:
                 value = segment.value(field)
                 if value is not None and (number := value.get(1)):
                     return self.visit(segment, field, number)
-        raise Parked("101", f"{plan.name}: neither a number of the hospital's own nor a visit number.")
+        raise Parked("101", f"{plan.name}: neither a number of the hospital's own nor a visit number in {plan.named_by}.")
 
     def unnamed(self, plan: ResourcePlan, label: str) -> None:
         """The first part of a key is empty."""
@@ -279,80 +276,6 @@ def obx_of(level: Any) -> Segment | None:
     return level if getattr(level, "name", "") == "OBX" else None
 
 
-# --- Functions that generated code calls ---------------------------------------------------------------------------------
-
-
-def first(group: Any, segment: str) -> Segment | None:
-    """A group's own first segment of that name."""
-    found = group.segments.get(segment)
-    return found[0] if found else None
-
-
-def first_of(segments: Sequence[Segment]) -> Segment | None:
-    """The first of some segments."""
-    return segments[0] if segments else None
-
-
-def joined(result: tuple[str, Any] | None, instance: Instance, context: Context) -> tuple[str, Any] | None:
-    """The value of an observation with the texts of those that continue it."""
-    if instance.more is None:
-        return result
-    texts = [result[1]] if result is not None else []
-    for levels in instance.more:
-        obx = obx_of(levels[-1])
-        value = obx.value(5) if obx is not None else None
-        if value is not None and (text := string(value, context)):
-            texts.append(text)
-    return ("String", "\n".join(texts)) if texts else None
-
-
-def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: Value, context: Context) -> Any:
-    """A value converted by what OBX-2 says it is."""
-    convert = choices.get(segment.raw(2))
-    return None if convert is None else convert(value, context)
-
-
-def coded_name(value: Value) -> str:
-    """What names a code: the code with its system, else the alternate one, else the words."""
-    for code, system in ((1, 3), (4, 6)):
-        if found := value.get(code):
-            name = value.get(system)
-            return f"{name}|{found}" if name else found
-    return value.get(2) or value.get(9) or value.get(5)
-
-
-def other_name(value: Value) -> str:
-    """What names a person, an organization or a specimen: its number, else all that was sent."""
-    return value.get(1) or value.whole
-
-
-def extend(target: Resource, element: str, context: Context) -> None:
-    """Move what a conversion to a primitive added into the primitive's sibling."""
-    if not isinstance(target[element], dict | list):
-        target[f"_{element}"] = {"extension": context.extensions}
-    context.extensions = None
-
-
-def is_deleted(segment: Segment, field: int, component: int) -> bool:
-    """Whether the sender wrote ``""``."""
-    for value in segment.repetitions(field):
-        found = value.component(component) if component else value
-        if found is not None and found.deleted:
-            return True
-    return False
-
-
-def ordered(left: str, operator: str, right: Sequence[str]) -> bool:
-    """Compare as numbers; what is no number is in no order."""
-    try:
-        one, other = Decimal(left), Decimal(right[0]) if right else Decimal("NaN")
-    except InvalidOperation:
-        return False
-    if one.is_nan() or other.is_nan():
-        return False
-    return {"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[operator]
-
-
 @lru_cache(maxsize=8192)
 def utc(text: str, zone: str) -> str:
     """An HL7 v2 time as ISO 8601 in UTC with microseconds, so that texts sort as times; '' where it is none.
@@ -381,17 +304,3 @@ def utc(text: str, zone: str) -> str:
         return base.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     except OverflowError:
         return ""
-
-
-NAMES: Mapping[str, Any] = {
-    "first": first,
-    "first_of": first_of,
-    "joined": joined,
-    "varied": varied,
-    "coded_name": coded_name,
-    "other_name": other_name,
-    "extend": extend,
-    "is_deleted": is_deleted,
-    "ordered": ordered,
-    "tidy": as_text,
-}

@@ -271,6 +271,11 @@ class ResourcePlan:
     union: tuple[str, ...]
     body: Body
 
+    @property
+    def named_by(self) -> str:
+        """The fields that name an instance, as the mapping writes them: what a person must look at where they do not."""
+        return ", ".join(part.label for part in (*self.key, *self.known_as.values()))
+
 
 @dataclass(frozen=True)
 class FragmentPlan:

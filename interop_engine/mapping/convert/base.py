@@ -98,17 +98,11 @@ _MOST_REMEMBERED = 20_000
 _LONGEST_REMEMBERED = 300
 
 
-def fresh(content: Any) -> Any:
-    """A copy of JSON content that shares no dict and no list with it."""
-    if type(content) is dict:
-        return {name: part if type(part) is str else fresh(part) for name, part in content.items()}
-    return [fresh(part) for part in content] if type(content) is list else content
-
-
 def remembered(convert: Callable[[Value, Context], _T]) -> Callable[[Value, Context], _T]:
-    """The same conversion, which answers what it answered before for the same text in the same scope.
+    """The same conversion, which gives the very value it gave before for the same text in the same scope.
 
     For codes and people, which come back in every message. ``convert`` must be pure and have nothing to find fault with.
+    The value is shared between messages: nobody may change it, as nobody changes FHIR content once it is made.
     """
 
     def run(value: Value, context: Context) -> _T:
@@ -117,12 +111,11 @@ def remembered(convert: Callable[[Value, Context], _T]) -> Callable[[Value, Cont
             return convert(value, context)
         memo = context.scope.memo
         key = (convert, raw, value.level, value.delimiters)
-        found = memo.get(key, memo)  # the memo itself stands for "never asked": None is an answer
+        found: _T = memo.get(key, memo)  # the memo itself stands for "never asked": None is an answer
         if found is memo:
             if len(memo) >= _MOST_REMEMBERED:
                 memo.clear()
             found = memo[key] = convert(value, context)
-        copy: _T = fresh(found)
-        return copy
+        return found
 
     return run

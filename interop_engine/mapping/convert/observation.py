@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.convert import codes, identifiers, names, quantities, references, texts, times
-from interop_engine.mapping.convert.base import fresh, tidy, whole
+from interop_engine.mapping.convert.base import tidy, whole
 from interop_engine.mapping.convert.quantities import quantity_of, range_of, structured, unit_of
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def reference_range(obx: Segment, context: Context) -> list[dict[str, Any]]:
     text = tidy(value.whole) if value is not None else ""
     if not text:
         return []
-    return [fresh(_bounds(text, unit_of(obx.value(6)) if obx.raw(6) else ()))]
+    return [_bounds(text, unit_of(obx.value(6)) if obx.raw(6) else ())]  # shared: nobody changes FHIR content once made
 
 
 @lru_cache(maxsize=4096)
