@@ -200,7 +200,7 @@ class FhirRestDestination:
     def _settle(self, delivery: str, verdict: Verdict) -> Outcome:
         match verdict:
             case Barred():
-                self._breaker.trip(verdict.why)
+                self._breaker.trip(_shown(verdict.why))
                 return Retry(verdict.why, verdict.code, counts=False)
             case Again():
                 return self._again(delivery, verdict)
@@ -213,9 +213,9 @@ class FhirRestDestination:
 
     def _again(self, delivery: str, verdict: Again) -> Outcome:
         if verdict.hold:
-            self._breaker.trip(verdict.why, verdict.after)
+            self._breaker.trip(_shown(verdict.why), verdict.after)
         elif verdict.down:
-            self._breaker.failure(verdict.why)
+            self._breaker.failure(_shown(verdict.why))
         else:
             self._breaker.success()
         times, others_passed = self._troubles.failed(delivery)
@@ -260,6 +260,11 @@ class _Troubles:
 
     def settled(self, delivery: str) -> None:
         self._of.pop(delivery, None)
+
+
+def _shown(why: str) -> str:
+    """What the status page may show of a reply: its status, and nothing of what the server wrote."""
+    return why.partition(";")[0]
 
 
 def _words(error: Exception) -> str:

@@ -385,6 +385,31 @@ async def test_why_holds_code_and_place_and_little_text(server: _Server) -> None
     assert outcome.why.endswith("; no code; c0; c1; c2")
 
 
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 422, 429, 500, 503])
+async def test_what_a_server_wrote_is_stored_and_not_shown(
+    server: _Server, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Servers repeat patient data in their replies: it goes into ``why``, and into no event, log line or health text."""
+    caplog.set_level(logging.DEBUG)
+    events: list[Event] = []
+    end = subscribe(events.append)
+    server.answers = [_reply(status, _outcome("processing", text="Nguyễn Thị Canary"), Retry_After="1")]
+    try:
+        async with _destination(server.url, breaker={"failures": 1}) as destination:
+            outcome = await destination.deliver(_bundle(1))
+            waiting = await destination.deliver(_bundle(2))
+            health = destination.health()
+    finally:
+        end()
+    assert isinstance(outcome, Retry | Park)
+    assert "Canary" in outcome.why
+    if status in (401, 403, 429, 503):
+        assert isinstance(waiting, Retry)
+        assert waiting.code == "breaker-open"
+        assert "Canary" not in waiting.why
+    assert "Canary" not in f"{events} {health} {caplog.text}"
+
+
 # --- The network -------------------------------------------------------------------------------------------------------
 
 

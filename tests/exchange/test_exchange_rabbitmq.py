@@ -180,23 +180,6 @@ async def test_a_deleted_queue_is_made_again(broker: str, receiver: str) -> None
         assert await inbox.next() == _parcel(receiver)
 
 
-async def test_a_body_over_the_brokers_limit_parks_alone(broker: str, receiver: str) -> None:
-    """The broker closes the channel at a body over its limit: that one parks, its neighbours are delivered a little later."""
-    async with _node(broker) as node:
-        await node.subscribe(receiver, ["lab"], _Taker().take)
-        large = _parcel(receiver, 0, os.urandom(33 * 1024 * 1024 + 7))  # the tests' broker takes 32 MiB
-
-        async def deliver(parcel: Parcel) -> Outcome:
-            while isinstance(outcome := await node.publish(parcel), Retry):
-                assert not outcome.counts
-                await asyncio.sleep(0.05)
-            return outcome
-
-        outcomes = await asyncio.gather(*(deliver(parcel) for parcel in [_parcel(receiver, 1), large, _parcel(receiver, 2)]))
-        assert [type(outcome) for outcome in outcomes] == [Delivered, Park, Delivered]
-        assert outcomes[1].code == "too-large"
-
-
 async def test_a_wrong_password_is_said_and_not_shown(broker: str) -> None:
     """The health says in words what is wrong, and no log line or health text holds the credentials."""
     events: list[Event] = []
@@ -312,6 +295,24 @@ async def test_an_alarm_means_retry_and_does_not_stop_consuming(own_broker: Brok
             await asyncio.to_thread(own_broker.alarm, False)
         await _until_delivered(node, _parcel(receiver, 6))
         assert node.health().problem == ""
+
+
+@pytest.mark.faults
+async def test_a_body_over_the_brokers_limit_parks_alone(own_broker: Broker, receiver: str) -> None:
+    """The broker closes the channel at a body over its limit: that one parks, its neighbours are delivered a little later."""
+    async with _node(own_broker.url) as node:
+        await node.subscribe(receiver, ["lab"], _Taker().take)
+        large = _parcel(receiver, 0, os.urandom(33 * 1024 * 1024 + 7))  # the tests' broker takes 32 MiB
+
+        async def deliver(parcel: Parcel) -> Outcome:
+            while isinstance(outcome := await node.publish(parcel), Retry):
+                assert not outcome.counts
+                await asyncio.sleep(0.05)
+            return outcome
+
+        outcomes = await asyncio.gather(*(deliver(parcel) for parcel in [_parcel(receiver, 1), large, _parcel(receiver, 2)]))
+        assert [type(outcome) for outcome in outcomes] == [Delivered, Park, Delivered]
+        assert outcomes[1].code == "too-large"
 
 
 def test_the_pause_between_attempts_is_bounded() -> None:
