@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interop_engine.engine.single import map_message
+from interop_engine.fhir.bundle import encode
 from interop_engine.fhir.definitions import codes, v2_table
-from interop_engine.hl7.message import Segment
-from interop_engine.mapping.context import Context, Unmapped
+from interop_engine.hl7.message import Segment, parse
+from interop_engine.mapping.context import Context, Scope, Unmapped
 from interop_engine.mapping.convert import BY_NAME, PLACES, TABLES, coded, translated
 from interop_engine.mapping.convert.base import SOURCE_CODE
 from interop_engine.mapping.convert.codes import by_table
 from interop_engine.mapping.convert.tables import read_table, site_table
+from interop_engine.mapping.program import load
 from interop_engine.terminology.conceptmap import from_csv
 
 Convert = Callable[[str, str, str], Any]
@@ -61,11 +68,26 @@ def test_a_coded_value_keeps_every_coding_and_the_words(convert: Convert, text: 
     assert convert("CWE", "CodeableConcept", text) == expected
 
 
-def test_a_coded_value_is_read_alike_the_second_time_and_shared_with_nobody(convert: Convert) -> None:
-    """What is remembered is copied: whoever changes his result changes nobody else's."""
-    first = convert("CWE", "CodeableConcept", "1^one^L")
-    first["coding"][0]["code"] = "spoilt"
-    assert convert("CWE", "CodeableConcept", "1^one^L")["coding"][0]["code"] == "1"
+def test_mapping_changes_nothing_that_is_remembered(scope: Scope) -> None:
+    """Values are shared between messages: after a second run all that was remembered is as it was, and the bytes are equal."""
+    mappings = Path(__file__).parents[3] / "mappings"
+    files = [path for pattern in ("*.yaml", "tables/*.yaml", "terminology/*.csv") for path in mappings.glob(pattern)]
+    library = load({f"mappings/{path.relative_to(mappings)}": path.read_text("utf-8") for path in files}, scope.naming)
+    scope = replace(scope, tables=library.tables, terminology=library.terminology)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def run() -> list[bytes]:
+        made = []
+        for path in sorted(mappings.glob("cases/samples/*.hl7")):
+            message = parse(path.read_bytes())
+            mapped = map_message(message, library.fitting(message)[0], scope, received_at=at)
+            made.append(encode(mapped.bundle) if mapped.bundle else b"")
+        return made
+
+    first, remembered = run(), deepcopy(list(scope.memo.values()))
+    assert len(remembered) > 10
+    assert run() == first
+    assert list(scope.memo.values()) == remembered
 
 
 @pytest.mark.parametrize(
