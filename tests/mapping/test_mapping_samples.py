@@ -1,0 +1,77 @@
+"""The sample site's mappings on its own test cases and on public messages nobody here wrote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from interop_engine.config.loader import load
+from interop_engine.config.site import Site
+from interop_engine.engine import cases
+from interop_engine.engine.single import choose, map_message, read
+from interop_engine.engine.transform import Parked
+from interop_engine.fhir.bundle import encode
+from interop_engine.hl7.batch import split_batch
+from interop_engine.hl7.message import Message
+from interop_engine.mapping.context import Scope
+from tests.support.needs import require
+
+ROOT = Path(__file__).parents[2]
+CORPUS = ROOT.parent / "shared" / "corpus"
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+PLACE = re.compile(r"\b[A-Z][A-Z0-9]{2}(\[\d+\])?-\d")
+EVENTS = {"ORU^R01", "ORM^O01", "OML^O21", "ADT^A01", "ADT^A04", "ADT^A08", "ADT^A40"}
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """The sample site."""
+    return load(ROOT, {})
+
+
+@pytest.fixture(scope="module")
+def scope(site: Site) -> Scope:
+    """Its laboratory's channel's scope."""
+    return next(channel.scope for channel in site.channels if channel.programs)
+
+
+def test_every_mapping_has_cases_and_all_of_them_pass(site: Site) -> None:
+    """No sample mapping is without a test case, no case fails, and no golden file is left over."""
+    found = cases.load(site)
+    assert found.mistakes == []
+    assert {case.mapping for case in found.cases} == set(site.library.programs)
+    failed = {(case.mapping, case.name): result.failures for case in found.cases if (result := cases.run(case, site)).failures}
+    assert failed == {}
+    golden = {case.golden.removeprefix("golden/") for case in found.cases if case.golden}
+    assert {path.name for path in (ROOT / "mappings" / "cases" / "golden").glob("*.json")} == golden
+
+
+def _messages() -> Iterator[tuple[Path, Message]]:
+    for path in sorted(CORPUS.rglob("*.hl7")):
+        for data in split_batch(path.read_bytes()):
+            message = read(data)
+            if isinstance(message, Message) and f"{message.message_code}^{message.trigger_event}" in EVENTS:
+                yield path, message
+
+
+def test_every_public_message_gives_a_bundle_or_says_why_not(site: Site, scope: Scope) -> None:
+    """One mapping fits each; it gives a valid bundle, the same bytes each time, or parks, naming segment and field."""
+    require(CORPUS.is_dir(), "the corpus of public messages beside the project")
+    made = 0
+    for path, message in _messages():
+        program = choose(message, site.library.programs.values())
+        assert not isinstance(program, Parked), path.name
+        first, second = (map_message(message, program, scope, received_at=AT) for _ in range(2))
+        if first.parked is not None:
+            assert first.parked.code.isdecimal(), f"{path.name}: {first.parked.why}"
+            assert PLACE.search(first.parked.why), f"{path.name}: {first.parked.why}"
+            continue
+        assert first.bundle is not None or first.findings, path.name
+        if first.bundle is not None and second.bundle is not None:
+            assert encode(first.bundle) == encode(second.bundle), path.name
+            made += 1
+    assert made > 40
