@@ -128,7 +128,7 @@ class Bench:
         charset = self._channel.options.charset or None if self._channel else None
         message = single.read(given.data, charset=charset)
         if isinstance(message, Parked):
-            _tell(given.label, message, "MSH")
+            _tell(given.label, message, "MSH-18" if message.code == "102" else "MSH")  # the charset, or the message as a whole
             return None
         program = single.choose(message, self._programs)
         if isinstance(program, Parked):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from interop_engine.core.errors import ParseError
+from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import NOTHING_KNOWN, Known, Received, Resource, digest
-from interop_engine.engine.reconcile import merge_fault, reconcile
-from interop_engine.engine.transform import Parked, invalid, make_bundle, origin_of
+from interop_engine.engine.reconcile import reconcile
+from interop_engine.engine.transform import Parked, fault_of, invalid, make_bundle, origin_of
 from interop_engine.hl7.message import Message, parse
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def read(data: bytes, *, charset: str | None = None) -> Message | Parked:
     """The message, or why it would be rejected."""
     try:
         return parse(data, charset=charset)
+    except CharsetError as error:
+        return Parked("102", str(error))
     except ParseError as error:
         return Parked("100", str(error))
 
@@ -72,11 +74,8 @@ def map_message(
         lanes=(),
     )
     draft = program.build(program.identify(message, scope), known)
-    parked = Parked(draft.park.code, draft.park.why) if draft.park is not None else None
-    if parked is None and (fault := merge_fault(draft.resources, known)) is not None:
-        parked = Parked(fault.code, fault.why)
-    if parked is not None:
-        return Mapped(program.name, None, parked, draft.findings, draft.unread)
+    if (parked := fault_of(draft, known, program)) is not None:
+        return Mapped(program.name, None, Parked(parked.code, parked.why), draft.findings, draft.unread)
     share = reconcile(draft.resources, known, DESTINATION)
     if not share.resources:
         return Mapped(program.name, None, None, draft.findings, draft.unread, share.stale)

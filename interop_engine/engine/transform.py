@@ -86,10 +86,8 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
     if prepared.program is None or prepared.plan is None:
         return Forward(deliveries=tuple(_original(prepared, address, channel) for address in prepared.addresses))
     draft = prepared.program.build(prepared.plan, known)
-    if draft.park is not None:
-        return Parked(draft.park.code, draft.park.why, draft.findings)
-    if fault := merge_fault(draft.resources, known):
-        return Parked(fault.code, fault.why, draft.findings)
+    if (unfit := fault_of(draft, known, prepared.program)) is not None:
+        return unfit
     outcome = _Outbox(prepared, draft, known, channel).fill()
     if isinstance(outcome, Parked):
         return outcome
@@ -106,6 +104,17 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
         findings=tuple(str(finding) for finding in draft.findings) + tuple(f"stale {object_}" for object_ in stale),
         ledger=draft.unread,
     )
+
+
+def fault_of(draft: Draft, known: Known, program: Program) -> Parked | None:
+    """Why a draft cannot be sent; None where it can. A message of which nothing was made is no message to drop in silence."""
+    fault = draft.park or merge_fault(draft.resources, known)
+    if fault is not None:
+        return Parked(fault.code, fault.why, draft.findings)
+    if not draft.resources:
+        why = f"MSH-9 names {program.structure}, but no segment of the message makes a resource of the mapping {program.name}."
+        return Parked("100", why, draft.findings)
+    return None
 
 
 class _Outbox:
