@@ -1,4 +1,4 @@
-"""The journal in one SQLite file: WAL, ``synchronous=FULL``, one writer thread with group commit.
+"""The journal in one SQLite file: WAL, ``synchronous=FULL``, group commit by one writer.
 
 schema      tables, migrations, and how a connection is opened
 statements  all other SQL, by table family

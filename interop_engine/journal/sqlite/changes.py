@@ -1,6 +1,6 @@
-"""What the methods of the contract write. Each function runs in the writer's thread, inside the group's transaction.
+"""What the methods of the contract write. Each function is called by the writer, inside the group's transaction.
 
-They return what the event loop must know afterwards, and touch no memory but the transaction's.
+They return what memory must learn after the commit, and touch no memory but the transaction's.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import apsw
 from interop_engine.core.errors import JournalBroken, JournalError
 
 OLDEST_SQLITE = (3, 51, 3)  # earlier ones can corrupt a WAL file: two connections that write and checkpoint at once
-_BUSY_MILLISECONDS = 5_000
+_BUSY_MILLISECONDS = 250  # only a foreign process can hold the lock, and the event loop waits
 _CACHE_KIB = 65_536
 _READER_CACHE_KIB = 8_192  # every commit of the writer empties it
 

@@ -1,9 +1,13 @@
-"""The one thread that writes.
+"""Group commit.
 
-It takes whatever is queued (no timer), runs all of it in one transaction, commits, and tells the event loop once a group. A job
-that fails takes the group back: the jobs run again, each in a savepoint, so that only the faulty one fails. That is rare,
+Whatever is queued (no timer) runs in one transaction and is committed together; its waiters are told once a group. The statements
+run in the event loop, the commit and the checkpoints in one thread. The whole transaction in the thread would be worse: each of
+its forty statements takes the interpreter's lock back from a busy event loop, which gives it up every 5 ms. The disk is what
+is worth waiting for elsewhere. The connection is used by one of the two at a time: by the thread while ``_busy``.
+
+A job that fails takes its group back: the jobs run again, each in a savepoint, so that only the faulty one fails. That is rare,
 and a savepoint a job would cost every group. Jobs therefore touch nothing but the ``Transaction`` they are given; what memory
-must learn of a job is done in the event loop after the commit (``Job.after``).
+must learn of a job is done after the commit (``Job.after``).
 
 A full disk fails the group with JournalFull, and later groups may succeed. Any other error of the disk is final: after a failed
 fsync the kernel calls the page clean, and a commit that seems to succeed would be a lie.
@@ -16,8 +20,10 @@ import contextlib
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,7 @@ import apsw
 from interop_engine.core.errors import JournalBroken, JournalError, JournalFull
 from interop_engine.journal.sqlite.transaction import Transaction
 
-_LARGEST_GROUP = 256
+_LARGEST_GROUP = 64  # the event loop does nothing else while a group's statements run
 _CHECKPOINT_PAGES = 4_000  # 16 MB
 _IDLE_SECONDS = 2.0
 _FINAL = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.ProtocolError)
@@ -34,7 +40,7 @@ _FINAL = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError,
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One write. ``run`` is called in the thread, maybe twice; ``after`` in the event loop once it is committed."""
+    """One write. ``run`` may be called twice; ``after`` is called once it is committed."""
 
     future: asyncio.Future[Any]
     run: Callable[[Transaction], Any]
@@ -45,7 +51,7 @@ class Job:
 
 
 class Writer:
-    """Owns the writing connection from ``start`` to ``stop``."""
+    """Owns the writing connection until ``stop``."""
 
     def __init__(self, path: Path, connection: apsw.Connection, transaction: Transaction, reserve: int) -> None:
         self._path = path
@@ -53,11 +59,16 @@ class Writer:
         self._cursor = connection.cursor()
         self._transaction = transaction
         self._reserve = reserve
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
-        self._wal_pages = 0
+        self._queued: deque[Job] = deque()
+        self._busy = False
+        self._scheduled = False
         self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()  # an empty list: truncate the log
+        self._thread = threading.Thread(target=self._run_thread, name="journal-disk", daemon=True)
+        self._wal_pages = 0
         self._shortage = ""  # why nothing is accepted although it can commit
         self.changes = transaction.changes
         self.recent = transaction.recent
@@ -73,7 +84,12 @@ class Writer:
     async def stop(self) -> None:
         """Commit what is queued, end the thread, close the connection."""
         self._stopping = True
-        self._jobs.put(None)
+        while self._busy or self._scheduled or self._queued:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._work.put(None)
         await asyncio.to_thread(self._thread.join)
 
     async def do(
@@ -85,69 +101,91 @@ class Writer:
         if self._stopping:
             raise JournalError("The journal is closed.")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs.put(Job(future, run, after, needs_room))
+        self._queued.append(Job(future, run, after, needs_room))
+        if not (self._busy or self._scheduled):
+            self._scheduled = True
+            self._loop.call_soon(self._begin)
         return await future
 
-    # --- in the thread ------------------------------------------------------------------------------------------------
+    # --- in the event loop --------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            while (group := self._next_group()) is not None:
-                if group:
-                    self._commit(group)
-                    self._loop.call_soon_threadsafe(self._tell, group)
-                    if self._wal_pages >= _CHECKPOINT_PAGES:
-                        self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
-        finally:
-            with contextlib.suppress(apsw.Error):
-                self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                self._connection.close()
+    def _begin(self) -> None:
+        """Run what is queued, and hand it to the thread to be committed."""
+        self._scheduled = False
+        while not self._busy:
+            if not (group := self._next_group()):
+                self._idle.set()
+                self._watch_idle()
+                return
+            if self._run_group(group):
+                self._busy = True
+                self._work.put(group)
+            else:
+                self._tell(group)
 
-    def _next_group(self) -> list[Job] | None:
-        """What is queued, waiting for at least one job; None at the end. Truncates the WAL when nothing comes."""
-        jobs = self._jobs
-        try:
-            job = jobs.get(timeout=_IDLE_SECONDS if self._wal_pages else None)
-        except queue.Empty:
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            return []
+    def _next_group(self) -> list[Job]:
         group: list[Job] = []
-        while job is not None:
+        while self._queued and len(group) < _LARGEST_GROUP:
+            job = self._queued.popleft()
             if not job.future.cancelled():
                 group.append(job)
-            if len(group) >= _LARGEST_GROUP:
-                return group
-            try:
-                job = jobs.get_nowait()
-            except queue.Empty:
-                return group
-        if group:
-            jobs.put(None)
-            return group
-        return None
+        return group
 
-    def _commit(self, group: list[Job]) -> None:
-        """Run the group in one transaction; every job ends with a result or an error."""
+    def _run_group(self, group: list[Job]) -> bool:
+        """Run the group's statements. False: nothing is to be committed, and every job has its error."""
         if self.broken:
             self._fail(group, JournalBroken(self.broken))
-            return
+            return False
         jobs = self._with_room(group)
         if not jobs:
-            return
+            return False
         try:
             if not self._attempt(jobs, self._run_together):
                 self._attempt(jobs, self._run_apart)
+        except apsw.Error as error:
+            self._fail(jobs, self._translate(error))
+            return False
+        return True
+
+    def _committed(self, group: list[Job], error: JournalError | None, *, free: bool) -> None:
+        """The thread has committed the group, or could not."""
+        if error is None:
+            self._transaction.committed()
             self.problem = self._shortage
-        except apsw.FullError:
-            self.problem = "The disk is full."
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)  # so that the write-ahead log may begin anew in the room it has
-            self._fail(jobs, JournalFull(self.problem))
-        except _FINAL as error:
-            self._break(error)
-            self._fail(jobs, JournalBroken(self.broken))
-        except apsw.Error as error:  # locked by another process for longer than the busy timeout, out of memory
-            self.problem = f"SQLite: {error}"
-            self._fail(jobs, JournalFull(self.problem))
+        else:
+            self._fail([job for job in group if job.error is None], error)
+        self._tell(group)
+        if free:
+            self._free()
+
+    def _free(self) -> None:
+        """The thread is done with the connection."""
+        self._busy = False
+        self._begin()
+
+    def _tell(self, group: list[Job]) -> None:
+        for job in group:
+            future = job.future
+            if job.error is not None:
+                if not future.done():
+                    future.set_exception(job.error)
+                continue
+            if job.after is not None:
+                job.after(job.result)
+            if not future.done():
+                future.set_result(job.result)
+        if self.broken:
+            self.when_broken()
+
+    def _watch_idle(self) -> None:
+        if self._wal_pages and self._idle_timer is None and not self._stopping:
+            self._idle_timer = self._loop.call_later(_IDLE_SECONDS, self._truncate)
+
+    def _truncate(self) -> None:
+        self._idle_timer = None
+        if not (self._busy or self._scheduled or self._stopping):
+            self._busy = True
+            self._work.put([])
 
     def _with_room(self, group: list[Job]) -> list[Job]:
         """Without the jobs that need room, where the reserve of the disk is reached."""
@@ -162,19 +200,33 @@ class Writer:
         return [job for job in group if not job.needs_room]
 
     def _attempt(self, jobs: list[Job], run: Callable[[list[Job]], bool]) -> bool:
-        """One transaction; False where a job failed and nothing was kept."""
+        """One transaction, ready to be committed; False where a job failed and nothing was kept."""
         self._transaction.begin()
+        ready = False
         try:
             self._cursor.execute("BEGIN IMMEDIATE")
             if run(jobs):
                 self._transaction.flush()
-                self._cursor.execute("COMMIT")
-                self._transaction.committed()
-                return True
+                ready = True
         finally:
-            if self._connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
-        return False
+            if not ready:
+                self._roll_back()
+        return ready
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+
+    def _translate(self, error: apsw.Error) -> JournalError:
+        """What an error of SQLite means for the callers, and for the journal."""
+        if isinstance(error, apsw.FullError):
+            self.problem = "The disk is full."
+            return JournalFull(self.problem)
+        if isinstance(error, _FINAL):
+            self._break(error)
+            return JournalBroken(self.broken)
+        self.problem = f"SQLite: {error}"  # locked by another process for longer than the busy timeout, out of memory
+        return JournalFull(self.problem)
 
     def _run_together(self, jobs: list[Job]) -> bool:
         for job in jobs:
@@ -212,31 +264,40 @@ class Writer:
         self._wal_pages = pages
         return apsw.SQLITE_OK
 
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run_thread(self) -> None:
+        while (group := self._work.get()) is not None:
+            if not group:
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._loop.call_soon_threadsafe(self._free)
+                continue
+            error = self._commit()
+            large = self._wal_pages >= _CHECKPOINT_PAGES or error is not None
+            self._loop.call_soon_threadsafe(partial(self._committed, group, error, free=not large))
+            if large:  # after a full disk too: the log may then begin anew in the room it has
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+                self._loop.call_soon_threadsafe(self._free)
+        with contextlib.suppress(apsw.Error):
+            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._connection.close()
+
+    def _commit(self) -> JournalError | None:
+        try:
+            self._cursor.execute("COMMIT")
+        except apsw.Error as error:
+            with contextlib.suppress(apsw.Error):
+                self._roll_back()
+            return self._translate(error)
+        return None
+
     def _checkpoint(self, mode: int) -> None:
         try:
             self._connection.wal_checkpoint(mode=mode)
-        except apsw.BusyError:
-            return
-        except (apsw.FullError, *_FINAL) as error:
-            if not isinstance(error, apsw.FullError):
-                self._break(error)
-            return
+        except (apsw.BusyError, apsw.FullError):
+            return  # readers hold it, or there is no room: the log grows meanwhile, and health says so
+        except apsw.Error as error:
+            self._break(error)
         finally:
             if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
                 self._wal_pages = 0
-
-    # --- in the event loop --------------------------------------------------------------------------------------------
-
-    def _tell(self, group: list[Job]) -> None:
-        for job in group:
-            future = job.future
-            if job.error is not None:
-                if not future.done():
-                    future.set_exception(job.error)
-                continue
-            if job.after is not None:
-                job.after(job.result)
-            if not future.done():
-                future.set_result(job.result)
-        if self.broken:
-            self.when_broken()
