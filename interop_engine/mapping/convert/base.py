@@ -98,6 +98,13 @@ _MOST_REMEMBERED = 20_000
 _LONGEST_REMEMBERED = 300
 
 
+def remember(memo: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep a value in a scope's memo, which is emptied when it is full."""
+    if len(memo) >= _MOST_REMEMBERED:
+        memo.clear()
+    memo[key] = value
+
+
 def remembered(convert: Callable[[Value, Context], _T]) -> Callable[[Value, Context], _T]:
     """The same conversion, which gives the very value it gave before for the same text in the same scope.
 
@@ -113,9 +120,8 @@ def remembered(convert: Callable[[Value, Context], _T]) -> Callable[[Value, Cont
         key = (convert, raw, value.level, value.delimiters)
         found: _T = memo.get(key, memo)  # the memo itself stands for "never asked": None is an answer
         if found is memo:
-            if len(memo) >= _MOST_REMEMBERED:
-                memo.clear()
-            found = memo[key] = convert(value, context)
+            found = convert(value, context)
+            remember(memo, key, found)
         return found
 
     return run

@@ -10,7 +10,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid
-from interop_engine.mapping.convert.base import SOURCE_CODE, URN, V2_SYSTEM, Conversion, code_text, remembered, tidy, uri_text
+from interop_engine.mapping.convert.base import (
+    SOURCE_CODE,
+    URN,
+    V2_SYSTEM,
+    Conversion,
+    code_text,
+    remember,
+    remembered,
+    tidy,
+    uri_text,
+)
 from interop_engine.mapping.convert.tables import TABLES, CodeTable, Target, data, v2_codes
 
 if TYPE_CHECKING:
@@ -254,18 +264,26 @@ def mapped(v2_type: str, type_: str, table: str, value_set: str) -> Conversion |
 
 def translated(concept: dict[str, Any], mapping: ConceptMap, context: Context) -> dict[str, Any]:
     """A CodeableConcept with the targets of its codings added, the local coding kept first."""
-    codings = concept.get("coding")
-    if not codings:
-        return concept
-    added: list[dict[str, Any]] = []
-    for local in codings:
-        added += mapping.translate(local.get("system", ""), local["code"], context.date)
-    if not added:
+    memo = context.scope.memo
+    key = (mapping.name, context.date, id(concept))
+    found = memo.get(key)
+    if found is None or found[0] is not concept:  # an id alone could be another concept's by now
+        found = (concept, _translated(concept, mapping, context.date))
+        remember(memo, key, found)
+    result: dict[str, Any] = found[1]
+    if result is concept and (codings := concept.get("coding")):
         context.unknown_code(mapping.name, codings[0].get("system", ""), codings[0]["code"])
+    return result
+
+
+def _translated(concept: dict[str, Any], mapping: ConceptMap, day: str) -> dict[str, Any]:
+    """The concept itself where the map has nothing for it."""
+    codings = concept.get("coding", ())
+    added = [target for local in codings for target in mapping.translate(local.get("system", ""), local["code"], day)]
+    if not added:
         return concept
     seen = {(c.get("system"), c["code"]) for c in codings}
-    more = [c for c in added if (c["system"], c["code"]) not in seen]
-    return {**concept, "coding": [*codings, *more]} if more else concept
+    return {**concept, "coding": [*codings, *(c for c in added if (c["system"], c["code"]) not in seen)]}
 
 
 CODED = frozenset({"CWE", "CNE", "CE", "CF", "ID", "IS"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.convert import codes, identifiers, names, quantities, references, texts, times
 from interop_engine.mapping.convert.base import tidy, whole
-from interop_engine.mapping.convert.quantities import quantity_of, range_of, structured, unit_of
+from interop_engine.mapping.convert.quantities import quantity_of, range_of, structured, unit_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def _texts(obx: Segment, context: Context) -> Result | None:
 
 
 def _with_unit(text: str, obx: Segment) -> Result:
-    unit = dict(unit_of(obx.value(6))).get("unit", "") if obx.raw(6) else ""
+    unit = dict(unit_in(obx)).get("unit", "")
     return "String", f"{text} {unit}" if unit and any(c.isdecimal() for c in text) else text
 
 
@@ -93,7 +93,7 @@ def _other(obx: Segment, kind: str, context: Context) -> Result | None:
 
 def _number(value: Value, obx: Segment, context: Context) -> Result | None:
     text = value.text
-    found = quantity_of(text, unit_of(obx.value(6)) if obx.raw(6) else ())
+    found = quantity_of(text, unit_in(obx))
     if found is not None:
         return "Quantity", found
     text = whole(value)
@@ -105,7 +105,7 @@ def _number(value: Value, obx: Segment, context: Context) -> Result | None:
 
 def _structured(value: Value, obx: Segment, context: Context) -> Result | None:
     del context
-    return structured(value, unit_of(obx.value(6)))
+    return structured(value, unit_in(obx))
 
 
 def _coded(value: Value, obx: Segment, context: Context) -> Result | None:
@@ -139,14 +139,14 @@ def _period(value: Value, obx: Segment, context: Context) -> Result | None:
 
 def _range(value: Value, obx: Segment, context: Context) -> Result | None:
     del context
-    found = range_of(value.get(1), value.get(2), unit_of(obx.value(6)))
+    found = range_of(value.get(1), value.get(2), unit_in(obx))
     return ("Range", found) if found else _as_text(value)
 
 
 def _composite(value: Value, obx: Segment, context: Context) -> Result | None:
     found = quantities.cq(value, context)
     if found and "unit" not in found:
-        found.update(unit_of(obx.value(6)))
+        found.update(unit_in(obx))
     return ("Quantity", found) if found else _as_text(value)
 
 
@@ -195,7 +195,7 @@ def reference_range(obx: Segment, context: Context) -> list[dict[str, Any]]:
     text = tidy(value.whole) if value is not None else ""
     if not text:
         return []
-    return [_bounds(text, unit_of(obx.value(6)) if obx.raw(6) else ())]  # shared: nobody changes FHIR content once made
+    return [_bounds(text, unit_in(obx))]  # shared: nobody changes FHIR content once made
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.hl7.message import Value
 from interop_engine.hl7.scalars import read_decimal
 from interop_engine.mapping.convert.base import Conversion, tidy
 from interop_engine.terminology.units import UCUM, known_codes, ucum
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from interop_engine.hl7.message import Value
+    from interop_engine.hl7.message import Delimiters, Segment
     from interop_engine.mapping.context import Context
 
 _COMPARATORS = {
@@ -54,6 +55,18 @@ def _unit(text: str, name: str, system: str) -> tuple[tuple[str, str], ...]:
 def unit_of(value: Value | None) -> tuple[tuple[str, str], ...]:
     """``unit``, and ``system`` and ``code`` where UCUM has it, of OBX-6 (CWE, CE or ST)."""
     return _unit(value.get(1), value.get(2), value.get(3)) if value is not None else ()
+
+
+def unit_in(obx: Segment) -> tuple[tuple[str, str], ...]:
+    """The unit of an OBX, from OBX-6."""
+    raw = obx.raw(6)
+    return _unit_of_raw(raw, obx.delimiters) if raw else ()
+
+
+@lru_cache(maxsize=4096)
+def _unit_of_raw(raw: str, delimiters: Delimiters) -> tuple[tuple[str, str], ...]:
+    first = raw.partition(delimiters.repetition)[0] if delimiters.repetition else raw
+    return unit_of(Value(first, delimiters))
 
 
 @lru_cache(maxsize=4096)
