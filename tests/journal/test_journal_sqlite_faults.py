@@ -19,6 +19,7 @@ from interop_engine.core.errors import JournalBroken, JournalError, JournalFull
 from interop_engine.core.model import Question
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import DeliveryState, Journal, MessageState, Selection
+from interop_engine.journal.sqlite import journal as journal_module
 from interop_engine.journal.sqlite import schema, writer
 from tests.support.journals import DELIVERED, HUB, LAB, Store, delivery, forwarded, lease, message, sent, settled
 
@@ -269,6 +270,39 @@ async def test_changed_knowledge_is_detected(store: Store) -> None:
     connection.close()
     with pytest.raises(JournalBroken):
         await open_journal(store.place, reserve=0).open()
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_damaged_file_is_found_when_it_is_opened(store: Store, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    """At once where that is quick; a large one beside the work, and then nothing more is written."""
+    async with store.opened() as journal:
+        for _ in range(20):
+            await journal.accept(message(lanes=()))
+    with apsw.Connection(str(store.place)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'messages_control'").fetchall()[0][0]
+    connection.close()
+    content = bytearray(store.place.read_bytes())
+    content[(page - 1) * 4096 + 100 : page * 4096] = bytes(3996)
+    store.place.write_bytes(content)
+    if not large:
+        with pytest.raises(JournalBroken, match="integrity"):
+            await open_journal(store.place, reserve=0).open()
+        return
+    monkeypatch.setattr(journal_module, "_LARGE_FILE", 0)
+    async with store.opened() as journal:
+        with pytest.raises(JournalBroken, match="integrity"):
+            await journal.lease(HUB, "w")
+        with pytest.raises(JournalBroken, match="integrity"):
+            await journal.accept(message())
+
+
+async def test_a_large_file_is_checked_beside_the_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sound one goes on working, and may be closed while it is checked."""
+    monkeypatch.setattr(journal_module, "_LARGE_FILE", 0)
+    for _ in range(3):
+        async with store.opened() as journal:
+            await journal.accept(message(lanes=()))
+            assert (await journal.health()).problem == ""
 
 
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says " * 100, b""])

@@ -33,6 +33,7 @@ from interop_engine.journal.sqlite.warm import Warm
 from interop_engine.journal.sqlite.writer import Writer
 
 _LARGE_WAL = 256 << 20
+_LARGE_FILE = 256 << 20  # checking it takes longer than an engine may take to be back: it is done beside the work
 _CORRUPT = "journal-corrupt"
 
 
@@ -63,6 +64,8 @@ class SqliteJournal:
         self._warm_messages: Warm[Received] = Warm()
         self._warm_deliveries: Warm[Delivery] = Warm()
         self._opened: _Opened | None = None
+        self._checking: apsw.Connection | None = None
+        self._check: asyncio.Task[None] | None = None
 
     # --- opening and closing ------------------------------------------------------------------------------------------
 
@@ -84,12 +87,25 @@ class SqliteJournal:
         writer.when_broken = self._break
         writer.start()
         self._opened = _Opened(Reads(reader), writer)
+        if _size(self._path) > _LARGE_FILE:
+            self._checking = schema.connect_reader(self._path)
+            self._check = asyncio.create_task(self._check_beside(self._checking, writer))
+
+    async def _check_beside(self, connection: apsw.Connection, writer: Writer) -> None:
+        """Check a large file while it is in use; where it fails nothing more is written."""
+        try:
+            await asyncio.to_thread(schema.check_integrity, connection)
+        except JournalBroken as error:
+            writer.give_up(str(error))
+        except apsw.InterruptError:
+            return  # closing
 
     def _prepare(self) -> tuple[apsw.Connection, Transaction, apsw.Connection]:
         schema.check_library()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = schema.connect_writer(self._path)
-        schema.check_integrity(connection)
+        if _size(self._path) <= _LARGE_FILE:
+            schema.check_integrity(connection)
         return connection, Transaction(connection), schema.connect_reader(self._path)
 
     async def close(self) -> None:
@@ -97,6 +113,10 @@ class SqliteJournal:
         if (opened := self._opened) is None:
             return
         self._opened = None
+        if self._check is not None and self._checking is not None:
+            self._checking.interrupt()
+            await self._check
+            self._checking.close()
         if self._timer is not None:
             self._timer.cancel()
         for line in self._lines.values():

@@ -163,7 +163,12 @@ def connect_reader(path: Path) -> apsw.Connection:
 
 def check_integrity(connection: apsw.Connection) -> None:
     """Raise JournalBroken where ``quick_check`` finds a fault (it reads the whole file)."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except apsw.InterruptError:
+        raise
+    except apsw.Error as error:
+        raise JournalBroken(f"The journal's integrity check failed: {error}") from None
     if found != ("ok",):
         raise JournalBroken(f"The journal's integrity check failed: {found[0] if found else 'no answer'}")
 

@@ -107,6 +107,11 @@ class Writer:
             self._loop.call_soon(self._begin)
         return await future
 
+    def give_up(self, why: str) -> None:
+        """Write nothing more: the file is not what it should be."""
+        self.broken = self.problem = why
+        self.when_broken()
+
     # --- in the event loop --------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
