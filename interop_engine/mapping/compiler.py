@@ -60,7 +60,7 @@ def _register_parents(module: Module, plan: MappingPlan) -> None:
 def _fits(module: Module, plan: MappingPlan) -> list[str]:
     writer = Writer(module, "def fits(g0, c):", ["g0"])
     writer.marking = False
-    writer.deep = "{}.deep({})"
+    writer.deep, writer.routed = "{}.deep({})", False
     writer.here()
     assert plan.when is not None
     held = Emitter(writer, module).condition(plan.when)

@@ -111,7 +111,7 @@ class Emitter(Conditions):
         w, read = self.w, node.source
         with w.segments(read) as segment, self.tested(read.segment_test, segment):
             result, there = w.name("x"), w.populated(segment, read.field)
-            with w.block(f"if {there} and {segment}.raw({read.field}) != {DELETED}:"):
+            with w.block(f"if {there} and {w.raw(segment, read.field)} != {DELETED}:"):
                 w.mark(segment, read.field, *node.also)
                 self.note_seen(seen)
                 self._place(node, segment)
@@ -135,8 +135,10 @@ class Emitter(Conditions):
         w.line(f"{texts} = []")
         with self.values(replace(node.source, datatype="FT"), seen, text=True) as (_, text):
             w.line(f"{texts}.append({text})")
-        with w.block(f"if {texts}:"):
-            sink(repr(node.element), f"{{'text': tidy('\\n'.join({texts}))}}")
+        joined = w.name("t")
+        w.line(f"{joined} = tidy('\\n'.join({texts})) if {texts} else ''")
+        with w.block(f"if {joined}:"):
+            sink(repr(node.element), f"{{'text': {joined}}}")
 
     def _identity(self, node: Convert, sink: Sink, seen: str) -> None:
         """The text that names the thing: a code with its system, a number; never a display."""
@@ -148,11 +150,15 @@ class Emitter(Conditions):
                 with w.block(f"if {text}:"):
                     sink("None", text)
             return
+        if kind not in _SCOPED:
+            with self.values(node.source, seen, text=True) as (_, text):
+                sink("None", text)
+            return
         visit = self.visits and (node.source.segment, node.source.field) in _VISITS
         with self.values(node.source, seen) as (segment, value):
             text = w.name("t")
-            w.line(f"{text} = {value}.text" if kind in _SCOPED else f"{text} = {value}.whole")
-            if kind in _SCOPED and not visit:
+            w.line(f"{text} = {value}.text")
+            if not visit:
                 w.line(f"a = ({value}, {kind!r})")
             with w.block(f"if {text}:"):
                 if visit:

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 import re2
 
-from interop_engine.mapping.emit_reads import Reads
-from interop_engine.mapping.typed import Compare, Condition, Const, Count, Deleted, Exists, Junction, Matches, Node, Not
+from interop_engine.mapping.emit_reads import DELETED, Reads
+from interop_engine.mapping.typed import (
+    Compare,
+    Condition,
+    Const,
+    Convert,
+    Count,
+    Deleted,
+    Exists,
+    Junction,
+    Matches,
+    Node,
+    Not,
+    Read,
+)
 
 
 class Conditions(Reads):
@@ -25,6 +38,13 @@ class Conditions(Reads):
             w.line(f"{held} = 0")
             self.node(condition.node, lambda _, __: w.line(f"{held} += 1"))
             w.line(f"{held} = {held} {'==' if condition.operator == '=' else condition.operator} {condition.number}")
+        elif isinstance(condition, Exists) and (read := self._simple(condition.node)) is not None:
+            w.line(f"{held} = False")
+            with w.segments(read) as segment:
+                there = w.populated(segment, read.field)
+                with w.block(f"if {there} and {w.raw(segment, read.field)} != {DELETED}:"):
+                    w.mark(segment, read.field)
+                    w.line(f"{held} = True")
         elif isinstance(condition, Exists):
             w.line(f"{held} = False")
             self.node(condition.node, lambda _, __: w.line(f"{held} = True"))
@@ -40,6 +60,14 @@ class Conditions(Reads):
         else:
             self._deleted(condition, held)
         return held
+
+    def _simple(self, node: Node) -> Read | None:
+        """The read of a whole field that does not repeat: it exists where its text is there."""
+        if not isinstance(node, Convert) or node.how != "raw":
+            return None
+        read = node.source
+        plain = read.segment and not read.repeats and not read.component and not read.repetition
+        return read if plain and read.segment_test is None and read.repetition_test is None else None
 
     def _junction(self, condition: Junction, held: str) -> None:
         w, depth = self.w, 0

@@ -42,6 +42,11 @@ class Reads(ABC):
                 self.note_seen(seen)
                 yield "", var
             return
+        if text and self._is_plain(read):
+            with w.segments(read) as segment, self._plain(read, segment) as var:
+                self.note_seen(seen)
+                yield segment, var
+            return
         with (
             w.segments(read) as segment,
             self.tested(read.segment_test, segment),
@@ -50,6 +55,24 @@ class Reads(ABC):
         ):
             self.note_seen(seen)
             yield segment, var
+
+    def _is_plain(self, read: Read) -> bool:
+        """Whether a read is of one whole field, so that most texts need no taking apart."""
+        one = not read.repeats and read.repetition < 2 and read.repetition_test is None and read.segment_test is None
+        return one and not read.component and not self.deleted
+
+    @contextmanager
+    def _plain(self, read: Read, segment: str) -> Iterator[str]:
+        """The text of a whole field: itself where it is plain letters and digits, else as the message reads it."""
+        w, var = self.w, self.w.name("t")
+        with w.block(f"if {w.populated(segment, read.field)}:"):
+            w.mark(segment, read.field)
+            w.line(f"{var} = {w.raw(segment, read.field)}")
+            read_it = "whole_text" if read.datatype in _WHOLE else "first_text"
+            with w.block(f"if not ({var}.isalnum() and {var}.isascii()):"):
+                w.line(f"{var} = {read_it}({segment}, {read.field})")
+            with w.block(f"if {var}:"):
+                yield var
 
     def note_seen(self, seen: str) -> None:
         """Write that a source has a value, for a ``??`` that asks."""

@@ -38,9 +38,32 @@ def first(group: Any, segment: str) -> Segment | None:
     return found[0] if found else None
 
 
+def first_by(group: Any, route: Sequence[str], segment: str) -> Segment | None:
+    """The segment at the end of a way down groups, None where it is not where its structure has it."""
+    for name in route:
+        found = group.groups.get(name)
+        if found is None:
+            return None
+        group = found[0]
+    segments = group.segments.get(segment)
+    return segments[0] if segments else None
+
+
 def first_of(segments: Sequence[Segment]) -> Segment | None:
     """The first of some segments."""
     return segments[0] if segments else None
+
+
+def first_text(segment: Segment, field: int) -> str:
+    """The text of a field's first component, '' where absent or ``""``."""
+    value = segment.value(field)
+    return "" if value is None or value.deleted else value.text
+
+
+def whole_text(segment: Segment, field: int) -> str:
+    """All the text of a field, stray separators kept; '' where absent or ``""``."""
+    value = segment.value(field)
+    return "" if value is None or value.deleted else value.whole
 
 
 def joined(result: tuple[str, Any] | None, instance: Instance, context: Context) -> tuple[str, Any] | None:
@@ -106,6 +129,9 @@ def ordered(left: str, operator: str, right: Sequence[str]) -> bool:
 NAMES: Mapping[str, Any] = {
     "first": first,
     "first_of": first_of,
+    "first_by": first_by,
+    "first_text": first_text,
+    "whole_text": whole_text,
     "joined": joined,
     "varied": varied,
     "coded_name": coded_name,

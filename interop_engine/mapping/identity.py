@@ -78,9 +78,8 @@ def distinct(run: Run) -> list[Instance]:
             if first.content != instance.content:
                 raise Parked(_DUPLICATE, _why(instance))
             run.context.segment = None
-            run.context.note(
-                "repeated", f"{instance.plan.name} stands twice with the same content: it is one.", severity="information"
-            )
+            said = f"{instance.plan.name} ({instance.plan.named_by}) stands twice with the same content: it is one."
+            run.context.note("repeated", said, severity="information")
     return list(kept.values())
 
 

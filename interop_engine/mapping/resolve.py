@@ -112,7 +112,9 @@ class Resolver:
             return None
         index = path.segment_choice if isinstance(path.segment_choice, int) else 0
         loop = loop and not index
-        base = Read(level, segment, 0, "", str(path), deep=deep, loop=loop, many=loop, segment_index=index)
+        group = levels[level].group
+        route = _route(group, segment) if deep and group is not None else ()
+        base = Read(level, segment, 0, "", str(path), deep=deep, route=route, loop=loop, many=loop, segment_index=index)
         base = _with(base, segment_test=test)
         return base if path.field is None else self._field(base, path, levels, at)
 
@@ -253,6 +255,16 @@ def _segments(group: GroupDef) -> set[str]:
 
 def _through(group: GroupDef, segment: str) -> bool:
     return any(child.reaches(segment) and (child.repeats or _through(child, segment)) for child in group.groups())
+
+
+def _route(group: GroupDef, segment: str) -> tuple[str, ...]:
+    """The groups on the way down to a segment, the first way there is."""
+    for child in group.groups():
+        if child.holds(segment):
+            return (child.name,)
+        if child.reaches(segment):
+            return (child.name, *_route(child, segment))
+    return ()
 
 
 def z_segments(described: Mapping[str, Mapping[int, tuple[str, str, bool]]]) -> dict[str, SegmentDef]:

@@ -39,6 +39,7 @@ class Read:
     datatype: str
     label: str
     deep: bool = False
+    route: tuple[str, ...] = ()  # of a deep one: the groups on the way
     loop: bool = False
     many: bool = False
     repeats: bool = False

@@ -58,12 +58,13 @@ class Writer:
         self._count = 0
         self._head = 1  # where lines that read single segments are inserted
         self._marks_at = 1  # where lines that mark unconditional reads are inserted
-        self._single: dict[tuple[str, str, bool], str] = {}
+        self._single: dict[tuple[str, str, tuple[str, ...] | None], str] = {}
         self._masks: dict[str, int] = {}
         self._fixed = frozenset(levels)
         self._pad = "    "
         self._listed: dict[str, None] = {}  # segments whose list of fields is at hand from the head on
         self.deep = "P.deep({}, {})"
+        self.routed = True  # whether the message is in groups
         self.conditional = 0
         self.marking = True
 
@@ -118,15 +119,23 @@ class Writer:
             else f"{self._pad}R[{var}.index] |= {mask}"
             for var, mask in self._masks.items()
         ]
-        reads = [f"{self._pad}{var} = {self._first(group, name, deep=deep)}" for (group, name, deep), var in self._single.items()]
+        reads = [f"{self._pad}{var} = {self._first(group, name, route)}" for (group, name, route), var in self._single.items()]
         reads += [f"{self._pad}f{var} = {var}.fields if {var} is not None else E; n{var} = len(f{var})" for var in self._listed]
         lines = list(self._lines)
         lines[self._marks_at : self._marks_at] = marks
         lines[self._head : self._head] = reads
         return lines
 
-    def _first(self, group: str, segment: str, *, deep: bool) -> str:
-        return f"first_of({self.deep.format(group, repr(segment))})" if deep else f"first({group}, {segment!r})"
+    def _first(self, group: str, segment: str, route: tuple[str, ...] | None) -> str:
+        """The first segment of a name: of the group itself, or (with a route) of it and all deeper ones."""
+        if route is None:
+            return f"first({group}, {segment!r})"
+        everywhere = self.deep.format(group, repr(segment))
+        return (
+            f"first_by({group}, {route!r}, {segment!r}) or first_of({everywhere})"
+            if route and self.routed
+            else f"first_of({everywhere})"
+        )
 
     # --- levels ----------------------------------------------------------------------------------------------------
 
@@ -189,11 +198,12 @@ class Writer:
 
     def _first_of(self, level: str, read: Read) -> str:
         """The variable of a single segment: read once at the head where its group is known there, else here."""
+        route = read.route if read.deep else None
         if level not in self._fixed:
             var = self.name("s")
-            self.line(f"{var} = {self._first(level, read.segment, deep=read.deep)}")
+            self.line(f"{var} = {self._first(level, read.segment, route)}")
             return var
-        key = (level, read.segment, read.deep)
+        key = (level, read.segment, route)
         if key not in self._single:
             self._single[key] = self.name("s")
         return self._single[key]
@@ -204,6 +214,10 @@ class Writer:
             self._listed[var] = None
             return f"n{var} > {field} and f{var}[{field}]"
         return f"{var}.raw({field})"
+
+    def raw(self, var: str, field: int) -> str:
+        """The raw text of a field that is known to be populated."""
+        return f"f{var}[{field}]" if var in self._listed else f"{var}.raw({field})"
 
     def mark(self, var: str, *fields: int) -> None:
         """Note that fields of a segment are read."""
