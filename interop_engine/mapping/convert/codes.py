@@ -174,8 +174,11 @@ def _foreign(value: Value, table: CodeTable) -> bool:
 
 def code_by(table: CodeTable) -> Callable[[Value, Context], str | None]:
     """A conversion to ``code`` through a map; a source code that says more stays in an extension."""
+    simple = {source: target.code for source, target in table.entries.items() if not target.kept}
 
     def convert(value: Value, context: Context) -> str | None:
+        if (ready := simple.get(value.raw)) is not None:
+            return ready
         source, found = _target(value, table, context)
         if found is None:
             return None
@@ -199,9 +202,13 @@ def boolean_by(table: CodeTable) -> Callable[[Value, Context], bool | None]:
 
 def concept_by(table: CodeTable) -> Callable[[Value, Context], dict[str, Any] | None]:
     """A conversion to CodeableConcept through a map; the sender's words stay its text."""
+    to_coding = coding_by(table)
+    simple = {source: {"coding": [_coding(target)]} for source, target in table.entries.items()}
 
     def convert(value: Value, context: Context) -> dict[str, Any] | None:
-        found = coding_by(table)(value, context)
+        if (ready := simple.get(value.raw)) is not None:
+            return ready  # shared: nobody changes FHIR content once made
+        found = to_coding(value, context)
         text = tidy(value.get(9) or value.get(2))
         if found is None or "code" not in found:
             text = text or tidy(value.text)
@@ -220,12 +227,16 @@ def coding_by(table: CodeTable) -> Callable[[Value, Context], dict[str, Any] | N
         _, found = _target(value, table, context)
         if found is None:
             return coding(value, context, table.table) if table.unmapped == "keep" else None
-        result = {"system": found.system, "code": found.code}
-        if found.display:
-            result["display"] = found.display
-        return result
+        return _coding(found)
 
     return convert
+
+
+def _coding(target: Target) -> dict[str, Any]:
+    result = {"system": target.system, "code": target.code}
+    if target.display:
+        result["display"] = target.display
+    return result
 
 
 def in_table(table: str, type_: str) -> Conversion | None:
