@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from interop_engine.mapping import helpers
-from interop_engine.mapping.emit import Emitter, safe
+from interop_engine.mapping.emit import Emitter
+from interop_engine.mapping.emit_calls import safe
 from interop_engine.mapping.typed import FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
 from interop_engine.mapping.writer import Module, Writer
 

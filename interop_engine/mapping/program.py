@@ -16,6 +16,7 @@ from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Question
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.dictionary import GroupDef
 from interop_engine.hl7.message import Message
+from interop_engine.hl7.scalars import read_moment
 from interop_engine.hl7.structure import group
 from interop_engine.mapping import checker, identity, ledger, tabled
 from interop_engine.mapping.compiler import Compiled, compile_mapping
@@ -110,7 +111,7 @@ class Program:
     def identify(self, message: Message, scope: Scope) -> Plan:
         """Name the resources of a message."""
         root, findings = group(message, self.structure_def)
-        context = Context(scope)
+        context = Context(scope, _day(message))
         context.findings += findings
         run = Run(message, root, context, self.compiled.indexes)
         try:
@@ -209,6 +210,15 @@ def _question(run: Run) -> Question:
             if instance.plan.write == "merge" or instance.plan.union or instance.plan.type == "ServiceRequest":
                 whole[ref] = None
     return Question(tuple(dict.fromkeys(aliases)), tuple(objects), tuple(whole))
+
+
+def _day(message: Message) -> str:
+    """The day of a message (MSH-7) as an ISO date, by which dated terminology is read; '' where it is unknown."""
+    value = message.msh.value(7)
+    moment = read_moment(value.get(1)) if value is not None else None
+    if moment is None or moment.day is None:
+        return ""
+    return f"{moment.year:04}-{moment.month:02}-{moment.day:02}"
 
 
 def _internal(name: str, error: Exception) -> Park:
