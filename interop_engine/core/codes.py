@@ -91,6 +91,8 @@ CODES: Mapping[str, str] = {
     "T003": "A row lacks a value.",
     "T004": "A code system is neither a URI nor a known alias.",
     "T005": "The file is not a FHIR ConceptMap in JSON.",
+    "T006": "A code table has no codes, or a code has not one target.",
+    "T007": "A key is not known in a code table.",
     # Test cases
     "T101": "The cases are for a mapping that is not there.",
     "T102": "A case lacks its name or its input.",

@@ -258,3 +258,15 @@ def test_the_suffix_of_a_report_part_is_a_coding_of_its_own(
     """OBX-3 with a suffix says which part of a report it is; findings and impression stay apart."""
     found = PLACES["OBX", 3, "CodeableConcept"].function(segment(f"ZZZ|{text}").value(1), context)
     assert [(coding["system"], coding["code"]) for coding in found["coding"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"), [("2024-06-01", ["GLU", "old"]), ("2026-06-01", ["GLU", "new"]), ("", ["GLU", "new"])]
+)
+def test_dated_terminology_is_read_by_the_messages_day(convert: Convert, scope: Scope, day: str, expected: list[str]) -> None:
+    """The target that holds on the day of the message (MSH-7); without a day the one that has not ended."""
+    rows = "source_code,target_system,target_code,valid_from,valid_to\nGLU,urn:x,old,,2024-12-31\nGLU,urn:x,new,2025-01-01,\n"
+    mapping, mistakes = from_csv(rows, "lab.csv", "lab", {})
+    assert mistakes == []
+    found = translated(convert("CWE", "CodeableConcept", "GLU^^99LIS"), mapping, Context(scope, day))
+    assert [coding["code"] for coding in found["coding"]] == expected
