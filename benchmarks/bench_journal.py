@@ -2,8 +2,8 @@
 
     python benchmarks/bench_journal.py [--seconds 2] [--folder DIR]
 
-``accept``: commit only, by 1, 8 and 32 senders. ``life``: accept with 3 search keys, lease, known (25 ids), forward with 2 deliveries
-and 22 sent resources, lease and settle both, by 16 workers at each step.
+``accept``: commit only, by 1, 8 and 32 senders. ``life``: accept with 3 search keys, lease, known (25 ids), forward with
+2 deliveries and 22 sent resources, lease and settle both, by 16 workers at each step.
 """
 
 from __future__ import annotations
@@ -113,9 +113,54 @@ async def accept(folder: Path, senders: int, seconds: float) -> None:
     waits.sort()
     p50, p99 = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
     rate = len(waits) / elapsed
-    print(
-        f"accept, {senders:2} senders   {rate:8.0f} messages/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {cpu / len(waits) * 1e6:5.0f} µs CPU"
-    )
+    each = cpu / len(waits) * 1e6
+    print(f"accept, {senders:2} senders   {rate:8.0f} messages/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {each:5.0f} µs CPU")
+
+
+class Life:
+    """Messages on their way from accept to both deliveries settled, by so many workers at each step."""
+
+    def __init__(self, journal: Journal, messages: int) -> None:
+        self.journal = journal
+        self.numbers = iter(range(messages))
+        self.left = messages * 2
+        self.done = asyncio.Event()
+        self.asked: list[float] = []
+
+    async def send(self) -> None:
+        """Accept until there are enough."""
+        for number in self.numbers:
+            await self.journal.accept(message(number))
+
+    async def transform(self) -> None:
+        """Ask what is known and forward, for ever."""
+        while True:
+            lease = await self.journal.lease(Queue("lab"), "transform")
+            assert lease.message is not None
+            number = int(lease.message.control_id)
+            ids = resource_ids(number)
+            start = time.perf_counter()
+            names = (f"ServiceRequest|placer|24001|A{number}", f"ServiceRequest|filler|24001|L{number}")
+            known = await self.journal.known(Question(names, tuple(ids), (ids[0],)), ("exchange/hub",))
+            self.asked.append(time.perf_counter() - start)
+            assert await self.journal.forward(lease, forwarded(number, ids, known.stamp))
+
+    async def deliver(self, destination: str) -> None:
+        """Settle as delivered, for ever."""
+        while True:
+            lease = await self.journal.lease(Queue("lab", destination), "deliver")
+            await self.journal.settle(lease, Delivered())
+            self.left -= 1
+            if not self.left:
+                self.done.set()
+
+    async def run(self, workers: int) -> None:
+        """Until all are delivered."""
+        steps = [self.send, self.transform, lambda: self.deliver("hub"), lambda: self.deliver("district")]
+        tasks = [asyncio.create_task(step()) for step in steps for _ in range(workers)]
+        await self.done.wait()
+        for task in tasks:
+            task.cancel()
 
 
 async def life(folder: Path, workers: int, messages: int) -> None:
@@ -123,56 +168,18 @@ async def life(folder: Path, workers: int, messages: int) -> None:
     path = folder / "life.db"
     journal = open_journal(path)
     await journal.open()
-    numbers = iter(range(messages))
-    left = messages * 2
-    done = asyncio.Event()
-    asked: list[float] = []
-
-    async def send() -> None:
-        for number in numbers:
-            await journal.accept(message(number))
-
-    async def transform() -> None:
-        while True:
-            lease = await journal.lease(Queue("lab"), "transform")
-            assert lease.message is not None
-            number = int(lease.message.control_id)
-            ids = resource_ids(number)
-            start = time.perf_counter()
-            names = (f"ServiceRequest|placer|24001|A{number}", f"ServiceRequest|filler|24001|L{number}")
-            known = await journal.known(Question(names, tuple(ids), (ids[0],)), ("exchange/hub",))
-            asked.append(time.perf_counter() - start)
-            assert await journal.forward(lease, forwarded(number, ids, known.stamp))
-
-    async def deliver(destination: str) -> None:
-        nonlocal left
-        while True:
-            lease = await journal.lease(Queue("lab", destination), "deliver")
-            await journal.settle(lease, Delivered())
-            left -= 1
-            if not left:
-                done.set()
-
+    lives = Life(journal, messages)
     began, cpu = time.perf_counter(), time.process_time()
-    tasks = [asyncio.create_task(send()) for _ in range(workers)]
-    tasks += [asyncio.create_task(transform()) for _ in range(workers)]
-    tasks += [asyncio.create_task(deliver(name)) for name in ("hub", "district") for _ in range(workers)]
-    await done.wait()
+    await lives.run(workers)
     elapsed, cpu = time.perf_counter() - began, time.process_time() - cpu
-    for task in tasks:
-        task.cancel()
-    await _end(journal)
+    await journal.close()
     own = made_by_the_benchmark(min(messages, 500))
-    asked.sort()
+    lives.asked.sort()
     print(
         f"life, {workers:2} workers     {messages / elapsed:8.0f} messages/s   {(cpu / messages - own) * 1e6:5.0f} µs CPU"
-        f" (without {own * 1e6:.0f} µs to make the input)   known p50 {asked[len(asked) // 2] * 1e6:.0f} µs"
+        f" (without {own * 1e6:.0f} µs to make the input)   known p50 {lives.asked[len(lives.asked) // 2] * 1e6:.0f} µs"
         f"   {path.stat().st_size / messages / 1000:.1f} kB each"
     )
-
-
-async def _end(journal: Journal) -> None:
-    await journal.close()
 
 
 def made_by_the_benchmark(rounds: int) -> float:
@@ -204,9 +211,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         load = os.getloadavg()[0]
-        print(
-            f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}, Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}"
-        )
+        print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}", end=", ")
+        print(f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}")
         print(f"disk: {fsync_seconds(folder) * 1e6:.0f} µs a durable 8 kB write")
         for senders in (1, 8, 32):
             asyncio.run(accept(folder, senders, options.seconds))
