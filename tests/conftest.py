@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = "rabbitmq" if item.get_closest_marker("rabbitmq") else str(item.path.relative_to(HERE))
         item.add_marker(pytest.mark.xdist_group(shared))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A verb that runs in a test sets up logging for its process, which is the tests' own."""
+    yield
+    structlog.reset_defaults()
 
 
 def _skipped(session: pytest.Session) -> list[object]:

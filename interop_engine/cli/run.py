@@ -44,8 +44,8 @@ def run(
     """
     import uvloop
 
-    _log(log_level)
     keeper = _Keeper(directory, watch=watch)
+    _log(log_level)
     output.show_mistakes(keeper.site.warnings, directory)
     if not uvloop.run(keeper.keep()):
         raise typer.Exit(1)
