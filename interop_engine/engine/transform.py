@@ -21,6 +21,7 @@ from interop_engine.fhir import schema
 from interop_engine.fhir.identity import provenance_id
 from interop_engine.hl7.message import Message
 from interop_engine.journal.base import Forward, NewDelivery
+from interop_engine.mapping.convert.base import tidy
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
@@ -173,7 +174,7 @@ def origin_of(received: Received, message: Message, program: Program, scope: Sco
     """Who sent a message and what mapped it, for its Provenance."""
     system = scope.naming.known("FACILITY") or f"{scope.base}/sid/facility"
     return bundles.Origin(
-        sender=(system, message.sending_facility or scope.facility),
+        sender=(system, tidy(message.sending_facility) or scope.facility),
         node=(system, scope.facility),
         digest=received.digest,
         control_digest=digest(received.control_id.encode()),

@@ -75,3 +75,12 @@ def test_every_public_message_gives_a_bundle_or_says_why_not(site: Site, scope: 
             assert encode(first.bundle) == encode(second.bundle), path.name
             made += 1
     assert made > 40
+
+
+def test_an_odd_sending_facility_makes_no_invalid_provenance(site: Site, scope: Scope) -> None:
+    """MSH-4 of spaces or control characters is no identifier: the sender is then the channel's facility."""
+    data = (ROOT / "mappings" / "cases" / "samples" / "glucose.hl7").read_bytes().replace(b"|LIS|24001|", b"|LIS|\x01 |", 1)
+    message = read(data)
+    assert isinstance(message, Message)
+    mapped = map_message(message, site.library.programs["oru_r01_lab"], scope, received_at=AT)
+    assert mapped.parked is None
