@@ -19,7 +19,7 @@ from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCa
 from interop_engine.exchange.rabbitmq.topology import declare_queue
 from interop_engine.exchange.rules import FAULT
 
-_PREFETCH = 64  # parcels on their way or waiting here, so that a round trip to the broker costs no pause
+_PREFETCH = 32  # parcels held here ahead of their turn: no pause for a round trip, and few enough where each has a scanned film
 _ACK = 3.0  # seconds for writing an ack: on a connection that died, the library waits for ever
 _DECLARE = 15.0  # seconds for opening a queue on a connection that is up
 _FIRST_PAUSE, _LAST_PAUSE = 0.05, 5.0  # seconds between offers of a parcel that is not taken
