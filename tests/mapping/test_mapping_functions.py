@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import doctest
 import inspect
+from pathlib import Path
 
 import pytest
 
-from interop_engine.mapping import functions, primitives
+from interop_engine.mapping import functions, primitives, reading
 from interop_engine.mapping.functions import FUNCTIONS
 from interop_engine.mapping.primitives import read_primitive
 
@@ -53,3 +54,11 @@ def test_every_text_function_has_an_example(name: str) -> None:
 def test_text_becomes_a_primitive_only_where_it_is_one(kind: str, text: str, value: object) -> None:
     """Lexical rules of FHIR R4, "Data Types"."""
     assert read_primitive(kind, text) == value
+
+
+def test_the_reference_page_names_every_function_and_key() -> None:
+    """What is in the language is on its page."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "mapping-language.md").read_text("utf-8")
+    keys = {*reading.MAPPING_KEYS, *reading.RESOURCE_KEYS}
+    assert {name for name in FUNCTIONS if f"`{name}" not in page} == set()
+    assert {key for key in keys if f"| `{key}` |" not in page} == set()
