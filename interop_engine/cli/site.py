@@ -49,8 +49,18 @@ def init(
         output.fail(f"{directory} is not empty", "init makes a new site and changes nothing that is there")
     for path in write(directory, facility):
         output.write(f"wrote {path}")
+    _golden_files(directory)
     where = "" if directory == Path() else f" {directory}"
     output.write(f"\nNext: interop-engine check{where}; interop-engine test{where}; interop-engine run{where}")
+
+
+def _golden_files(directory: Path) -> None:
+    """Write the golden files anew: the sample's hold the ids and systems of the sample's facility."""
+    from interop_engine.engine import cases
+
+    site = load(directory)
+    for case in cases.load(site).cases:
+        cases.run(case, site, update=True)
 
 
 def check(
