@@ -24,7 +24,7 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
         yield Mistake("C108", "the site has no channels", Mark("channels", 1, 1), "each channels/*.yaml is one")
     yield from _names(channels)
     yield from _ports(options, channels)
-    yield from _accepting(channels)
+    yield from _accepting(channels, library)
     if len(channels) == sum(1 for _ in (root / "channels").glob("*.yaml")):  # else a channel that cannot be read may use it
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
@@ -60,7 +60,7 @@ def _port(listen: str) -> str:
     return listen.rpartition(":")[2]
 
 
-def _accepting(channels: Channels) -> Iterator[Mistake]:
+def _accepting(channels: Channels, library: Library) -> Iterator[Mistake]:
     """A source of HL7 v2 says what it takes and what becomes of the rest; each event it takes has a mapping."""
     for channel, file in channels:
         if channel.connector == "exchange":
@@ -72,7 +72,9 @@ def _accepting(channels: Channels) -> Iterator[Mistake]:
             yield Mistake(
                 "C112", 'the key "otherwise" is missing', file.mark(), "reject (AR) or ignore (AA, kept): never assumed"
             )
-        if all(destination.original for destination in channel.destinations):
+        if all(destination.original for destination in channel.destinations) or library.broken.intersection(
+            options.all_mappings()
+        ):
             continue
         for index, event in enumerate(options.accept):
             programs = [channel.programs[name] for name in options.mappings_for(event) if name in channel.programs]

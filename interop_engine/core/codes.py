@@ -11,7 +11,7 @@ CODES: Mapping[str, str] = {
     # YAML
     "Y001": "The file is not readable as YAML.",
     "Y002": "A key stands twice.",
-    "Y003": "An alias (*name) is not allowed: the value is to be written out.",
+    "Y003": "An anchor (&name) or alias (*name) is not allowed: the value is to be written out.",
     "Y004": "A tag (!name) is not allowed: every scalar is text.",
     "Y005": "The file is nested too deeply.",
     "Y006": "A key is not plain text.",
