@@ -103,7 +103,7 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
         code=code,
         why=why,
         findings=tuple(str(finding) for finding in draft.findings) + tuple(f"stale {object_}" for object_ in stale),
-        ledger=draft.unread,
+        ledger=draft.unread if channel.dialect is None else channel.dialect.losses(draft.unread),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import NOTHING_KNOWN, Known
 from interop_engine.mapping.compiler import compile_mapping
+from interop_engine.mapping.leaves import Leaves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,6 +48,7 @@ class Lineage:
 
     draft: Draft
     made: tuple[Made, ...]
+    unread: tuple[str, ...] = ()  # leaf by leaf, where the draft's is field by field
 
 
 class Tracer:
@@ -61,14 +63,17 @@ class Tracer:
         whole = program.plan.resources
         alone = {name: _alone(whole[of], name, line) for name, (of, line) in self._lines.items()}
         plan = replace(program.plan, resources={**whole, **alone})
+        self._leaves = Leaves(program.plan, program.ignore)
         self._program = replace(program, plan=plan, compiled=compile_mapping(plan))
 
     def trace(self, message: Message, scope: Scope, known: Known = NOTHING_KNOWN) -> Lineage:
         """Map a message, and tell where everything comes from."""
         plan = self._program.identify(message, scope)
         draft = self._program.build(plan, known)
-        made = tuple(self._made(plan.run)) if plan.run is not None and draft.park is None else ()
-        return Lineage(draft, made)
+        if plan.run is None or draft.park is not None:
+            return Lineage(draft, ())
+        unread = self._leaves.unread(message, plan.run.reads)
+        return Lineage(draft, tuple(self._made(plan.run)), unread)
 
     def _made(self, run: Run) -> Iterator[Made]:
         for name, instances in run.found.items():

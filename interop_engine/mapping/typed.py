@@ -78,6 +78,7 @@ class Convert:
     many: bool = False
     primitive: bool = False  # the context may hold extensions for it
     also: tuple[int, ...] = ()  # fields of the segment that are read along
+    parts: tuple[int, ...] = ()  # components that are read, () for all
     choices: Mapping[str, Callable[..., Any]] | None = None
     doc: str = ""
 

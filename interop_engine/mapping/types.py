@@ -82,6 +82,7 @@ def implied(read: Read, definition: ElementDef, written: str, path: str) -> Conv
             element_name(definition, written, kind),
             conversion.function,
             primitive=kind in PRIMITIVES,
+            parts=conversion.reads,
             doc=conversion.doc,
         )
     if read.component and not read.subcomponent and (part := _first_part(read)) is not None:
