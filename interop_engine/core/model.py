@@ -152,8 +152,10 @@ Outcome = Delivered | Retry | Park
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a destination was last sent of one object. ``object`` is ``Type/id``. ``destination`` names whose state it is: a
-    receiver's on the exchange (``exchange/hub``), else ``channel/destination``; it need not be a delivery's ``destination``.
+    """What a destination was last sent of one object.
+
+    ``object`` is ``Type/id``. ``destination`` names whose state it is: a receiver's on the exchange (``exchange/hub``), else
+    ``channel/destination``; it need not be a delivery's ``destination``.
 
     ``version`` is the clinical time that orders versions (ISO 8601 in UTC, empty where unknown), ``rank`` that of the
     status (semantics.md, result question 6). ``content`` is the FHIR JSON as sent, present where it was asked for.
