@@ -215,8 +215,10 @@ class Emitter(Calls):
         w = self.w
         index = self.module.index(node.target, node.level)
         var = w.name("r")
-        which = "one_reference" if node.single else "references"
-        with w.block(f"for {var} in P.{which}({index}, {w.levels[node.level]}, {node.target!r}):"):
+        which, near = "references", ""
+        if node.single:
+            which, near = "one_reference", f", {next(level for level in reversed(w.levels) if level.startswith('g'))}"
+        with w.block(f"for {var} in P.{which}({index}, {w.levels[node.level]}, {node.target!r}{near}):"):
             self.note_seen(seen)
             sink(repr(node.element), f"{{'reference': {var}}}")
 

@@ -110,11 +110,11 @@ class Program:
 
     def identify(self, message: Message, scope: Scope) -> Plan:
         """Name the resources of a message."""
-        root, findings = group(message, self.structure_def)
         context = Context(scope, _day(message))
-        context.findings += findings
-        run = Run(message, root, context, self.compiled.indexes)
         try:
+            root, findings = group(message, self.structure_def)
+            context.findings += findings
+            run = Run(message, root, context, self.compiled.indexes)
             for find in self.compiled.find.values():
                 find(run, context, run.reads)
             identity.number_repeats(run)

@@ -130,6 +130,7 @@ class Run:
         """The id of the instance in scope that a key refers to, '' where there is none."""
         found = self.indexes[index].get(id(group))
         if not found:
+            self.context.segment = None
             self.context.note("no-parent", f"No {name} is in scope: what belongs to it is left out.")
             return ""
         return found[0].id
@@ -192,10 +193,17 @@ class Run:
             return
         yield from dict.fromkeys(instance.ref for instance in found)
 
-    def one_reference(self, index: int, group: Any, name: str) -> Sequence[str]:
-        """The reference to the one instance that shares a group; none where there are several, since nothing says which."""
+    def one_reference(self, index: int, group: Any, name: str, near: Any) -> Sequence[str]:
+        """The reference to the one instance that shares a group; none where there are several and nothing says which.
+
+        ``near`` is the group that refers: an observation after an SPM knows its specimen by that order alone.
+        """
         found = list(self.references(index, group, name))
         if len(found) > 1:
+            own = getattr(near, "specimen", None)
+            if own is not None:
+                return [i.ref for i in self.indexes[index][id(group)] if any(level is own for level in i.levels)]
+            self.context.segment = None
             self.context.note("reference-ambiguous", f"Several {name} are in scope, the element takes one: it is left out.")
             return ()
         return found
@@ -211,6 +219,7 @@ class Run:
 
     def incomplete(self, context: Context, path: str) -> None:
         """A nested element lacks what it requires: it is left out."""
+        context.segment = None
         context.note("element-incomplete", f"{path} lacks a required element: it is left out.")
 
     # --- fragments -------------------------------------------------------------------------------------------------

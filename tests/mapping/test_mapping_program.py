@@ -613,3 +613,28 @@ def test_decimals_of_literals_keep_their_digits() -> None:
     (found,) = contents(draft(mapping, MSH_ADT, PID), "patient")
     assert found["valueQuantity"]["value"] == Decimal("1.50")
     assert str(found["valueQuantity"]["value"]) == "1.50"
+
+
+def test_an_observation_refers_to_its_own_specimen() -> None:
+    """One in scope is the one; of several that whose SPM it follows; else none, and a finding says so (result 8)."""
+    specimen = (
+        "  specimen:\n    resource: Specimen\n    each: PATIENT_RESULT.ORDER_OBSERVATION.SPECIMEN\n    key: [-> report, SPM-2]\n"
+        "    set: {type: SPM-4}\n"
+    )
+    mapping = ORU.replace("      value: OBX-5\n", "      value: OBX-5\n      specimen: -> specimen\n") + specimen
+    one, two = "SPM|1|S1||BLD", "SPM|2|S2||UR"
+    single = draft(mapping, MSH_ORU, PID, OBR, obx(1, "GLU", "5"), one)
+    (kept,) = contents(single, "specimen")
+    assert contents(single, "observation")[0]["specimen"] == {"reference": f"Specimen/{kept['id']}"}
+    after = draft(mapping, MSH_ORU, PID, OBR, one, obx(1, "GLU", "5"), two, obx(2, "GLU", "6", sub="2"))
+    references = [f"Specimen/{item['id']}" for item in contents(after, "specimen")]
+    assert [item["specimen"]["reference"] for item in contents(after, "observation")] == references
+    unclear = draft(mapping, MSH_ORU, PID, OBR, obx(1, "GLU", "5"), one, two)
+    assert "specimen" not in contents(unclear, "observation")[0]
+    assert [finding.code for finding in unclear.findings] == ["reference-ambiguous"]
+
+
+def test_a_key_that_ends_in_a_literal_is_refused() -> None:
+    """All without a number would be one thing."""
+    library = load({"a.yaml": ORU.replace("key: [OBR-3, OBR-4]", "key: [OBR-3 ?? 'none', OBR-4]")}, SCOPE.naming)
+    assert [mistake.code for mistake in library.mistakes] == ["M404"]
