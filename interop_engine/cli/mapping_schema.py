@@ -11,6 +11,7 @@ from interop_engine.mapping.reading import (
     FRAGMENT_KEYS,
     MAPPING_KEYS,
     RESOURCE_KEYS,
+    UNKNOWNS,
     WRITES,
 )
 
@@ -48,6 +49,7 @@ _KEYS: dict[str, dict[str, Any]] = {
         "description": "The numbers it is known by, in place of a key: whichever came first decides the id.",
         "additionalProperties": _EXPRESSION,
     },
+    "unknown": {"enum": list(UNKNOWNS), "description": "With known_as: one that is not known yet is new, or parks the message."},
     "write": {"enum": list(WRITES), "description": "replace all of it, merge into what was sent, or only if new."},
     "newer": {**_EXPRESSION, "description": "The time that orders its versions; an older one is not sent."},
     "merged_into": {**_NAME, "description": "The resource of this mapping that survives it."},

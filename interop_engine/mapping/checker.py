@@ -141,19 +141,22 @@ class _Mapping:
         if rule.write is not None and rule.write.text in ("replace", "merge", "if-new"):
             write = rule.write.text  # type: ignore[assignment]
         union = self._union(rule, kind)
-        return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body)
+        parks = rule.unknown is not None and rule.unknown.text == "park"
+        return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body, parks)
 
     def _identity(self, rule: ResourceRule, levels: Levels) -> tuple[tuple[KeyPart, ...], dict[str, KeyPart]]:
         if not rule.key and not rule.known_as:
             self._report.add("M403", f'"{rule.name}" has no key', rule.mark, "key: the path that names it, such as OBR-3")
-        parts = [self._key_part(source, levels) for source in rule.key or ()]
-        names = {label: self._key_part(source, levels) for label, source in (rule.known_as or {}).items()}
+        if rule.unknown is not None and not rule.known_as:
+            self._report.add("M103", '"unknown:" is about names, and "known_as:" is missing', rule.unknown.mark)
+        parts = [self._key_part(source, levels, first=not n) for n, source in enumerate(rule.key or ())]
+        names = {label: self._key_part(source, levels, first=True) for label, source in (rule.known_as or {}).items()}
         for label, part in names.items():
             if part is not None and part.parent and rule.known_as:
                 self._report.add("M404", "a name is a value, not a reference", rule.known_as[label].mark)
         return tuple(p for p in parts if p is not None), {label: p for label, p in names.items() if p is not None}
 
-    def _key_part(self, source: Source, levels: Levels) -> KeyPart | None:
+    def _key_part(self, source: Source, levels: Levels, *, first: bool) -> KeyPart | None:
         tree = source.expression
         if isinstance(tree, syntax.Reference):
             target = self._lowering.targets.get(tree.name)
@@ -177,6 +180,9 @@ class _Mapping:
             hint = "| own_number, or | first" if _type_of(typed.node) == "CX" else "| first"
             self._report.add("M301", f"{typed.label} may repeat, a key takes one value", source.mark, hint)
             return None
+        if first and typed.constant:
+            message = "a literal would give different things the same key"
+            self._report.add("M404", message, source.mark, "end with a path; what has no key parks")
         return KeyPart(typed.node, source.text, scoped=_is_scoped(typed.node))
 
     def _merged_into(self, rule: ResourceRule, levels: Levels) -> Refs | None:
@@ -296,7 +302,11 @@ class _Mapping:
             self._report.add("M206", f'there is no FHIR type "{kind}"', fragment.type.mark, near(kind, definitions.resources()))
         if fragment.is_resource and not fragment.key:
             self._report.add("M403", f'fragment "{fragment.name}" has no key', fragment.mark, "key: .1")
-        key = tuple(part for part in (self._key_part(source, levels) for source in fragment.key) if part is not None)
+        key = tuple(
+            part
+            for part in (self._key_part(source, levels, first=not n) for n, source in enumerate(fragment.key))
+            if part is not None
+        )
         when = self._when(fragment.when, levels)
         body = self._elements.body(kind, fragment.rules, levels, fragment.mark, whole=fragment.is_resource)
         write: Write = "replace"

@@ -57,6 +57,8 @@ def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
     if len(found) > 1:
         plan = instance.plan
         raise Parked(_UNKNOWN, f"{plan.name}: its numbers ({plan.named_by}) are known as those of different {plan.type}s.")
+    if not found and instance.plan.parks_unknown:
+        raise Parked(_UNKNOWN, f"{instance.plan.name}: no {instance.plan.type} is known by {instance.plan.named_by}.")
     for id_ in found:
         instance.name(id_)
     for alias in instance.aliases:

@@ -87,6 +87,7 @@ class ResourceRule:
     when: When | None = None
     key: tuple[Source, ...] | None = None
     known_as: Mapping[str, Source] | None = None
+    unknown: Name | None = None
     write: Name | None = None
     newer: Source | None = None
     merged_into: Name | None = None
@@ -191,6 +192,7 @@ def _extend_resource(base: ResourceRule, child: ResourceRule) -> ResourceRule:
         when=child.when or base.when,
         key=identity.key,
         known_as=identity.known_as,
+        unknown=child.unknown or base.unknown,
         write=child.write or base.write,
         newer=child.newer or base.newer,
         merged_into=child.merged_into or base.merged_into,

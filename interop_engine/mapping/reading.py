@@ -26,12 +26,13 @@ from interop_engine.mapping.language import (
 )
 
 MAPPING_KEYS = ("mapping", "message", "events", "when", "bundle", "use", "extends", "ignore", "resources")
-RESOURCE_KEYS = ("resource", "each", "when", "key", "known_as", "write", "newer", "merged_into", "union", "set")
+RESOURCE_KEYS = ("resource", "each", "when", "key", "known_as", "unknown", "write", "newer", "merged_into", "union", "set")
 FRAGMENT_KEYS = ("fragment", "of", "resource", "type", "key", "write", "when", "set")
 DIALECT_KEYS = ("dialect", "segments", "lens", "ignore")
 FIELD_KEYS = ("name", "type", "repeats")
 BLOCK_KEYS = ("each", "when", "set")
 WRITES = ("replace", "merge", "if-new")
+UNKNOWNS = ("new", "park")
 File = MappingFile | FragmentFile | DialectFile
 
 
@@ -131,6 +132,8 @@ class _Reader:
         self._known(body, RESOURCE_KEYS, path)
         write = self._name(body, (*path, "write"))
         self._one_of(write, WRITES)
+        unknown = self._name(body, (*path, "unknown"))
+        self._one_of(unknown, UNKNOWNS)
         names = self._mapping(body.get("known_as", {}), (*path, "known_as"))
         known_as = {label: self._source(text, (*path, "known_as", label)) for label, text in names.items()}
         if "key" in body and "known_as" in body:
@@ -144,6 +147,7 @@ class _Reader:
             when=self._when(body, (*path, "when")),
             key=self._sources(body, (*path, "key")),
             known_as={k: v for k, v in known_as.items() if v is not None} or None,
+            unknown=unknown,
             write=write,
             newer=self._source(body["newer"], (*path, "newer")) if "newer" in body else None,
             merged_into=self._name(body, (*path, "merged_into")),

@@ -259,7 +259,10 @@ class KeyPart:
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """How the instances of one resource are found, named and filled."""
+    """How the instances of one resource are found, named and filled.
+
+    ``parks_unknown``: an instance that none of its names (``known_as``) is known by parks the message.
+    """
 
     name: str
     type: str
@@ -272,6 +275,7 @@ class ResourcePlan:
     merged_into: Refs | None
     union: tuple[str, ...]
     body: Body
+    parks_unknown: bool = False
 
     @property
     def named_by(self) -> str:
