@@ -41,6 +41,10 @@ def reconcile(draft: Sequence[DraftResource], known: Known, destination: str) ->
     for item in draft:
         before = known.sent.get((destination, f"{item.type}/{item.id}"))
         if before is not None and item.write == "if-new":
+            if (grown := _grown(item, before)) is not None:
+                encoded = bundle.encode(grown)
+                resources.append(grown)
+                sent.append(Sent(destination, before.object, digest(encoded), before.version, before.rank, encoded))
             continue
         if before is not None and is_stale(item, before):
             stale.append(before.object)
@@ -86,6 +90,18 @@ def _content(item: DraftResource, before: Sent | None) -> Resource:
 
 def _without_cleared(content: Mapping[str, Any]) -> Resource:
     return {key: value for key, value in content.items() if value is not None}
+
+
+def _grown(item: DraftResource, before: Sent) -> Resource | None:
+    """What is there already, with what it lacks of ``union``, such as an order's second number; None where it lacks none."""
+    if before.content is None:
+        return None
+    old: Resource = bundle.decode(before.content)
+    content = old
+    for element in item.union:
+        if new := item.content.get(element):
+            content = _united({**content, element: new}, element, old.get(element, ()))
+    return content if content != old else None
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Resource:

@@ -8,11 +8,6 @@ What it does not check: required bindings, and references to resources it does n
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,63 +19,20 @@ from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.fhir_rest import FhirRestDestination, FhirRestOptions
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry, new_id
 from interop_engine.exchange import open_exchange
-from tests.support.needs import require
+from tests.support.sekmet import TOKEN, serving
 
 _GOLDEN = Path(__file__).parents[2] / "mappings" / "cases" / "golden"
 _BUNDLES = {path.stem: json.loads(path.read_text()) for path in sorted(_GOLDEN.glob("*.json"))}
-_TOKEN = "hub-token"
-_SETTINGS = """
-base_url: http://127.0.0.1:{port}/fhir
-host: 127.0.0.1
-port: {port}
-data_dir: {folder}/data
-server_auth: {{types: [bearer], tokens: [{token}]}}
-simulator: {{enabled: false}}
-"""
 
 
 @pytest.fixture(scope="module")
 def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a server of our own, on loopback."""
-    command = shutil.which("sekmet", path=str(Path(sys.executable).parent))
-    require(command, "sekmet-fhir (pip install sekmet-fhir)")
-    assert command is not None
-    folder = tmp_path_factory.mktemp("sekmet")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = folder / "settings.yaml"
-    settings.write_text(_SETTINGS.format(port=port, folder=folder, token=_TOKEN))
-    serve = [command, "serve", "--config", str(settings), "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "out.log").open("wb") as log:
-        process = subprocess.Popen(serve, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    base = f"http://127.0.0.1:{port}/fhir"
-    try:
-        _wait(process, f"{base}/metadata")
+    with serving(tmp_path_factory.mktemp("sekmet")) as base:
         yield base
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=10)
 
 
-def _wait(process: subprocess.Popen[bytes], url: str) -> None:
-    until = time.monotonic() + 60
-    with httpx.Client(trust_env=False) as client:
-        while time.monotonic() < until:
-            assert process.poll() is None, "sekmet ended instead of starting"
-            try:
-                if client.get(url).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
-    raise AssertionError("sekmet did not start within 60 s")
-
-
-async def _deliver(base: str, bundle: Any, token: str = _TOKEN) -> Outcome:
+async def _deliver(base: str, bundle: Any, token: str = TOKEN) -> Outcome:
     options = FhirRestOptions.model_validate({"url": base, "auth": {"bearer": token}})
     destination = FhirRestDestination(options, Surroundings("hub", open_exchange("embedded"), "hub", "record"))
     await destination.open()
@@ -91,7 +43,7 @@ async def _deliver(base: str, bundle: Any, token: str = _TOKEN) -> Outcome:
 
 
 async def _get(base: str, path: str) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {_TOKEN}"}) as client:
+    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
         return await client.get(f"{base}/{path}")
 
 

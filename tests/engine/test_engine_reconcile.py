@@ -50,6 +50,19 @@ def test_state_is_kept_per_destination() -> None:
     assert reconcile([item], known(item, status="final"), "district").resources == (item.content,)
 
 
+def test_what_is_written_if_new_gains_only_what_its_union_names() -> None:
+    """A result adds its filler number to a known order, however old, and touches nothing else; once it is there, no more."""
+    order = {"identifier": [{"value": "A17"}], "status": "active"}
+    numbers = [{"value": "A17"}, {"value": "F17"}]
+    item = draft("ServiceRequest", write="if-new", union=("identifier",), content={"identifier": numbers, "status": "completed"})
+    share = reconcile([item], known(item, version=NEW, rank=3, **order), "hub")
+    assert share.resources == ({"resourceType": "ServiceRequest", "id": "o1", "identifier": numbers, "status": "active"},)
+    (sent,) = share.sent
+    assert (sent.version, sent.rank, sent.content) == (NEW, 3, bundle.encode(share.resources[0]))
+    assert reconcile([item], known(item, identifier=numbers, status="active"), "hub").resources == ()
+    assert reconcile([draft("ServiceRequest", write="if-new", content=order)], known(item, **order), "hub").resources == ()
+
+
 def test_older_is_stale_whatever_its_rank() -> None:
     """A message older than what was sent is left out and said so, even when its status ranks higher."""
     item = draft(version=OLD, rank=9, content={"status": "final"})
