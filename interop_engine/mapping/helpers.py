@@ -7,12 +7,13 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import Resource
+from interop_engine.hl7.message import Value
 from interop_engine.mapping.convert.texts import string
 from interop_engine.mapping.primitives import as_text
 from interop_engine.mapping.runtime import Instance, obx_of
 
 if TYPE_CHECKING:
-    from interop_engine.hl7.message import Message, Segment, Value
+    from interop_engine.hl7.message import Message, Segment
     from interop_engine.mapping.context import Context
 
 
@@ -36,6 +37,14 @@ def first(group: Any, segment: str) -> Segment | None:
     """A group's own first segment of that name."""
     found = group.segments.get(segment)
     return found[0] if found else None
+
+
+def listed(segment: Segment | None) -> tuple[Sequence[str], int, Any, str]:
+    """A segment's fields, how many, its delimiters and what separates repetitions; of no segment no fields."""
+    if segment is None:
+        return (), 0, None, ""
+    fields, delimiters = segment.fields, segment.delimiters
+    return fields, len(fields), delimiters, delimiters.repetition
 
 
 def first_by(group: Any, route: Sequence[str], segment: str) -> Segment | None:
@@ -129,6 +138,8 @@ def ordered(left: str, operator: str, right: Sequence[str]) -> bool:
 NAMES: Mapping[str, Any] = {
     "first": first,
     "first_of": first_of,
+    "listed": listed,
+    "Value": Value,
     "first_by": first_by,
     "first_text": first_text,
     "whole_text": whole_text,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -183,22 +183,21 @@ class Run:
 
     # --- references ------------------------------------------------------------------------------------------------
 
-    def references(self, index: int, group: Any, _: str) -> Iterator[str]:
+    def references(self, index: int, group: Any, _: str) -> Sequence[str]:
         """The references to the instances that share a group, each once."""
         found = self.indexes[index].get(id(group))
         if found is None:
-            return
+            return ()
         if len(found) == 1:
-            yield found[0].ref
-            return
-        yield from dict.fromkeys(instance.ref for instance in found)
+            return (found[0].ref,)
+        return list(dict.fromkeys([instance.ref for instance in found]))
 
     def one_reference(self, index: int, group: Any, name: str, near: Any) -> Sequence[str]:
         """The reference to the one instance that shares a group; none where there are several and nothing says which.
 
         ``near`` is the group that refers: an observation after an SPM knows its specimen by that order alone.
         """
-        found = list(self.references(index, group, name))
+        found = self.references(index, group, name)
         if len(found) > 1:
             own = getattr(near, "specimen", None)
             if own is not None:

@@ -120,7 +120,7 @@ class Writer:
             for var, mask in self._masks.items()
         ]
         reads = [f"{self._pad}{var} = {self._first(group, name, route)}" for (group, name, route), var in self._single.items()]
-        reads += [f"{self._pad}f{var} = {var}.fields if {var} is not None else E; n{var} = len(f{var})" for var in self._listed]
+        reads += [f"{self._pad}f{var}, n{var}, d{var}, r{var} = listed({var})" for var in self._listed]
         lines = list(self._lines)
         lines[self._marks_at : self._marks_at] = marks
         lines[self._head : self._head] = reads
@@ -218,6 +218,12 @@ class Writer:
     def raw(self, var: str, field: int) -> str:
         """The raw text of a field that is known to be populated."""
         return f"f{var}[{field}]" if var in self._listed else f"{var}.raw({field})"
+
+    def value(self, var: str, field: int) -> str:
+        """The first repetition of a field that is known to be populated, made here where nothing needs taking apart."""
+        if var not in self._listed or field <= 2:  # MSH-1 and MSH-2 have no delimiters
+            return f"{var}.value({field})"
+        return f"Value(f{var}[{field}], d{var}) if r{var} not in f{var}[{field}] else {var}.value({field})"
 
     def mark(self, var: str, *fields: int) -> None:
         """Note that fields of a segment are read."""
