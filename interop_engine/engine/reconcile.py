@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A completed or revoked order is never re-opened, however new the message (semantics.md, result 15).
 _CLOSED_ORDER = frozenset({"completed", "revoked", "entered-in-error"})
+_OPEN_RESULT = frozenset({"registered", "preliminary"})
 _ORDER_RANK = {"draft": 0, "active": 1, "on-hold": 1, "unknown": 1, "completed": 2, "revoked": 3, "entered-in-error": 4}
 
 
@@ -49,6 +50,8 @@ def reconcile(draft: Sequence[DraftResource], known: Known, destination: str) ->
         if before is not None and is_stale(item, before):
             stale.append(before.object)
             continue
+        if before is not None and before.content is None and item.type == "Observation" and item.write == "merge":
+            continue  # it was sent whole as final: there is nothing to add
         content = _content(item, before)
         encoded = bundle.encode(content)
         name = digest(encoded)
@@ -136,6 +139,8 @@ def _status(content: bytes | None) -> str:
 
 
 def _sent(item: DraftResource, destination: str, encoded: bytes, name: str) -> Sent:
-    # Content is kept only where a later message may need it: a plain replace never looks back.
-    whole = encoded if item.write != "replace" or item.union else None
+    # Content is kept only where a later message may need it: a plain replace never looks back, but OBX-11 = U makes an open
+    # result final without sending its value again.
+    open_result = item.type == "Observation" and item.content.get("status") in _OPEN_RESULT
+    whole = encoded if item.write != "replace" or item.union or open_result else None
     return Sent(destination, f"{item.type}/{item.id}", name, item.version, item.rank, whole)

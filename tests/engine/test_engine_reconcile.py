@@ -134,3 +134,21 @@ def test_a_merge_into_itself_parks() -> None:
     circle = draft("Patient", "p1", merged_into="Patient/p2")
     assert merge_fault([circle], Known(merged={"Patient/p2": "Patient/p1"})) is not None
     assert merge_fault([circle], Known()) is None
+
+
+@pytest.mark.parametrize(("status", "kept"), [("preliminary", True), ("registered", True), ("final", False)])
+def test_the_content_of_an_open_result_is_kept(status: str, *, kept: bool) -> None:
+    """It may become final without its value being sent again (OBX-11 = U); what is final needs no looking back."""
+    share = reconcile([draft(content={"status": status})], Known(), "hub")
+    assert (share.sent[0].content is not None) == kept
+
+
+def test_a_result_that_becomes_final_keeps_its_value() -> None:
+    """OBX-11 = U: the open result's value stays; one that was final already is left alone."""
+    item = draft(write="merge", rank=4, content={"status": "final"})
+    value = {"value": Decimal("5.20")}
+    (resource,) = reconcile([item], known(item, status="preliminary", valueQuantity=value), "hub").resources
+    assert (resource["status"], resource["valueQuantity"]) == ("final", value)
+    object_ = f"{item.type}/{item.id}"
+    was_final = Known("", {("hub", object_): Sent("hub", object_, "other", OLD, 4, None)})
+    assert reconcile([item], was_final, "hub").resources == ()
