@@ -6,7 +6,7 @@ Here are decided: a stale object after a newer one, what is unchanged, what a ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import Park, Sent, digest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A completed or revoked order is never re-opened, however new the message (semantics.md, result 15).
 _CLOSED_ORDER = frozenset({"completed", "revoked", "entered-in-error"})
+_FINAL, _WRONG = 4, 6  # ranks of a result's status: final, entered-in-error
 _OPEN_RESULT = frozenset({"registered", "preliminary"})
 _ORDER_RANK = {"draft": 0, "active": 1, "on-hold": 1, "unknown": 1, "completed": 2, "revoked": 3, "entered-in-error": 4}
 
@@ -50,6 +51,7 @@ def reconcile(draft: Sequence[DraftResource], known: Known, destination: str) ->
         if before is not None and is_stale(item, before):
             stale.append(before.object)
             continue
+        item = _withdrawn(item, before)  # noqa: PLW2901 - what is said of it depends on what was said before
         if before is not None and before.content is None and item.type == "Observation" and item.write == "merge":
             continue  # it was sent whole as final: there is nothing to add
         content = _content(item, before)
@@ -71,6 +73,13 @@ def is_stale(item: DraftResource, before: Sent) -> bool:
     if item.version and before.version and item.version != before.version:
         return item.version < before.version
     return item.rank < before.rank
+
+
+def _withdrawn(item: DraftResource, before: Sent | None) -> DraftResource:
+    """A result that is cancelled after it was final was wrong (semantics.md, result 5): X in OBX-11 or OBR-25."""
+    if before is None or before.rank < _FINAL or item.content.get("status") != "cancelled":
+        return item
+    return replace(item, content={**item.content, "status": "entered-in-error"}, rank=_WRONG)
 
 
 def merge_fault(draft: Sequence[DraftResource], known: Known) -> Park | None:

@@ -152,3 +152,12 @@ def test_a_result_that_becomes_final_keeps_its_value() -> None:
     object_ = f"{item.type}/{item.id}"
     was_final = Known("", {("hub", object_): Sent("hub", object_, "other", OLD, 4, None)})
     assert reconcile([item], was_final, "hub").resources == ()
+
+
+@pytest.mark.parametrize(("rank", "expected"), [(3, "cancelled"), (4, "entered-in-error"), (5, "entered-in-error")])
+def test_a_result_cancelled_after_its_final_was_wrong(rank: int, expected: str) -> None:
+    """OBX-11 = X before any final is cancelled, after it entered-in-error."""
+    item = draft(rank=3, content={"status": "cancelled"})
+    share = reconcile([item], known(item, rank=rank, status="any"), "hub")
+    assert [resource["status"] for resource in share.resources] == [expected]
+    assert share.sent[0].rank == {"cancelled": 3, "entered-in-error": 6}[expected]
