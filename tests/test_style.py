@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 import subprocess
 from collections import Counter
 from functools import cache
@@ -26,10 +27,22 @@ FORBIDDEN = tuple(
 @cache
 def tracked() -> tuple[Path, ...]:
     """The files in git; in an unpacked archive, those that are not made by tools."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode == 0:
+    git = shutil.which("git")
+    listed = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False) if git else None
+    if listed and listed.returncode == 0:
         return tuple(path for name in listed.stdout.decode().split("\0") if name and (path := ROOT / name).is_file())
-    made = {".venv", "node_modules", "__pycache__", "var", "dist"}
+    made = {
+        ".git",
+        ".venv",
+        "node_modules",
+        "__pycache__",
+        "var",
+        "dist",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+        ".hypothesis",
+    }
     return tuple(path for path in ROOT.rglob("*") if path.is_file() and not made & set(path.relative_to(ROOT).parts))
 
 
