@@ -219,7 +219,7 @@ def _explain(label: str, message: Message, program: Program, scope: Scope, *, js
         made = [_made(each) for each in lineage.made]
         findings = [str(finding) for finding in draft.findings]
         output.write_json_line(
-            {"file": label, "mapping": program.name, "made": made, "unread": draft.unread, "findings": findings}
+            {"file": label, "mapping": program.name, "made": made, "unread": lineage.unread, "findings": findings}
         )
     else:
         _show_lineage(lineage)
@@ -233,7 +233,14 @@ def _explain(label: str, message: Message, program: Program, scope: Scope, *, js
 
 def _made(made: Made) -> dict[str, Any]:
     place = {"rule": made.rule, "mark": str(made.mark)}
-    return {"resource": made.resource, "object": made.object, **place, "fields": made.fields, "values": made.values}
+    return {
+        "resource": made.resource,
+        "object": made.object,
+        **place,
+        "fields": made.fields,
+        "implied": made.implied,
+        "values": made.values,
+    }
 
 
 def _show_lineage(lineage: Lineage) -> None:
@@ -246,7 +253,7 @@ def _show_lineage(lineage: Lineage) -> None:
             for name, value in made.values.items()
         ]
         output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing}")
-    unread = lineage.draft.unread
+    unread = lineage.unread
     output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
 
 

@@ -6,14 +6,13 @@ reads of it, and the repetitions that none asks for.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.message import Message, Segment, Value
 from interop_engine.mapping.ledger import sequence_numbers
-from interop_engine.mapping.typed import Convert, MappingPlan, Read
+from interop_engine.mapping.typed import Convert, MappingPlan, Read, reads
 
 # Who gave the number (CX.4, EI.2 …) is read with the number itself, where a key takes its scope from it.
 _SCOPED = {"CX": (1, 4), "EI": (1, 2, 3, 4)}
@@ -40,34 +39,22 @@ class Leaves:
     def __init__(self, plan: MappingPlan, ignore: Mapping[str, int]) -> None:
         self._ignore = ignore
         self._readings: dict[tuple[str, int], _Reading] = {}
-        self._collect(plan.resources)
-        self._collect(plan.fragments)
-
-    def _collect(self, thing: object) -> None:
-        """Find every read below a value of the plan."""
-        if isinstance(thing, Convert):
-            self._note(thing.source, _parts(thing))
-            for number in thing.also:
-                self._readings.setdefault((thing.source.segment, number), _Reading()).add((), repeats=True)
-            self._collect((thing.source.segment_test, thing.source.repetition_test))
-        elif isinstance(thing, Read):
-            self._note(thing, (thing.component,) if thing.component else ())
-        elif isinstance(thing, Mapping):
-            self._collect(tuple(thing.values()))
-        elif isinstance(thing, tuple):
-            for item in thing:
-                self._collect(item)
-        elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-            self._collect(tuple(getattr(thing, each.name) for each in dataclasses.fields(thing)))
+        for node in reads((plan.resources, plan.fragments)):
+            if isinstance(node, Read):
+                self._note(node, (node.component,) if node.component else ())
+                continue
+            self._note(node.source, _parts(node))
+            for number in node.also:
+                self._readings.setdefault((node.source.segment, number), _Reading()).add((), repeats=True)
 
     def _note(self, read: Read, parts: Sequence[int]) -> None:
         if read.segment and read.field:
             repeats = (read.repeats and not read.repetition) or read.repetition > 1
             self._readings.setdefault((read.segment, read.field), _Reading()).add(parts, repeats=repeats)
 
-    def unread(self, message: Message, reads: Sequence[int]) -> tuple[str, ...]:
-        """The populated leaves that nothing read: ``PID[1]-5[2].3``, in the message's order. ``reads``: a bit a field."""
-        return tuple(leaf for segment in message.segments for leaf in self._of_segment(segment, reads[segment.index]))
+    def unread(self, message: Message, bits: Sequence[int]) -> tuple[str, ...]:
+        """The populated leaves that nothing read: ``PID[1]-5[2].3``, in the message's order. ``bits``: one a field."""
+        return tuple(leaf for segment in message.segments for leaf in self._of_segment(segment, bits[segment.index]))
 
     def _of_segment(self, segment: Segment, read: int) -> Iterator[str]:
         ignored = self._ignore.get(segment.name, 0) | sequence_numbers(segment.name)

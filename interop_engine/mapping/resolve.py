@@ -181,7 +181,8 @@ class Resolver:
                 "M212", f'"{path}" is relative to a value, and there is none here', mark, "write the segment: PID-5.1"
             )
             return None
-        return self._component(Read(len(levels) - 1, "", 0, level.datatype, level.datatype + str(path)), path, mark)
+        label = level.datatype + str(path).rstrip(".")
+        return self._component(Read(len(levels) - 1, "", 0, level.datatype, label, required=path.component is None), path, mark)
 
     def _place(self, path: FieldPath, levels: tuple[Level, ...], mark: Mark) -> tuple[int, str, bool, bool] | None:
         """(level, segment, deep, loop) of a path's segment."""

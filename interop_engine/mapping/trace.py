@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from interop_engine.core.model import NOTHING_KNOWN, Known
 from interop_engine.mapping.compiler import compile_mapping
 from interop_engine.mapping.leaves import Leaves
+from interop_engine.mapping.typed import Convert, reads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ class Made:
     element: str
     values: Mapping[str, Any]
     fields: tuple[str, ...]
+    implied: tuple[str, ...]  # the conversions that nobody had to write
     rule: str
     mark: Mark
 
@@ -83,11 +85,16 @@ class Tracer:
                         yield self._run(run, instance, alone, line)
 
     def _run(self, run: Run, instance: Instance, alone: str, line: Line) -> Made:
-        reads = [0] * len(run.reads)
-        content = self._program.compiled.build[alone](instance, run, run.context, reads)
+        bits = [0] * len(run.reads)
+        content = self._program.compiled.build[alone](instance, run, run.context, bits)
         values = {name: value for name, value in content.items() if name not in _OURS}
-        fields = tuple(_places(run.message, reads))
-        return Made(instance.plan.name, instance.ref, line.stem, values, fields, line.text, line.mark)
+        fields = tuple(_places(run.message, bits))
+        implied = (
+            tuple(dict.fromkeys(each.doc for each in reads(line.node) if isinstance(each, Convert) and each.doc))
+            if values
+            else ()
+        )
+        return Made(instance.plan.name, instance.ref, line.stem, values, fields, implied, line.text, line.mark)
 
 
 def _alone(plan: ResourcePlan, name: str, line: Line) -> ResourcePlan:

@@ -5,7 +5,8 @@ A node gives items, none or several, each of the kind its consumer asked for. Fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -241,6 +242,21 @@ class Junction:
 
 
 Condition = Compare | Exists | Deleted | Count | Matches | Not | Junction
+
+
+def reads(thing: object) -> Iterator[Convert | Read]:
+    """Every conversion in a part of a plan and every read without one, those in conditions too."""
+    if isinstance(thing, Convert | Read):
+        yield thing
+        read = thing.source if isinstance(thing, Convert) else thing
+        thing = (read.segment_test, read.repetition_test)
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        thing = tuple(getattr(thing, each.name) for each in dataclasses.fields(thing))
+    elif isinstance(thing, Mapping):
+        thing = tuple(thing.values())
+    if isinstance(thing, tuple):
+        for item in thing:
+            yield from reads(item)
 
 
 # --- Whole mappings --------------------------------------------------------------------------------------------------------

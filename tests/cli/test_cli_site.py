@@ -270,7 +270,7 @@ def test_explain_shows_where_each_element_comes_from(site: Path, tmp_path: Path)
     lines = [line.split() for line in result.stdout.splitlines()]
     assert result.exit_code == 0
     assert ["birthDate", '"1980-01-31"', "PID-7", "PID-7", "mappings/adt.yaml:11:18"] in lines
-    assert "Populated, and read by nothing: PID-8" in result.stdout
+    assert "Populated, and read by nothing: PID[1]-8" in result.stdout
 
 
 def test_explain_as_json_and_as_code(site: Path, tmp_path: Path) -> None:
@@ -278,5 +278,5 @@ def test_explain_as_json_and_as_code(site: Path, tmp_path: Path) -> None:
     path = message(tmp_path, "19800131", "19810131")
     first, second = (json.loads(line) for line in run("explain", "--project", site, path, "--json").stdout.splitlines())
     assert [made["values"] for made in second["made"] if made["rule"] == "PID-7"] == [{"birthDate": "1981-01-31"}]
-    assert first["unread"] == ["PID-8"]
+    assert first["unread"] == ["PID[1]-8"]
     assert "def build_patient(" in run("explain", "--project", site, path, "--code").stdout

@@ -30,6 +30,7 @@ def lost(lines: str, *segments: str) -> tuple[str, ...]:
         ("gender: PID-8", "PID|||B1~B2|||||M", ("PID[1]-3[2]",)),
         ("gender: PID-8", "PID|||B1^^^BV1^MR|||||M", ("PID[1]-3.5",)),
         ("gender: PID-8, identifier: PID-3", "PID|||B1^^^BV1^MR~B2|||||M", ()),
+        ("communication: {each: PID-15, set: {language: .}}", "PID|||B1" + "|" * 12 + "vi^x", ()),
         ("name: PID-5", "PID|||B1||Nguyễn^An^^^^^^^^^^^^x^y", ("PID[1]-5.15",)),
         ("gender: PID-8", "PID|||B1||Nguyễn^An~Lê|||M", ("PID[1]-5[1].1", "PID[1]-5[1].2", "PID[1]-5[2]")),
     ],

@@ -69,6 +69,7 @@ def test_fields_are_those_that_were_read(site: config.Site) -> None:
     subjects = [made for made in lineage.made if made.element == "subject"]
     assert {made.fields for made in subjects} == {()}
     name = next(made for made in lineage.made if made.element == "name")
+    assert name.implied
     assert (name.fields, name.rule, name.mark.file) == (("PID-5",), "PID-5", "mappings/oru_r01_lab.yaml")
 
 
