@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +15,10 @@ import typer
 from interop_engine.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
     from datetime import tzinfo
 
-    from interop_engine.cli.access import Operator
+    from interop_engine.cli.access import Api, Operator
     from interop_engine.journal.base import MessageRow, Selection
 
 _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
@@ -25,6 +26,7 @@ _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "receiv
 Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
 Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
 Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
+ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
 Channel = Annotated[str | None, typer.Option(help="Only this channel.")]
 State = Annotated[
     list[str] | None,
@@ -41,8 +43,10 @@ def register(app: typer.Typer) -> None:
     for verb in (list_, show, replay, retry, discard):
         group.command(verb.__name__.rstrip("_"))(verb)
     app.add_typer(group, name="messages")
-    channels = typer.Typer(help="See the channels of a running engine.", no_args_is_help=True)
+    channels = typer.Typer(help="List, start and stop the channels of a running engine.", no_args_is_help=True)
     channels.command("list")(list_channels)
+    channels.command("start")(start_channel)
+    channels.command("stop")(stop_channel)
     app.add_typer(channels, name="channels")
 
 
@@ -77,7 +81,35 @@ def list_channels(
     output.table(("channel", "state", "source", "destinations", "title"), rows)
 
 
+def start_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
+    """Let a channel take messages in again; ends with 1 if it cannot."""
+    _switch(name, "start", project, url)
+
+
+def stop_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
+    """Stop a channel's intake; what it has taken in goes on. It starts again with the engine."""
+    _switch(name, "stop", project, url)
+
+
+def _switch(name: str, action: str, project: Path, url: str | None) -> None:
+    async def ask() -> dict[str, str]:
+        async with _engine(url, project) as api:
+            return await api.channel(name, action)
+
+    found = asyncio.run(ask())
+    output.write(f"{output.plain(found['channel'])}: {found['state']}")
+    if found["problem"]:
+        output.fail(found["problem"])
+
+
 async def _status(url: str | None, project: Path) -> dict[str, Any]:
+    async with _engine(url, project) as api:
+        return await api.status()
+
+
+@asynccontextmanager
+async def _engine(url: str | None, project: Path) -> AsyncIterator[Api]:
+    """The API of the engine at a URL, or of the one that runs in a folder."""
     from interop_engine.cli import access
     from interop_engine.core.errors import InteropError
 
@@ -85,7 +117,7 @@ async def _status(url: str | None, project: Path) -> dict[str, Any]:
     if api is None:
         raise InteropError(f"No engine of this site answers at {place.options.status.listen}.")
     try:
-        return await api.status()
+        yield api
     finally:
         await api.close()
 
@@ -306,7 +338,7 @@ def _progress(items: Sequence[str], what: str) -> Iterable[str]:
 
 
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
-    deliveries = ", ".join(f"{each.destination}: {each.state}" for each in row.deliveries)
+    deliveries = ", ".join(f"{each.destination}: {' '.join(filter(None, (each.state, each.code)))}" for each in row.deliveries)
     state = output.coloured(row.state, _STATES.get(row.state, ""))
     return (
         row.id,
