@@ -219,7 +219,19 @@ def codes() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "connectors.md": connectors, "codes.md": codes}
+def conversions() -> str:
+    """What each HL7 v2 type becomes by itself, and every shipped code table."""
+    from interop_engine.cli.reference_conversions import page
+
+    return "\n".join([_NOTE, "", *page()]) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli,
+    "connectors.md": connectors,
+    "codes.md": codes,
+    "conversions.md": conversions,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -206,8 +206,6 @@ PLACES = {
     **{(segment, 3, "Identifier"): _FILLER for segment in ("OBR", "ORC")},
     ("ORC", 4, "Identifier"): Conversion(requisition, "The placer's number of the requisition, else the filler's.", (1, 2)),
     ("OBR", 18, "Identifier"): _ACCESSION,
-    ("OBR", 19, "Identifier"): _ACCESSION,
-    ("OBR", 20, "Identifier"): _ACCESSION,
     ("IPC", 1, "Identifier"): _ACCESSION,
     ("SPM", 2, "Identifier"): _SPECIMEN,
     ("SPM", 30, "Identifier"): Conversion(order_number("ACSN", "accession"), "An Identifier, type accession.", (1, 4)),
