@@ -17,6 +17,7 @@ from interop_engine.config.schema import ChannelOptions, SiteOptions
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import yaml
 from interop_engine.core.codes import CODES
+from interop_engine.mapping.convert import BY_NAME, CONVERSIONS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -88,8 +89,10 @@ def test_every_option_has_a_description() -> None:
 
 
 def test_the_reference_names_every_verb_connector_and_code() -> None:
-    """Nothing that can be used is missing from the reference."""
-    cli, connectors, codes = (make() for make in reference.PAGES.values())
+    """Nothing that can be used is missing from the reference: verbs, connectors, codes, conversions, tables."""
+    cli, connectors, codes, conversions = (make() for make in reference.PAGES.values())
+    assert [pair for pair in CONVERSIONS if f"| {pair[0]} | {pair[1]} |" not in conversions] == []
+    assert [name for name in BY_NAME if f"### {name}\n" not in conversions] == []
     for verb in ("init", "check", "test", "transform", "explain", "run", "send", "status", "messages replay", "schema", "demo"):
         assert f"## interop-engine {verb}\n" in cli
     for name in SOURCES:
