@@ -13,6 +13,7 @@ from dataclasses import replace
 from interop_engine.mapping.emit_calls import Calls
 from interop_engine.mapping.emit_reads import DELETED, Sink
 from interop_engine.mapping.typed import (
+    VARIES,
     All,
     Apply,
     Body,
@@ -70,8 +71,11 @@ class Emitter(Calls):
             self.node(item, sink, seen)
 
     def _convert(self, node: Convert, sink: Sink, seen: str) -> None:
-        if node.how == "text":
-            with self.values(node.source, seen, text=True) as (segment, text):
+        if node.how == "text" and node.source.datatype == VARIES and node.source.segment and not node.source.component:
+            self._words(node, sink, seen)
+        elif node.how in ("text", "code"):
+            read = replace(node.source, datatype="ID") if node.how == "code" else node.source
+            with self.values(read, seen, text=True) as (segment, text):
                 if self._noting:
                     self._place(node, segment)
                 sink("None", text)
@@ -86,6 +90,16 @@ class Emitter(Calls):
             self._by_segment(node, sink, seen)
         else:
             self._by_value(node, sink, seen)
+
+    def _words(self, node: Convert, sink: Sink, seen: str) -> None:
+        """OBX-5 as people read it, by OBX-2."""
+        w = self.w
+        with self.values(node.source, seen) as (segment, value):
+            w.mark(segment, 2)
+            text = w.name("t")
+            w.line(f"{text} = words({segment}, {value})")
+            with w.block(f"if {text}:"):
+                sink("None", text)
 
     def _place(self, node: Convert, segment: str) -> None:
         if segment:

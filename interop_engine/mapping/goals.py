@@ -25,7 +25,7 @@ Levels = tuple[Level, ...]
 class Goal:
     """What an expression's items must become."""
 
-    kind: Literal["element", "text", "identity", "raw"]
+    kind: Literal["element", "text", "compared", "identity", "raw"]
     definition: ElementDef | None = None
     path: str = ""
     element: str = ""  # the name written, with its type where that was forced (valueString)
@@ -53,6 +53,7 @@ class Site:
 
 
 TEXT = Goal("text")
+COMPARED = Goal("compared")  # text to compare with: of a code the code, not the words
 IDENTITY = Goal("identity")
 RAW = Goal("raw")
 

@@ -33,6 +33,9 @@ class Whole:
         return self._message.all(name)
 
 
+_CODED = frozenset({"CWE", "CE", "CNE", "CF"})
+
+
 def first(group: Any, segment: str) -> Segment | None:
     """A group's own first segment of that name."""
     found = group.segments.get(segment)
@@ -94,6 +97,13 @@ def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: V
     return None if convert is None else convert(value, context)
 
 
+def words(segment: Segment, value: Value) -> str:
+    """The text of OBX-5: of a code its words, else all that was sent."""
+    if segment.raw(2) in _CODED:
+        return value.get(9) or value.get(2) or value.get(5) or value.get(1)
+    return value.whole
+
+
 def coded_name(value: Value) -> str:
     """What names a code: the code with its system, else the alternate one, else the words."""
     for code, system in ((1, 3), (4, 6)):
@@ -146,6 +156,7 @@ NAMES: Mapping[str, Any] = {
     "joined": joined,
     "varied": varied,
     "coded_name": coded_name,
+    "words": words,
     "other_name": other_name,
     "extend": extend,
     "is_deleted": is_deleted,

@@ -16,6 +16,7 @@ from interop_engine.mapping.lowering_calls import Calls
 from interop_engine.mapping.lowering_conditions import Conditions
 from interop_engine.mapping.resolve import At
 from interop_engine.mapping.typed import (
+    VARIES,
     Const,
     Convert,
     FirstOf,
@@ -62,7 +63,8 @@ class Lowering(Calls, Conditions):
             self.report.add("M302", f"{read.label} names a segment, expected a field", at(tree.column), f"{read.segment}-1")
             return None
         if goal.kind != "element":
-            how: Literal["text", "identity", "raw"] = goal.kind
+            how: Literal["text", "code", "identity", "raw"]
+            how = ("code" if read.datatype == VARIES else "text") if goal.kind == "compared" else goal.kind
             return Typed(Convert(read, how), read.many, certain, label=read.label)
         assert goal.definition is not None
         found = types.implied(read, goal.definition, goal.element, goal.path)

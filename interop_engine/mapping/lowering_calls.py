@@ -119,7 +119,7 @@ class Calls(Base):
 
     def _from_text(self, typed: Typed, goal: Goal, call: syntax.Call, at: At, arguments: tuple[Any, ...]) -> Typed | None:
         """Text towards the goal: a primitive of the element."""
-        if goal.kind in ("text", "identity"):
+        if goal.kind in ("text", "compared", "identity"):
             return typed
         if goal.kind == "raw" or goal.definition is None:
             self.report.add("M307", f"{call.name} gives text, not an HL7 v2 value", at(call.column))

@@ -8,7 +8,7 @@ from typing import Literal
 import re2
 
 from interop_engine.mapping import expression as syntax
-from interop_engine.mapping.goals import RAW, TEXT, Base, Levels
+from interop_engine.mapping.goals import COMPARED, RAW, TEXT, Base, Levels
 from interop_engine.mapping.resolve import At
 from interop_engine.mapping.typed import (
     Compare,
@@ -52,7 +52,7 @@ class Conditions(Base):
         left = tree.left
         if isinstance(left, syntax.Call) and left.name == "count" and len(left.arguments) == 1:
             return self._count(tree, left.arguments[0], levels, at)
-        nodes = [self.node(operand, TEXT, levels, at) for operand in (left, *tree.right)]
+        nodes = [self.node(operand, COMPARED, levels, at) for operand in (left, *tree.right)]
         found = [node.node for node in nodes if node is not None]
         if len(found) < len(nodes):
             return None

@@ -118,6 +118,7 @@ class Program:
             for find in self.compiled.find.values():
                 find(run, context, run.reads)
             identity.number_repeats(run)
+            context_parks(context)
         except Parked as parked:
             return Plan(Question(), scope, None, parked.park, tuple(context.findings))
         except Exception as error:  # noqa: BLE001 - a fault of our own must not stop the channel

@@ -68,11 +68,12 @@ class Convert:
 
     ``how``: ``value`` (``function(value, context)``), ``segment`` (``function(segment, context)``, once a segment; with
     ``choice`` it gives (type, value); with ``many`` a list), ``varies`` (``choices`` by OBX-2), ``notes`` (all texts joined in
-    one Annotation), ``text``, ``identity`` (the text that names it, in a key), ``raw`` (the HL7 v2 value itself).
+    one Annotation), ``text``, ``code`` (the first component of OBX-5), ``identity`` (the text that names it, in a key), ``raw``
+    (the HL7 v2 value itself).
     """
 
     source: Read
-    how: Literal["value", "segment", "varies", "notes", "text", "identity", "raw"]
+    how: Literal["value", "segment", "varies", "notes", "text", "code", "identity", "raw"]
     element: str = ""
     function: Callable[..., Any] | None = None
     choice: bool = False

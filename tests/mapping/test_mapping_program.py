@@ -638,3 +638,25 @@ def test_a_key_that_ends_in_a_literal_is_refused() -> None:
     """All without a number would be one thing."""
     library = load({"a.yaml": ORU.replace("key: [OBR-3, OBR-4]", "key: [OBR-3 ?? 'none', OBR-4]")}, SCOPE.naming)
     assert [mistake.code for mistake in library.mistakes] == ["M404"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [("POS^Positive^L", "CWE", "Positive"), ("a^b", "ST", "a^b"), ("5.20", "NM", "5.20"), (">^5", "SN", ">^5")],
+)
+def test_a_value_that_varies_is_text_as_people_read_it(value: str, kind: str, text: str) -> None:
+    """``OBX-5 | join``: of a code its words. Compared with something, a code is its code."""
+    mapping = ORU.replace("      result: -> observation\n", "      result: -> observation\n      conclusion: OBX-5 | join\n")
+    (report,) = contents(draft(mapping, MSH_ORU, PID, OBR, obx(1, "X", value, kind=kind)), "report")
+    assert report["conclusion"] == text
+    only = ORU.replace("when: exists(OBX-3) and", "when: OBX-5 = 'POS' and exists(OBX-3) and")
+    assert bool(contents(draft(only, MSH_ORU, PID, OBR, obx(1, "X", value, kind=kind)), "observation")) is (kind == "CWE")
+
+
+def test_a_table_in_a_condition_may_park() -> None:
+    """A code after which there is nothing to map parks, wherever it is met."""
+    asks = "when: (OBR-25 | table(diagnostic-report-status)) = 'final' and exists(OBX-3) and"
+    mapping = ORU.replace("when: exists(OBX-3) and", asks).replace("status: OBR-25 ?? 'unknown'", "status: =final")
+    assert len(contents(draft(mapping, MSH_ORU, PID, OBR, obx(1, "X", "5")), "observation")) == 1
+    parked = draft(mapping, MSH_ORU, PID, OBR.removesuffix("F") + "Y", obx(1, "X", "5"))
+    assert parked.park is not None
