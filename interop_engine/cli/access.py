@@ -94,6 +94,11 @@ class Api:
         """Make a delivery due now."""
         await self._ask("POST", f"/deliveries/{delivery_id}/retry")
 
+    async def channel(self, name: str, action: str) -> dict[str, str]:
+        """Start or stop a channel's intake; its name, state and problem."""
+        found: dict[str, str] = (await self._ask("POST", f"/channels/{name}/{action}")).json()
+        return found
+
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = _OPERATE if method == "POST" else {}
         try:

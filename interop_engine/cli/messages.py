@@ -1,8 +1,11 @@
-"""``transform`` and ``explain``: one message through a mapping, the way production takes, with nothing around it."""
+"""``messages``: list, show, replay, retry, discard."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+import re
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,254 +14,263 @@ import typer
 from interop_engine.cli import output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import tzinfo
 
-    from interop_engine.cli.inputs import Message as Input
-    from interop_engine.config.site import ChannelConfig, Site
-    from interop_engine.engine.single import Mapped
-    from interop_engine.engine.transform import Parked
-    from interop_engine.hl7.message import Message
-    from interop_engine.mapping.context import Scope
-    from interop_engine.mapping.program import Program
-    from interop_engine.mapping.trace import Lineage, Made
+    from interop_engine.cli.access import Operator
+    from interop_engine.journal.base import MessageRow, Selection
 
-_SHOWN = 60  # characters of a value
+_STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
 
-Files = Annotated[list[str], typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.")]
-MappingName = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits.")]
-ChannelName = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Read and map as this channel does.")]
-Project = Annotated[
-    Path | None,
-    typer.Option("--project", metavar="DIR", help="The site's folder; without it here, else the sample.", show_default=False),
+Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
+Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
+Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
+Channel = Annotated[str | None, typer.Option(help="Only this channel.")]
+State = Annotated[
+    list[str] | None,
+    typer.Option(help="Only in this state: received, parked, rejected, … delivery-parked, delivery-waiting. Repeatable."),
 ]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-03-01T08:00, or 24h (ago).")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command()(transform)
-    app.command()(explain)
+    group = typer.Typer(help="List, show, replay, retry and discard messages.", no_args_is_help=True)
+    for verb in (list_, show, replay, retry, discard):
+        group.command(verb.__name__.rstrip("_"))(verb)
+    app.add_typer(group, name="messages")
 
 
-def transform(
-    files: Files,
+def list_(
     *,
-    mapping: MappingName = None,
-    channel: ChannelName = None,
-    project: Project = None,
-    received_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When it was received (ISO 8601); without it, MSH-7.", show_default=False)
-    ] = None,
+    channel: Channel = None,
+    state: State = None,
+    since: Since = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")] = None,
+    control_id: Annotated[str | None, typer.Option(help="Only with this MSH-10.")] = None,
+    message_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type: ORU^R01.")] = None,
+    search: Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")] = None,
+    limit: Limit = 50,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
 ) -> None:
-    """Turn HL7 v2 messages into FHIR bundles, on stdout: one is indented, several are a line each.
+    """List messages, newest first."""
+    from interop_engine.cli import access
+    from interop_engine.journal.base import Selection
 
-    What there is to say about a message goes to stderr. Ends with 1 if any message is not mapped.
-    """
-    from interop_engine.cli.inputs import read_messages
-    from interop_engine.fhir import bundle as bundles
+    selection = Selection(
+        channel=channel,
+        states=tuple(state or ()),
+        since=_moment(since, "--since"),
+        until=_moment(until, "--until"),
+        control_id=control_id,
+        message_type=message_type,
+        search=tuple(_pair(text) for text in search or ()),
+        limit=limit,
+    )
 
-    bench = Bench.of(project, mapping, channel)
-    at = _moment(received_at)
-    messages = [message for file in files for message in read_messages(file)]
-    failed = not messages
-    for message in messages:
-        mapped = bench.map(message, at)
-        if mapped is None or mapped.bundle is None or mapped.parked is not None:
-            failed = True
-            continue
-        body = bundles.encode(mapped.bundle)
-        output.write(_indented(body) if len(messages) == 1 else body.decode())
-    if failed:
-        raise typer.Exit(1)
+    async def found() -> list[MessageRow]:
+        async with access.reading(project, url) as reader:
+            return await reader.search(selection)
 
-
-def _indented(body: bytes) -> str:
-    import msgspec
-
-    return msgspec.json.format(body, indent=2).decode()
+    rows = asyncio.run(found())
+    if json:
+        output.write_json(rows)
+        return
+    zone = _zone(project, url)
+    columns = ("id", "received", "channel", "type", "MSH-10", "state", "why", "deliveries")
+    output.table(columns, [_line(row, zone) for row in rows])
 
 
-def _moment(text: str | None) -> datetime | None:
+def show(
+    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id.")],
+    *,
+    raw: Annotated[bool, typer.Option("--raw", help="Only the bytes as received.")] = False,
+    delivery: Annotated[str | None, typer.Option(metavar="ID", help="Only the exact body of this delivery.")] = None,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Show one message: where it is, its deliveries and findings. --raw and --delivery show content, from the journal only."""
+    from interop_engine.cli import access
+
+    if raw or delivery:
+        if url:
+            raise typer.BadParameter("content is shown from the journal only, not over HTTP", param_hint="--url")
+        sys.stdout.buffer.write(asyncio.run(_content(project, message, delivery)))
+        return
+
+    async def found() -> MessageRow:
+        async with access.reading(project, url) as reader:
+            return await reader.show(message)
+
+    row = asyncio.run(found())
+    if json:
+        output.write_json(row)
+    else:
+        _show_message(row, _zone(project, url))
+
+
+async def _content(project: Path, message: str, delivery: str | None) -> bytes:
+    from interop_engine.cli import access
+
+    async with access.opened(access.find(project), readonly=True) as journal:
+        return (await journal.body(delivery)).body if delivery else (await journal.content(message)).data
+
+
+def replay(
+    messages: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)] = None,
+    *,
+    channel: Channel = None,
+    state: State = None,
+    since: Since = None,
+    limit: Limit = 1000,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Receive messages again, oldest first, through the configuration of now: by id, or all of a channel, state or time."""
+    from interop_engine.cli import access
+    from interop_engine.journal.base import Selection
+
+    chosen = Selection(channel=channel, states=tuple(state or ()), since=_moment(since, "--since"), limit=limit)
+    if not messages and chosen == Selection(limit=limit):
+        raise typer.BadParameter("name messages, or say which: --channel, --state, --since")
+
+    async def replay_all() -> dict[str, str]:
+        async with access.operating(project, url) as operator:
+            ids = messages or await _oldest_first(operator, chosen)
+            return {each: await operator.replay(each) for each in _progress(ids, "replaying")}
+
+    done = asyncio.run(replay_all())
+    if json:
+        output.write_json(done)
+    else:
+        output.table(("message", "replayed as"), list(done.items()))
+
+
+async def _oldest_first(operator: Operator, selection: Selection) -> list[str]:
+    return [row.id for row in reversed(await operator.search(selection))]
+
+
+def retry(
+    deliveries: Annotated[list[str], typer.Argument(metavar="ID", help="Deliveries, by id.")],
+    *,
+    project: Project = Path(),
+    url: Url = None,
+) -> None:
+    """Make parked or waiting deliveries due now: the same ids, the same bytes."""
+    from interop_engine.cli import access
+
+    async def retry_all() -> None:
+        async with access.operating(project, url) as operator:
+            for each in _progress(deliveries, "retrying"):
+                await operator.retry(each)
+
+    asyncio.run(retry_all())
+
+
+def discard(
+    messages: Annotated[list[str], typer.Argument(metavar="ID", help="Messages, by id.")],
+    *,
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    project: Project = Path(),
+    url: Url = None,
+) -> None:
+    """Give up parked messages, or what of their deliveries is parked or waiting, for a reason."""
+    from interop_engine.cli import access
+
+    if not why.strip():
+        raise typer.BadParameter("a reason is needed", param_hint="--why")
+
+    async def discard_all() -> None:
+        async with access.operating(project, url) as operator:
+            for each in _progress(messages, "discarding"):
+                await operator.discard(each, why)
+
+    asyncio.run(discard_all())
+
+
+def _progress(items: Sequence[str], what: str) -> Iterable[str]:
+    """The items, with a bar on a terminal."""
+    screen = output.console(err=True)
+    if not screen.is_terminal or len(items) < 10:
+        return items
+    from rich.progress import track
+
+    return track(items, description=what, console=screen)
+
+
+def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
+    deliveries = ", ".join(f"{each.destination}: {' '.join(filter(None, (each.state, each.code)))}" for each in row.deliveries)
+    state = output.coloured(row.state, _STATES.get(row.state, ""))
+    return (
+        row.id,
+        output.local(row.received_at, zone),
+        row.channel,
+        row.message_type,
+        row.control_id,
+        state,
+        row.code,
+        deliveries,
+    )
+
+
+def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
+    facts = [
+        ("message", row.id),
+        ("channel", row.channel),
+        ("state", output.coloured(row.state, _STATES.get(row.state, ""))),
+        ("why", f"{row.code} {row.why}".strip()),
+        ("received", output.local(row.received_at, zone)),
+        ("from", row.peer),
+        ("type", row.message_type),
+        ("MSH-10", row.control_id),
+        ("size", f"{row.size} bytes"),
+        ("arrivals", row.arrivals),
+        ("replay of", row.replay_of),
+        *((kind, value) for kind, value in row.search),
+        *(("finding", finding) for finding in row.findings),
+    ]
+    output.table(("", ""), [fact for fact in facts if fact[1] not in ("", None)])
+    if row.deliveries:
+        columns = ("delivery", "destination", "state", "attempts", "due", "settled", "why")
+        output.table(columns, [_delivery(each, zone) for each in row.deliveries], right=("attempts",))
+
+
+def _delivery(row: Any, zone: tzinfo | None) -> tuple[Any, ...]:
+    state = output.coloured(row.state, _STATES.get(row.state, ""))
+    why = f"{row.code} {row.why}".strip()
+    return (row.id, row.destination, state, row.attempts, output.local(row.due_at, zone), output.local(row.settled_at, zone), why)
+
+
+def _zone(project: Path, url: str | None) -> tzinfo | None:
+    """The site's own zone; this machine's where the site is somewhere else."""
+    from interop_engine.cli import access
+
+    return None if url else access.find(project).options.zone
+
+
+def _pair(text: str) -> tuple[str, str]:
+    kind, equals, value = text.partition("=")
+    if not equals or not kind or not value:
+        raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
+    return kind, value
+
+
+_AGO = re.compile(r"(\d+)([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _moment(text: str | None, option: str) -> datetime | None:
+    """A time: ISO 8601 (of this machine's zone where it names none), or so long ago."""
     if text is None:
         return None
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError as error:
-        raise typer.BadParameter(f'"{text}" is no time; write 2026-03-01T08:00:00+07:00', param_hint="--received-at") from error
-
-
-class Bench:
-    """A site's mappings, to try messages on. What is wrong with a message is said on stderr."""
-
-    def __init__(self, site: Site, mapping: str | None, channel: str | None) -> None:
-        self.site = site
-        self._channel = self._named_channel(channel) if channel else None
-        self._programs = self._named_programs(mapping)
-
-    @classmethod
-    def of(cls, project: Path | None, mapping: str | None, channel: str | None) -> Bench:
-        """Load the site in a folder; without one, that of the current folder, else the sample site."""
-        from interop_engine.cli.site import load
-        from interop_engine.demo.sample import sample_site
-
-        folder = project or (Path() if Path("engine.yaml").is_file() else sample_site())
-        return cls(load(folder), mapping, channel)
-
-    def _named_channel(self, name: str) -> ChannelConfig:
-        from interop_engine.core.diagnostics import near
-
-        if (found := self.site.channel(name)) is None:
-            output.fail(f'there is no channel "{name}"', near(name, [each.name for each in self.site.channels]))
-        return found
-
-    def _named_programs(self, mapping: str | None) -> Sequence[Program]:
-        from interop_engine.core.diagnostics import near
-
-        programs = self.site.library.programs
-        if mapping is None:
-            return list((self._channel.programs if self._channel else programs).values())
-        if mapping not in programs:
-            output.fail(f'there is no mapping "{mapping}"', near(mapping, programs))
-        return [programs[mapping]]
-
-    def read(self, given: Input) -> tuple[Message, Program] | None:
-        """The message and the mapping that fits it; None, with the reason said, where there is none."""
-        from interop_engine.engine import single
-        from interop_engine.engine.transform import Parked
-
-        charset = self._channel.options.charset or None if self._channel else None
-        message = single.read(given.data, charset=charset)
-        if isinstance(message, Parked):
-            _tell(given.label, message, "MSH-18" if message.code == "102" else "MSH")  # the charset, or the message as a whole
-            return None
-        program = single.choose(message, self._programs)
-        if isinstance(program, Parked):
-            _tell(given.label, program, "MSH-9")
-            return None
-        return message, program
-
-    def map(self, given: Input, received_at: datetime | None) -> Mapped | None:
-        """The bundle, and all there is to say about it, which is said; None where the message cannot be read."""
-        from interop_engine.engine import single
-
-        if (found := self.read(given)) is None:
-            return None
-        message, program = found
-        scope = self.scope(program)
-        at = received_at or _sent_at(message, scope)
-        mapped = single.map_message(message, program, scope, received_at=at)
-        output.show_findings(mapped.findings, given.label)
-        if mapped.parked is not None:
-            _tell(given.label, mapped.parked, "")
-        return mapped
-
-    def scope(self, program: Program) -> Scope:
-        """The scope of the channel that was named, else of the first one that uses the mapping."""
-        if self._channel is not None:
-            return self._channel.scope
-        using = (channel.scope for channel in self.site.channels if program.name in channel.programs)
-        return next(using, self.site.scope)
-
-
-def _tell(label: str, parked: Parked, place: str) -> None:
-    from interop_engine.core.diagnostics import Finding
-
-    output.show_findings(parked.findings, label)
-    output.show_findings([Finding(parked.code, parked.why, place, "error")], label)
-
-
-def _sent_at(message: Message, scope: Scope) -> datetime:
-    """MSH-7, so that the same message gives the same bundle; now, where it says none."""
-    from zoneinfo import ZoneInfo
-
-    from interop_engine.hl7.scalars import read_moment
-
-    moment = read_moment(message.msh.raw(7))
-    if moment is None or moment.month is None or moment.day is None:
-        return datetime.now(UTC)
-    clock = f"{moment.hour or 0:02d}:{moment.minute or 0:02d}:{moment.second or 0:02d}"
-    at = datetime.fromisoformat(f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}T{clock}{moment.offset}")
-    return at if at.tzinfo else at.replace(tzinfo=ZoneInfo(scope.timezone or "UTC"))
-
-
-def explain(
-    files: Files,
-    *,
-    mapping: MappingName = None,
-    channel: ChannelName = None,
-    project: Project = None,
-    code: Annotated[bool, typer.Option("--code", help="Show the compiled mapping instead, as Python.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Show JSON, a line for each message.")] = False,
-) -> None:
-    """Show which fields of a message made which element by which line of the mapping, and which populated fields nothing read.
-
-    It shows content of the message. Ends with 1 if a message cannot be mapped.
-    """
-    from interop_engine.cli.inputs import read_messages
-
-    bench = Bench.of(project, mapping, channel)
-    failed = False
-    for given in (message for file in files for message in read_messages(file)):
-        found = bench.read(given)
-        if found is None:
-            failed = True
-        elif code:
-            output.write(found[1].source)
-        else:
-            failed |= not _explain(given.label, *found, bench.scope(found[1]), json=json)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _explain(label: str, message: Message, program: Program, scope: Scope, *, json: bool) -> bool:
-    """Show one message's lineage; False where it would park."""
-    from interop_engine.mapping.trace import Tracer
-
-    lineage = Tracer(program).trace(message, scope)
-    draft = lineage.draft
-    if json:
-        made = [_made(each) for each in lineage.made]
-        findings = [str(finding) for finding in draft.findings]
-        output.write_json_line(
-            {"file": label, "mapping": program.name, "made": made, "unread": lineage.unread, "findings": findings}
-        )
-    else:
-        _show_lineage(lineage)
-        output.show_findings(draft.findings, label)
-    if draft.park is not None:
-        from interop_engine.core.diagnostics import Finding
-
-        output.show_findings([Finding(draft.park.code, draft.park.why, "", "error")], label)
-    return draft.park is None
-
-
-def _made(made: Made) -> dict[str, Any]:
-    place = {"rule": made.rule, "mark": str(made.mark)}
-    return {
-        "resource": made.resource,
-        "object": made.object,
-        **place,
-        "fields": made.fields,
-        "implied": made.implied,
-        "values": made.values,
-    }
-
-
-def _show_lineage(lineage: Lineage) -> None:
-    from itertools import groupby
-
-    for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
-        rows = [
-            (name, _short(value), ", ".join(made.fields), made.rule, str(made.mark))
-            for made in lines
-            for name, value in made.values.items()
-        ]
-        output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing}")
-    unread = lineage.unread
-    output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
-
-
-def _short(value: Any) -> str:
-    from interop_engine.fhir import bundle as bundles
-
-    text = bundles.encode(value).decode()
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise typer.BadParameter(f'"{text}" is no time; write 2026-03-01T08:00 or 24h', param_hint=option) from error

@@ -78,7 +78,9 @@ def check(
     else:
         output.show_mistakes(mistakes, directory)
         files = sum(1 for folder in ("channels", "mappings") for _ in (directory / folder).rglob("*.yaml")) + 1
-        output.write(f"{files} files: {output.count(errors, 'error')}, {output.count(len(mistakes) - errors, 'warning')}")
+        output.write(
+            f"{output.count(files, 'file')}: {output.count(errors, 'error')}, {output.count(len(mistakes) - errors, 'warning')}"
+        )
     if errors:
         raise typer.Exit(1)
 

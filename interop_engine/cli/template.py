@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ _FROM_SAMPLE = (
     "mappings/common.yaml",
     "mappings/tables/result-to-order.yaml",
     "mappings/terminology/lab-tests.csv",
-    _CASES,
 )
 
 _ENGINE = """\
@@ -63,8 +63,9 @@ def write(directory: Path, facility: str) -> Iterator[Path]:
         ".gitignore": _IGNORED,
     }
     sample = sample_site()
+    texts[_CASES] = cases = _without_known((sample / _CASES).read_text(encoding="utf-8"))
     contents = {name: text.encode() for name, text in texts.items()}
-    contents |= {name: (sample / name).read_bytes() for name in (*_FROM_SAMPLE, *_named_in_cases(sample))}
+    contents |= {name: (sample / name).read_bytes() for name in (*_FROM_SAMPLE, *_named_in(cases, sample))}
     for name, content in contents.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +73,16 @@ def write(directory: Path, facility: str) -> Iterator[Path]:
         yield path
 
 
-def _named_in_cases(sample: Path) -> list[str]:
-    """The messages, golden files and states that the cases name, without repeats."""
+def _without_known(cases: str) -> str:
+    """The cases but for those with ``known:``, whose states name objects by the ids of the sample's facility."""
+    start, *items = re.split(r"(?m)^(?=  - name:)", cases)
+    return "".join((start, *(item for item in items if "\n    known:" not in item)))
+
+
+def _named_in(cases: str, sample: Path) -> list[str]:
+    """The messages and golden files that the cases name, without repeats."""
     folder = Path(_CASES).parent
-    cases = yaml.load((sample / _CASES).read_text(encoding="utf-8"), _CASES).data["cases"]
-    named = [str(folder / case[key]) for case in cases for key in ("input", "golden", "known") if case.get(key)]
+    named = [
+        str(folder / case[key]) for case in yaml.load(cases, _CASES).data["cases"] for key in ("input", "golden") if key in case
+    ]
     return [name for name in dict.fromkeys(named) if (sample / name).is_file()]

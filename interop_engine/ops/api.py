@@ -144,6 +144,18 @@ def _operating(api: FastAPI, watch: Watch) -> None:
         await journal.retry(delivery_id)
         return _json({"id": delivery_id})
 
+    @api.post("/channels/{name}/{action}")
+    async def channel(name: str, action: str) -> Response:
+        found = next((each for each in watch.observed.channels if each.name == name), None)
+        if found is None or action not in ("start", "stop"):
+            return _problem(404, f"There is no channel {name}." if found is None else "A channel can start and stop.")
+        # A channel that failed or runs is left as it is where that is what is asked for.
+        if action == "start" and found.state != "running":
+            await found.open_source()
+        if action == "stop" and found.state != "stopped":
+            await found.close_source()
+        return _json({"channel": name, "state": found.state, "problem": found.problem})
+
 
 def _query(request: Request) -> dict[str, Any]:
     """The query string as a ``Selection``; a search is ``search=patient:BN001``, and what may be repeated is a list."""

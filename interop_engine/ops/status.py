@@ -50,6 +50,14 @@ class ObservedChannel(Protocol):
         """How each destination is, by name."""
         ...
 
+    async def open_source(self) -> None:
+        """Begin to take messages in."""
+        ...
+
+    async def close_source(self) -> None:
+        """Stop intake; what was taken in goes on."""
+        ...
+
 
 class Observed(Protocol):
     """A running engine as the runtime shows it."""

@@ -203,6 +203,15 @@ async def test_status_shows_what_is_stuck(tmp_path: Path) -> None:
         assert (code, "0.0.0.0:2575" in text) == (0, True)
 
 
+async def test_a_channel_is_stopped_and_started(tmp_path: Path) -> None:
+    """Through the API of the running engine; a channel that is not there is said."""
+    async with engine(tmp_path) as (url, _):
+        assert (await run("channels", "stop", "lab", "--url", url))[:2] == (0, "lab: stopped\n")
+        assert (await run("channels", "start", "lab", "--project", str(tmp_path)))[:2] == (0, "lab: running\n")
+        code, _, stderr = await run("channels", "stop", "none", "--url", url)
+        assert (code, "There is no channel none." in stderr) == (1, True)
+
+
 async def test_an_engine_that_is_not_ready_ends_status_with_1() -> None:
     """The reasons are on stderr."""
     watch = Watch(observed := FakeEngine())

@@ -111,6 +111,19 @@ async def test_an_operator_replays_retries_and_discards(client: httpx.AsyncClien
     assert engine.journal.done == [("replay", "m1", "c0ffee"), ("retry", "d1"), ("discard", "m1", "a test")]
 
 
+async def test_an_operator_stops_and_starts_a_channel(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    """Only intake: what was taken in goes on. A channel or an action that is not there is said."""
+    (channel,) = engine.channels
+    stopped = await client.post("/channels/lab/stop", headers=OPERATE)
+    assert (stopped.status_code, stopped.json()["state"], channel.state) == (200, "stopped", "stopped")
+    assert (await client.get("/health/ready")).status_code == 200
+    started = await client.post("/channels/lab/start", headers=OPERATE)
+    assert (started.json(), channel.state) == ({"channel": "lab", "state": "running", "problem": ""}, "running")
+    assert (await client.post("/channels/none/stop", headers=OPERATE)).status_code == 404
+    assert (await client.post("/channels/lab/explode", headers=OPERATE)).status_code == 404
+    assert (await client.post("/channels/lab/stop")).status_code == 403
+
+
 async def test_nothing_is_changed_without_the_header(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     """An HTML form cannot send the header, so a page in a browser cannot operate the engine."""
     answer = await client.post("/messages/m1/replay", data={"x": "y"})

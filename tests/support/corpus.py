@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from interop_engine.cli.inputs import Message, read_messages
-from interop_engine.cli.messages import Bench
+from interop_engine.cli.transform import Bench
 from interop_engine.core.model import Resource
 from tests.support.needs import require
 

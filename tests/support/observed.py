@@ -93,6 +93,12 @@ class FakeChannel:
         default_factory=lambda: {"hub": ConnectorHealth("embedded to hub", problem="refused")}
     )
 
+    async def open_source(self) -> None:
+        self.state, self.problem = "running", ""
+
+    async def close_source(self) -> None:
+        self.state = "stopped"
+
 
 @dataclass
 class FakeEngine:

@@ -1,0 +1,156 @@
+"""``status`` and ``channels``: what a running engine does, and which of its channels take messages in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interop_engine.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from interop_engine.cli.access import Api
+
+Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The API of a running engine.", show_default=False)]
+Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
+Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
+Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
+ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(status)
+    channels = typer.Typer(help="List, start and stop the channels of a running engine.", no_args_is_help=True)
+    channels.command("list")(list_channels)
+    channels.command("start")(start_channel)
+    channels.command("stop")(stop_channel)
+    app.add_typer(channels, name="channels")
+
+
+def status(
+    url: Where = None,
+    *,
+    project: Project = Path(),
+    json: Json = False,
+) -> None:
+    """Show what a running engine does: what waits, what is parked, what is wrong. Ends with 1 if it is not ready."""
+    found = asyncio.run(_status(url, project))
+    if json:
+        output.write_json(found)
+    else:
+        _show_status(found)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def list_channels(
+    url: Where = None,
+    *,
+    project: Project = Path(),
+    json: Json = False,
+) -> None:
+    """List the channels of a running engine, each with its source and destinations."""
+    found = asyncio.run(_status(url, project))["channels"]
+    if json:
+        output.write_json(found)
+        return
+    rows = [(each["name"], each["state"], _place(each["source"]), _targets(each), each["title"]) for each in found]
+    output.table(("channel", "state", "source", "destinations", "title"), rows)
+
+
+def start_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
+    """Let a channel take messages in again; ends with 1 if it cannot."""
+    _switch(name, "start", project, url)
+
+
+def stop_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
+    """Stop a channel's intake; what it has taken in goes on. It starts again with the engine."""
+    _switch(name, "stop", project, url)
+
+
+def _switch(name: str, action: str, project: Path, url: str | None) -> None:
+    async def ask() -> dict[str, str]:
+        async with _engine(url, project) as api:
+            return await api.channel(name, action)
+
+    found = asyncio.run(ask())
+    output.write(f"{output.plain(found['channel'])}: {found['state']}")
+    if found["problem"]:
+        output.fail(found["problem"])
+
+
+async def _status(url: str | None, project: Path) -> dict[str, Any]:
+    async with _engine(url, project) as api:
+        return await api.status()
+
+
+@asynccontextmanager
+async def _engine(url: str | None, project: Path) -> AsyncIterator[Api]:
+    """The API of the engine at a URL, or of the one that runs in a folder."""
+    from interop_engine.cli import access
+    from interop_engine.core.errors import InteropError
+
+    api = access.Api(url) if url else await access.running(place := access.find(project))
+    if api is None:
+        raise InteropError(f"No engine of this site answers at {place.options.status.listen}.")
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+def _show_status(found: dict[str, Any]) -> None:
+    output.write(f"{output.plain(found['site'])} ({found['facility']}), interop-engine {found['version']}")
+    journal, exchange = found["journal"], found["exchange"]
+    output.write(f"up for {output.span(found['uptime'])}, journal {_megabytes(journal['size'])}, exchange {_place(exchange)}")
+    rows: list[tuple[Any, ...]] = []
+    for each in found["channels"]:
+        counts = (each["received"], each["accepted"], each["rejected"], each["filtered"], _rate(each))
+        backlog = _backlog(each["backlog"], each["parked"])
+        rows.append((each["name"], _state(each), *counts, *backlog, _time(each["last_received"])))
+        for one in each["destinations"]:
+            backlog = _backlog(one["backlog"], one["backlog"]["parked"])
+            rows.append((f"  → {one['name']}", _health(one["health"]["problem"]), "", "", "", "", "", *backlog, ""))
+    numbers = ("received", "accepted", "rejected", "filtered", "1/5/15 min", "waiting", "parked")
+    output.table(("channel", "state", *numbers, "oldest", "last message"), rows, right=numbers)
+    for problem in found["problems"]:
+        output.remark("error", problem)
+
+
+def _state(channel: dict[str, Any]) -> Any:
+    return output.coloured(channel["state"], "green" if channel["state"] == "running" else "red")
+
+
+def _health(problem: str) -> Any:
+    return output.coloured(problem, "yellow") if problem else output.coloured("ok", "green")
+
+
+def _rate(channel: dict[str, Any]) -> str:
+    return "/".join(f"{channel['rates'][name]:.3g}" for name in ("minute", "five_minutes", "fifteen_minutes"))
+
+
+def _backlog(backlog: dict[str, Any], parked: int) -> tuple[Any, ...]:
+    return (backlog["waiting"], output.coloured(parked, "bold red" if parked else ""), output.span(backlog["age"]))
+
+
+def _time(text: str | None) -> str:
+    return text[:19].replace("T", " ") if text else ""
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+def _place(health: dict[str, Any]) -> str:
+    place = health.get("place") or health.get("location") or ""
+    return f"{place} ({health['problem']})" if health["problem"] else str(place)
+
+
+def _targets(channel: dict[str, Any]) -> str:
+    return ", ".join(f"{each['name']}: {_place(each['health'])}" for each in channel["destinations"])
