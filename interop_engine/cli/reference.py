@@ -226,10 +226,21 @@ def conversions() -> str:
     return "\n".join([_NOTE, "", *page()]) + "\n"
 
 
+def http() -> str:
+    """The HTTP API's routes and metrics."""
+    from interop_engine.cli import reference_http
+
+    lines = [*reference_http.page(_NOTE), "", "## Routes", ""]
+    lines += _table(("Method", "Path", "What it gives"), reference_http.routes())
+    lines += ["", "## Metrics", "", *_table(("Name", "Type", "Labels", "Meaning"), reference_http.metrics())]
+    return "\n".join(lines) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "connectors.md": connectors,
     "codes.md": codes,
+    "http.md": http,
     "conversions.md": conversions,
 }
 

@@ -91,25 +91,30 @@ def _guard(api: FastAPI, host: str) -> None:
 def _reading(api: FastAPI, watch: Watch) -> None:
     @api.get("/health/live")
     async def live() -> Response:
+        """200 while the process answers."""
         return _json({"live": True})
 
     @api.get("/health/ready")
     async def ready() -> Response:
+        """200 while messages can be taken in, else 503; `problems` says why."""
         reasons = await problems(watch.observed)
         return _json({"ready": not reasons, "problems": reasons}, 503 if reasons else 200)
 
     @api.get("/status")
     async def status() -> Response:
+        """The engine as `interop-engine status` shows it: channels, counts, rates, what waits, what is parked."""
         return _json(await watch.status())
 
     @api.get("/metrics")
     async def metrics() -> Response:
+        """Everything for Prometheus, in its text format."""
         return PlainTextResponse(watch.metrics.exposition(await watch.status()), media_type=CONTENT_TYPE)
 
 
 def _messages(api: FastAPI, watch: Watch) -> None:
     @api.get("/messages")
     async def messages(request: Request) -> Response:
+        """Messages, newest first, by `channel`, `states`, `since`, `until`, `control_id`, `message_type`, `search`, `limit`."""
         try:
             selection = msgspec.convert(_query(request), Selection, strict=False)
         except msgspec.ValidationError as error:
@@ -118,34 +123,37 @@ def _messages(api: FastAPI, watch: Watch) -> None:
 
     @api.get("/messages/{message_id}")
     async def message(message_id: str) -> Response:
+        """One message with its deliveries, without content."""
         return _json(_without_patient(await watch.observed.journal.show(message_id)))
 
 
 def _operating(api: FastAPI, watch: Watch) -> None:
-    journal = watch.observed.journal
-
     @api.post("/messages/{message_id}/replay")
     async def replay(message_id: str) -> Response:
-        return _json({"id": await journal.replay(message_id, config=watch.observed.site.digest)})
+        """Receive a message again, through the configuration of now; gives the new id."""
+        return _json({"id": await watch.observed.journal.replay(message_id, config=watch.observed.site.digest)})
 
     @api.post("/messages/{message_id}/discard")
     async def discard(message_id: str, request: Request) -> Response:
+        """Give up what is parked of a message, for a reason: `{"why": "…"}`."""
         try:
             why = msgspec.json.decode(await request.body(), type=dict[str, str]).get("why", "").strip()
         except msgspec.DecodeError:
             why = ""
         if not why:
             return _problem(400, 'A reason is needed: {"why": "…"}.')
-        await journal.discard(message_id, why)
+        await watch.observed.journal.discard(message_id, why)
         return _json({"id": message_id})
 
     @api.post("/deliveries/{delivery_id}/retry")
     async def retry(delivery_id: str) -> Response:
-        await journal.retry(delivery_id)
+        """Make a parked or waiting delivery due now."""
+        await watch.observed.journal.retry(delivery_id)
         return _json({"id": delivery_id})
 
     @api.post("/channels/{name}/{action}")
     async def channel(name: str, action: str) -> Response:
+        """`start` or `stop` a channel's intake; what it has taken in goes on."""
         found = next((each for each in watch.observed.channels if each.name == name), None)
         if found is None or action not in ("start", "stop"):
             return _problem(404, f"There is no channel {name}." if found is None else "A channel can start and stop.")

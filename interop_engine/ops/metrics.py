@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from interop_engine.core.events import (
@@ -35,6 +35,8 @@ class Metrics:
     """The engine's counters, in a registry of their own; give ``note`` to ``core.events.subscribe``."""
 
     def __init__(self) -> None:
+        # Else there is a second series beside each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._events = self._counter("events", "Events by type; each is one log line.", "event", "level")
         self._messages = self._counter("messages", "Messages by what became of them.", "channel", "result")

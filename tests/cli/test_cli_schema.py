@@ -90,13 +90,15 @@ def test_every_option_has_a_description() -> None:
 
 def test_the_reference_names_every_verb_connector_and_code() -> None:
     """Nothing that can be used is missing from the reference: verbs, connectors, codes, conversions, tables."""
-    cli, connectors, codes, conversions = (make() for make in reference.PAGES.values())
+    cli, connectors, codes, conversions, http = (make() for make in reference.PAGES.values())
     assert [pair for pair in CONVERSIONS if f"| {pair[0]} | {pair[1]} |" not in conversions] == []
     assert [name for name in BY_NAME if f"### {name}\n" not in conversions] == []
     for verb in ("init", "check", "test", "transform", "explain", "run", "send", "status", "messages replay", "schema", "demo"):
         assert f"## interop-engine {verb}\n" in cli
     for name in SOURCES:
         assert f"## source: {name}\n" in connectors
+    assert "| `POST` | `/messages/{message_id}/replay` | Receive a message again" in http
+    assert "| `interop_engine_waiting` | gauge | `channel`, `destination` |" in http
     assert [code for code in CODES if f"| `{code}` |" not in codes] == []
 
 
