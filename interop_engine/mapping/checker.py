@@ -13,6 +13,7 @@ from interop_engine.mapping import expression as syntax
 from interop_engine.mapping.dialect import compile_dialect
 from interop_engine.mapping.elements import Elements
 from interop_engine.mapping.files import Files, digest, extended, read_all
+from interop_engine.mapping.goals import proven
 from interop_engine.mapping.language import (
     Fragment,
     MappingFile,
@@ -130,7 +131,7 @@ class _Mapping:
             message = f'there is no FHIR resource "{kind}"' if kind else f'"{rule.name}" has no "resource:"'
             self._report.add("M206", message, mark, near(kind, definitions.resources()))
             return None
-        self._lowering.proven = _proven(rule.when)
+        self._lowering.proven = proven(rule.when)
         when = self._when(rule.when, levels)
         key, names = self._identity(rule, levels)
         newer = self._text(rule.newer, levels)
@@ -321,21 +322,6 @@ class _Mapping:
             "M211", f'there is no HL7 v2 data type "{name.text}"', name.mark, near(name.text, dictionary.datatypes())
         )
         return False
-
-
-def _proven(when: When | None) -> frozenset[str]:
-    """The paths that a condition says are there."""
-    if when is None:
-        return frozenset()
-    waiting = [when.condition]
-    found: set[str] = set()
-    while waiting:
-        tree = waiting.pop()
-        if isinstance(tree, syntax.Junction) and tree.operator == "and":
-            waiting += tree.operands
-        elif isinstance(tree, syntax.Test) and tree.name == "exists" and isinstance(tree.subject, syntax.FieldPath):
-            found.add(str(tree.subject))
-    return frozenset(found)
 
 
 def _type_of(node: Node) -> str:

@@ -10,6 +10,7 @@ from interop_engine.fhir import definitions
 from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.mapping import expression as syntax
 from interop_engine.mapping import types
+from interop_engine.mapping.goals import proven
 from interop_engine.mapping.language import Block, ListOf, Rule, Source, Value
 from interop_engine.mapping.lowering import Goal, Levels, Lowering, Typed
 from interop_engine.mapping.resolve import Level
@@ -169,7 +170,10 @@ class Elements:
         when = self._lowering.condition(block.when.condition, below, block.when.at) if block.when else None
         if block.when is not None and when is None:
             return None
+        before = self._lowering.proven
+        self._lowering.proven = before | proven(block.when)
         body = self.body(definitions.child_path(goal.path, definition), block.rules, below, block.mark, whole=False)
+        self._lowering.proven = before
         constant = bool(body.lines) and all(line.constant for line in body.lines) and each is None and not steps and when is None
         node = Nested(body, len(levels) - 1, steps, each, when, types.element_name(definition, goal.element, kind))
         certain = each is None and not steps and when is None

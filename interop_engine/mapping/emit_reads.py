@@ -118,7 +118,7 @@ class Reads(ABC):
                 w.line("c.repetition = 0")
             self._number = before
             return
-        w.line(f"{var} = {w.value(segment, read.field)}")
+        w.line(f"{var} = {w.value(segment, read.field, only=not read.repeats)}")
         with w.block(f"if {var} is not None and {var}.raw != {DELETED}:"):
             yield
         self.note_deleted(f"elif {var} is not None:")

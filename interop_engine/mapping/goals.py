@@ -11,7 +11,7 @@ from interop_engine.fhir.definitions import ElementDef
 from interop_engine.mapping import expression as syntax
 from interop_engine.mapping.context import Naming
 from interop_engine.mapping.convert.tables import CodeTable
-from interop_engine.mapping.language import Fragment, ResourceRule
+from interop_engine.mapping.language import Fragment, ResourceRule, When
 from interop_engine.mapping.resolve import At, Level, Names, Report, Resolver
 from interop_engine.mapping.typed import (
     Condition,
@@ -103,3 +103,18 @@ def replace_types(definition: ElementDef, kinds: tuple[str, ...]) -> ElementDef:
         definition.strength,
         definition.choice,
     )
+
+
+def proven(when: When | None) -> frozenset[str]:
+    """The paths that a condition says are there."""
+    if when is None:
+        return frozenset()
+    waiting = [when.condition]
+    found: set[str] = set()
+    while waiting:
+        tree = waiting.pop()
+        if isinstance(tree, syntax.Junction) and tree.operator == "and":
+            waiting += tree.operands
+        elif isinstance(tree, syntax.Test) and tree.name == "exists" and isinstance(tree.subject, syntax.FieldPath):
+            found.add(str(tree.subject))
+    return frozenset(found)

@@ -42,6 +42,17 @@ def first(group: Any, segment: str) -> Segment | None:
     return found[0] if found else None
 
 
+def only(segment: Segment, field: int, context: Context) -> Value | None:
+    """The first repetition of a field that should have no other; that there are others is said once."""
+    value = segment.value(field)
+    if value is not None and len(value.raw) < len(segment.raw(field)) and field > 2:
+        place = f"{segment.name}[{segment.number}]-{field}"
+        if not any(finding.code == "repetition-dropped" and finding.path == place for finding in context.findings):
+            context.segment, context.field, context.repetition = segment, field, 0
+            context.note("repetition-dropped", "The field does not repeat: its first value is taken, the others are not.")
+    return value
+
+
 def listed(segment: Segment | None) -> tuple[Sequence[str], int, Any, str]:
     """A segment's fields, how many, its delimiters and what separates repetitions; of no segment no fields."""
     if segment is None:
@@ -149,6 +160,7 @@ NAMES: Mapping[str, Any] = {
     "first": first,
     "first_of": first_of,
     "listed": listed,
+    "only": only,
     "Value": Value,
     "first_by": first_by,
     "first_text": first_text,

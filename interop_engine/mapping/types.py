@@ -63,7 +63,7 @@ def implied(read: Read, definition: ElementDef, written: str, path: str) -> Conv
     companion = None if read.component else _companion(read, definition, written)
     if companion is not None:
         return companion
-    if "Annotation" in definition.types and read.datatype in _TEXTUAL and not read.component:
+    if "Annotation" in definition.types and not definition.choice and read.datatype in _TEXTUAL and not read.component:
         return Convert(read, "notes", element_name(definition, written, "Annotation"), doc="All texts joined, as one Annotation.")
     if read.datatype == VARIES:
         return _varies(read, definition, written, path)

@@ -219,11 +219,15 @@ class Writer:
         """The raw text of a field that is known to be populated."""
         return f"f{var}[{field}]" if var in self._listed else f"{var}.raw({field})"
 
-    def value(self, var: str, field: int) -> str:
-        """The first repetition of a field that is known to be populated, made here where nothing needs taking apart."""
+    def value(self, var: str, field: int, *, only: bool) -> str:
+        """The first repetition of a field that is known to be populated, made here where nothing needs taking apart.
+
+        ``only``: the field should have no other; where it has, a finding says so.
+        """
+        whole = f"only({var}, {field}, c)" if only and self.marking else f"{var}.value({field})"
         if var not in self._listed or field <= 2:  # MSH-1 and MSH-2 have no delimiters
-            return f"{var}.value({field})"
-        return f"Value(f{var}[{field}], d{var}) if r{var} not in f{var}[{field}] else {var}.value({field})"
+            return whole
+        return f"Value(f{var}[{field}], d{var}) if r{var} not in f{var}[{field}] else {whole}"
 
     def mark(self, var: str, *fields: int) -> None:
         """Note that fields of a segment are read."""

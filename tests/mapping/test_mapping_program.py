@@ -175,3 +175,42 @@ def test_conditions_have_two_values(condition: str, holds: bool) -> None:
     pid = 'PID|||BN001^^^^MR~012345678901^^^^NI||Nguyễn^An||19800512|M|||""'
     found = draft(patient("gender: PID-8", more=f'    when: "{condition}"\n'), MSH_ADT, pid)
     assert bool(contents(found, "patient")) is holds
+
+
+def test_the_groups_below_may_fill_a_block() -> None:
+    """``each: OBSERVATION`` in a panel: code, value and range of each OBX as a component, with its own reads."""
+    mapping = """
+mapping: panel
+message: ORU_R01
+resources:
+  panel:
+    resource: Observation
+    each: PATIENT_RESULT.ORDER_OBSERVATION
+    key: OBR-3
+    set:
+      status: =final
+      code: OBR-4
+      component:
+        each: OBSERVATION
+        when: exists(OBX-3)
+        set:
+          code: OBX-3
+          value: OBX-5
+          interpretation: OBX-8
+          extension: {http://x.example/note: NTE-3 | first}
+"""
+    found = draft(mapping, MSH_ORU, PID, OBR, obx(1, "A", "1.10"), "NTE|1||n", obx(2, "B", "2"), "OBX|3|NM")
+    (panel,) = contents(found, "panel")
+    assert [str(part["valueQuantity"]["value"]) for part in panel["component"]] == ["1.10", "2"]
+    assert [part.get("extension") for part in panel["component"]] == [
+        [{"url": "http://x.example/note", "valueString": "n"}],
+        None,
+    ]
+    assert "OBX-5" not in found.unread
+
+
+def test_blocks_may_stand_in_blocks() -> None:
+    """Repeats within repeats: each name of each relative, with the parts of its own."""
+    line = "contact:\n  each: NK1\n  set:\n    telecom:\n      each: NK1-5\n      set: {system: =phone, value: .1}"
+    found = value_of(line, PID, "NK1|1||||1~2", "NK1|2||||3")
+    assert [[phone["value"] for phone in contact["telecom"]] for contact in found["contact"]] == [["1", "2"], ["3"]]

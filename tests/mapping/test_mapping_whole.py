@@ -194,3 +194,10 @@ def test_a_table_in_a_condition_may_park() -> None:
     assert len(contents(draft(mapping, MSH_ORU, PID, OBR, obx(1, "X", "5")), "observation")) == 1
     parked = draft(mapping, MSH_ORU, PID, OBR.removesuffix("F") + "Y", obx(1, "X", "5"))
     assert parked.park is not None
+
+
+def test_a_field_that_should_not_repeat_says_what_it_leaves() -> None:
+    """The first value counts, and a finding says that there were others, once."""
+    found = draft(patient("gender: PID-8\nactive: PID-30"), MSH_ADT, PID + "~F")
+    assert contents(found, "patient")[0]["gender"] == "male"
+    assert [(finding.code, finding.path) for finding in found.findings] == [("repetition-dropped", "PID[1]-8")]
