@@ -7,7 +7,9 @@ and are logged by the engine's own ids instead.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import structlog
@@ -26,19 +28,32 @@ class Event:
     @classmethod
     def name(cls) -> str:
         """``MessageParked`` → ``message_parked``."""
-        return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__).lstrip("_")
+        return _words(cls.__name__)
 
 
+@cache
+def _words(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+_LOGGER = "interop_engine"
 _sinks: list[Callable[[Event], None]] = []
 
 
 def emit(event: Event) -> None:
     """Log the event and hand it to every sink (the metrics)."""
-    fields = {f.name: value for f in dataclasses.fields(event) if (value := getattr(event, f.name)) not in ("", None)}
-    logger = structlog.get_logger("interop_engine")
-    getattr(logger, event.level)(event.sentence, event_type=event.name(), **fields)
+    if _logged(structlog.get_config()["wrapper_class"], event.level):  # most events are of a level that is not
+        fields = {f.name: value for f in dataclasses.fields(event) if (value := getattr(event, f.name)) not in ("", None)}
+        getattr(structlog.get_logger(_LOGGER), event.level)(event.sentence, event_type=event.name(), **fields)
     for sink in _sinks:
         sink(event)
+
+
+@cache
+def _logged(wrapper_class: type, level: str) -> bool:
+    """Whether the loggers of that class, which is the one configured, log anything at that level."""
+    del wrapper_class  # what the answer is remembered by
+    return bool(structlog.get_logger(_LOGGER).is_enabled_for(logging.getLevelNamesMapping()[level.upper()]))
 
 
 def subscribe(sink: Callable[[Event], None]) -> Callable[[], None]:
