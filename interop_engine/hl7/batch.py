@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TRAILERS = {b"FHS": b"FTS", b"BHS": b"BTS"}
+_NAMES = (b"MSH", *_TRAILERS, b"BTS")
 _LONGEST_HEADER = 4_096
 _START = re.compile(rb"(?:\A|(?<=[\r\n]))[ \t]*(MSH|FHS|BHS|BTS|FTS)(?![A-Za-z0-9 ])")
 
@@ -19,6 +20,8 @@ def split_batch(data: bytes) -> list[bytes]:
     A message goes from its MSH to the next header or trailer; BTS-1 is not believed, the messages are counted. A batch
     without any message is ``[data]`` too: it can only be refused.
     """
+    if sum(map(data.count, _NAMES)) <= 1:  # one that stands by itself, as nearly all do
+        return [data]
     starts = list(_START.finditer(data))
     if len(starts) <= 1:
         return [data]
