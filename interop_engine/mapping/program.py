@@ -154,13 +154,14 @@ class Program:
             context_parks(context)
             instances = identity.distinct(run)
             retired = identity.merges(run, self.plan.resources, instances)
-            resources = tuple(self._draft(run, instance, retired) for instance in instances)
+            made = _version(run, "")
+            resources = tuple([self._draft(run, instance, retired, made) for instance in instances])
         except Parked as parked:
             return Draft(findings=tuple(context.findings), park=parked.park, unmapped=tuple(context.unmapped))
         except Exception as error:  # noqa: BLE001 - as above
             return Draft(findings=tuple(context.findings), park=_internal(self.name, error))
         extra = tuple(
-            DraftResource(kind, kind, ref.partition("/")[2], content, write, self._version(run, ""))  # type: ignore[arg-type]
+            DraftResource(kind, kind, ref.partition("/")[2], content, write, made)  # type: ignore[arg-type]
             for ref, (kind, write, content) in run.extra.items()
         )
         run.mark_joined()
@@ -172,7 +173,7 @@ class Program:
             for instance in run.found.get(name, ()):
                 instance.content = build(instance, run, run.context, run.reads)
 
-    def _draft(self, run: Run, instance: Instance, retired: Mapping[str, str]) -> DraftResource:
+    def _draft(self, run: Run, instance: Instance, retired: Mapping[str, str], made: str) -> DraftResource:
         plan = instance.plan
         union = plan.union
         if plan.type == "Patient" and "link" in instance.content:
@@ -183,20 +184,21 @@ class Program:
             instance.id,
             instance.content,
             plan.write,
-            self._version(run, instance.newer),
+            _version(run, instance.newer) if instance.newer else made,
             _RANKS.get(instance.content.get("status", ""), 0),
             union,
             instance.aliases,
             retired.get(instance.id, ""),
         )
 
-    def _version(self, run: Run, newer: str) -> str:
-        zone = run.context.scope.timezone
-        text = newer
-        if not text:
-            value = run.message.msh.value(7)
-            text = value.get(1) if value is not None else ""
-        return utc(text, zone) if text else ""
+
+def _version(run: Run, newer: str) -> str:
+    """The time that orders versions: ``newer``, else when the message was made (MSH-7)."""
+    text = newer
+    if not text:
+        value = run.message.msh.value(7)
+        text = value.get(1) if value is not None else ""
+    return utc(text, run.context.scope.timezone) if text else ""
 
 
 def _question(run: Run) -> Question:
