@@ -65,8 +65,19 @@ def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
         here[alias] = instance.id
 
 
+def _refuse_circles(run: Run) -> None:
+    """A record that is merged into itself parks: no later message could undo it."""
+    for instances in run.found.values():
+        for instance in instances:
+            refs = instance.plan.merged_into
+            survivor = _survivor(run, instance, refs.level, refs.target) if refs is not None else None
+            if survivor is not None and survivor.id == instance.id:
+                raise Parked(_UNKNOWN, f"{instance.plan.name}: the message merges a record into itself.")
+
+
 def distinct(run: Run) -> list[Instance]:
     """The instances with each id once. The same id with another content parks."""
+    _refuse_circles(run)
     kept: dict[str, Instance] = {}
     for instances in run.found.values():
         for instance in instances:
@@ -104,12 +115,12 @@ def merges(run: Run, plans: Mapping[str, ResourcePlan], instances: Sequence[Inst
         refs = plans[instance.plan.name].merged_into
         if refs is None:
             continue
-        number = _index_of(run, instance, refs.level, refs.target)
-        if number is None:
+        found = _survivor(run, instance, refs.level, refs.target)
+        if found is None:
             raise Parked(
                 _UNKNOWN, f"{instance.plan.name} ({instance.plan.named_by}): there is no {refs.target} to merge it into."
             )
-        survivor = f"Patient/{number.id}"
+        survivor = f"Patient/{found.id}"
         retired[instance.id] = survivor
         _retire(instance, survivor)
         if survivor in by_ref and survivor != f"Patient/{instance.id}":
@@ -120,7 +131,7 @@ def merges(run: Run, plans: Mapping[str, ResourcePlan], instances: Sequence[Inst
     return retired
 
 
-def _index_of(run: Run, instance: Instance, level: int, target: str) -> Instance | None:
+def _survivor(run: Run, instance: Instance, level: int, target: str) -> Instance | None:
     """The survivor in the group that the instance shares with it."""
     shared = instance.levels[level]
     for other in run.found.get(target, ()):

@@ -237,3 +237,11 @@ def test_a_plan_can_be_built_again_with_something_else_known() -> None:
     alias = plan.question.aliases[0]
     assert compiled.build(plan, Known(aliases={alias: "ServiceRequest/other"})).resources[0].id == "other"
     assert compiled.build(plan) == draft(ORDER, MSH_ORM, "ORC|NW|A17")
+
+
+def test_a_merge_of_a_record_into_itself_parks() -> None:
+    """204, before anything is said of equal keys."""
+    msh = "MSH|^~\\&|HIS|24001|HUB|HUB|20261121093000||ADT^A40^ADT_A39|1|P|2.5.1"
+    found = draft(MERGE, msh, "EVN|A40", "PID|||B1^^^^MR|||||F", "MRG|B1^^^^MR")
+    assert found.park is not None
+    assert (found.park.code, found.park.why) == ("204", "retired: the message merges a record into itself.")
