@@ -165,9 +165,12 @@ def _plan(structure: GroupDef) -> _Plan:
 
 
 def group(message: Message, structure: GroupDef) -> tuple[Group, list[Finding]]:
-    """The message as a tree of groups, and what was not where the structure has it. Every segment is somewhere in the tree."""
+    """The message as a tree of groups, and what is odd: of the message itself, and what was not where the structure has it.
+
+    Every segment is somewhere in the tree.
+    """
     segments = message.segments
-    findings: list[Finding] = []
+    findings: list[Finding] = list(message.oddities)
     root = here = Group(_plan(structure), None, 1)
     for segment in segments:
         name = segment.name

@@ -40,8 +40,9 @@ def until(condition: Callable[[], Any], what: str, seconds: float = _DEADLINE) -
 class Engine:
     """``interop-engine run`` on a site; its status API tells when it is ready and when all is settled."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
         self._folder = folder
+        self._options = options
         self._environment = {**os.environ, **environment}
         self._status = f"http://127.0.0.1:{environment['STATUS_PORT']}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,7 @@ class Engine:
     def start(self) -> None:
         """Start, and return when it takes messages in."""
         with (self._folder / "engine.log").open("ab") as log:
-            command = [*COMMAND, "run", str(self._folder)]
+            command = [*COMMAND, "run", str(self._folder), *self._options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=_ROOT)
         until(self._ready, "the engine is ready")
 
@@ -72,8 +73,12 @@ class Engine:
 
     def get(self, path: str) -> Any:
         """JSON of the status API; raises OSError while it does not answer so."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """What the status API answers, as text; raises OSError as ``get`` does."""
         with urllib.request.urlopen(self._status + path, timeout=20) as answer:
-            return json.load(answer)
+            return str(answer.read(), "utf-8")
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -91,9 +96,9 @@ class Engine:
 
 
 @contextlib.contextmanager
-def engine(folder: Path, environment: dict[str, str]) -> Iterator[Engine]:
-    """A running engine, stopped at the end."""
-    found = Engine(folder, {"STATUS_PORT": str(free_port()), **environment})
+def engine(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Engine]:
+    """A running engine, stopped at the end; ``options`` of ``interop-engine run``."""
+    found = Engine(folder, {"STATUS_PORT": str(free_port()), **environment}, *options)
     found.start()
     try:
         yield found

@@ -7,7 +7,7 @@ PATIENT = "PID|1||{0}^^^BV24001^MR||Nguyễn^Văn An||19800115|M"
 
 def msh(type_: str, control_id: str, *, at: str = "20261121083000+0700", processing: str = "P") -> str:
     """A header as the hospital's systems write it."""
-    return f"MSH|^~\\&|LIS|BV24001|HIE|HUB|{at}||{type_}|{control_id}|{processing}|2.5|||||||UNICODE UTF-8"
+    return f"MSH|^~\\&|LIS|BV24001|HIE|HUB|{at}||{type_}|{control_id}|{processing}|2.5||||||UNICODE UTF-8"
 
 
 def text(*segments: str) -> bytes:
