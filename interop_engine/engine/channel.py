@@ -13,6 +13,7 @@ from interop_engine.core.retry import Backoff
 from interop_engine.engine import relay
 from interop_engine.engine.delivery import Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
+from interop_engine.engine.parsed import Parsed
 from interop_engine.engine.transform import Parked, prepare, transform
 from interop_engine.engine.workers import Workers
 from interop_engine.journal.base import Forward, Queue
@@ -50,7 +51,8 @@ class Channel:
         self.state = ChannelState.STARTING
         self.problem = ""
         self._journal = journal
-        self._ingress = Ingress(config, journal, broken)
+        self._parsed = Parsed()
+        self._ingress = Ingress(config, journal, self._parsed, broken)
 
         def surroundings(name: str) -> Surroundings:
             return _surroundings(config, exchange, name, root)
@@ -133,8 +135,9 @@ class Channel:
         if received.media == "fhir":
             await self._finish(lease, relay.forward(received, self.config))
             return
+        message = self._parsed.take(received.id)
         while True:
-            prepared = prepare(received, self.config)
+            prepared = prepare(received, self.config, message)
             if isinstance(prepared, Parked | Forward):
                 await self._finish(lease, prepared)
                 return

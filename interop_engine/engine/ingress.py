@@ -12,6 +12,7 @@ from interop_engine.journal.base import MessageState, NewMessage
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
+    from interop_engine.engine.parsed import Parsed
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal
 
@@ -19,26 +20,38 @@ if TYPE_CHECKING:
 class Ingress:
     """The ``accept`` of one channel. It never raises; what cannot be committed is Unavailable, and the sender tries again."""
 
-    def __init__(self, channel: ChannelConfig, journal: Journal, broken: Broken) -> None:
+    def __init__(self, channel: ChannelConfig, journal: Journal, parsed: Parsed, broken: Broken) -> None:
+        """``parsed`` is given each message that is to be transformed. ``broken``: see ``Workers``."""
         self._channel = channel
         self._journal = journal
+        self._parsed = parsed
         self._broken = broken
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer."""
-        row = receive(arrival, self._channel) if arrival.media == "hl7v2" else _bundle_row(arrival, self._channel)
+        row = self._read(arrival) if arrival.media == "hl7v2" else _bundle_row(arrival, self._channel)
         try:
             stored = await self._journal.accept(row)
         except JournalError as error:
+            self._parsed.take(row.id)
             if isinstance(error, JournalBroken):
                 self._broken(error)
             events.emit(events.IntakeRefused(self._channel.name, str(error)))
             return Unavailable(str(error))
+        if stored.duplicate:
+            self._parsed.take(row.id)
         if row.state is MessageState.REJECTED and not stored.duplicate:
             events.emit(events.MessageRejected(self._channel.name, stored.id, row.code, row.peer))
             return Refused(stored.id, row.code, row.why, stored.reply)
         events.emit(events.MessageAccepted(self._channel.name, stored.id, stored.duplicate))
         return Accepted(stored.id, stored.reply, stored.duplicate)
+
+    def _read(self, arrival: Arrival) -> NewMessage:
+        reception = receive(arrival, self._channel)
+        row = reception.row
+        if reception.message is not None and row.state is MessageState.RECEIVED:
+            self._parsed.put(row.id, reception.message)
+        return row
 
 
 def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:

@@ -37,8 +37,16 @@ class _Judgement:
 _TAKEN = _Judgement("accept", MessageState.RECEIVED)
 
 
-def receive(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
-    """The row to be committed for an HL7 v2 message, its acknowledgement built and in it."""
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """The row to be committed for an HL7 v2 message, its acknowledgement built and in it; the message, where it can be read."""
+
+    row: NewMessage
+    message: Message | None
+
+
+def receive(arrival: Arrival, channel: ChannelConfig) -> Reception:
+    """Read and judge a message."""
     message: Message | None = None
     try:
         message = channel.read(arrival.data)
@@ -49,7 +57,7 @@ def receive(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
         judgement = _Judgement("error", MessageState.REJECTED, "102", str(error), "MSH^1^18")
     except ParseError as error:
         judgement = _Judgement("reject", MessageState.REJECTED, "100", str(error), "MSH^1")
-    return _row(arrival, channel, message, judgement)
+    return Reception(_row(arrival, channel, message, judgement), message)
 
 
 def _judge(message: Message, channel: ChannelConfig) -> _Judgement:

@@ -61,10 +61,13 @@ class Parked:
     findings: tuple[Finding, ...] = ()
 
 
-def prepare(received: Received, channel: ChannelConfig) -> Prepared | Parked | Forward:
-    """Read, filter, choose the mapping, identify. A Forward means that there is nothing to send, and says why."""
+def prepare(received: Received, channel: ChannelConfig, message: Message | None = None) -> Prepared | Parked | Forward:
+    """Read (unless the message is given), filter, choose the mapping, identify.
+
+    A Forward means that there is nothing to send, and says why.
+    """
     try:
-        message = channel.read(received.data)
+        message = message or channel.read(received.data)
     except ParseError as error:
         return Parked("100", str(error))
     if channel.filter is not None and not channel.filter(message, channel.scope):

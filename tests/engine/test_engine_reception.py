@@ -48,7 +48,7 @@ PID = "PID|1||CCCD1^^^CCCD^NI~BN001^^^BV24001^MR||Nguyễn^Văn An"
 
 def test_a_good_message_is_taken_and_answered_aa() -> None:
     """Committed as received: AA with MSA-2 = MSH-10, the patient's own number as its lane, keys to find it by."""
-    row = receive(arrival(message(PID, "OBR|1|A17|F9|GLU")), channel())
+    row = receive(arrival(message(PID, "OBR|1|A17|F9|GLU")), channel()).row
     assert (row.state, row.code, row.control_id, row.message_type) == (MessageState.RECEIVED, "", "MSG1", "ORU^R01")
     assert row.lanes == ("BN001",)
     assert set(row.search) == {("patient", "CCCD1"), ("patient", "BN001"), ("order", "A17"), ("order", "F9")}
@@ -71,7 +71,7 @@ def test_a_good_message_is_taken_and_answered_aa() -> None:
 )
 def test_what_is_not_taken_is_kept_as_rejected(data: bytes, code: str, condition: str) -> None:
     """Rejected, searchable, with the HL7 condition; the answer is AR for what is not taken and AE for what is broken."""
-    row = receive(arrival(data), channel())
+    row = receive(arrival(data), channel()).row
     assert (row.state, row.code) == (MessageState.REJECTED, condition)
     assert read_ack(row.reply).code == code
     assert row.data == data
@@ -80,14 +80,14 @@ def test_what_is_not_taken_is_kept_as_rejected(data: bytes, code: str, condition
 
 def test_a_fault_of_the_framing_is_rejected() -> None:
     """What the carrier found wrong is journaled, and answered AE."""
-    row = receive(arrival(message(), fault="The frame holds a second start block."), channel())
+    row = receive(arrival(message(), fault="The frame holds a second start block."), channel()).row
     assert (row.state, row.code) == (MessageState.REJECTED, "100")
     assert read_ack(row.reply).code == "AE"
 
 
 def test_otherwise_ignore_says_aa_and_filters() -> None:
     """Kept, marked filtered, and the sender is content."""
-    row = receive(arrival(message(type_="ADT^A01")), channel(otherwise="ignore"))
+    row = receive(arrival(message(type_="ADT^A01")), channel(otherwise="ignore")).row
     assert (row.state, row.code) == (MessageState.FILTERED, "not-accepted")
     assert read_ack(row.reply).code == "AA"
 
@@ -95,14 +95,14 @@ def test_otherwise_ignore_says_aa_and_filters() -> None:
 @pytest.mark.parametrize(("training", "state"), [("filter", MessageState.FILTERED), ("take", MessageState.RECEIVED)])
 def test_training_data_are_filtered_unless_taken(training: str, state: MessageState) -> None:
     """MSH-11 T or D: AA, filtered (semantics.md, result 18)."""
-    row = receive(arrival(message(processing="T")), channel(training=training))
+    row = receive(arrival(message(processing="T")), channel(training=training)).row
     assert row.state is state
     assert read_ack(row.reply).code == "AA"
 
 
 def test_an_acknowledgement_is_never_acknowledged() -> None:
     """An inbound ACK is kept and gets no answer, else two engines would talk for ever."""
-    row = receive(arrival(message("MSA|AA|X1", type_="ACK")), channel())
+    row = receive(arrival(message("MSA|AA|X1", type_="ACK")), channel()).row
     assert (row.state, row.reply) == (MessageState.FILTERED, b"")
 
 
@@ -114,25 +114,25 @@ def test_enhanced_mode_answers_as_msh_15_asks(accept: str, good: str, bad: str) 
     """MSH-15 valued means enhanced mode: an accept acknowledgement always, never, on errors, on success."""
     more = f"|||{accept}|NE"
     for data, code in ((message(PID, more=more), good), (message(type_="ADT^A01", more=more), bad)):
-        row = receive(arrival(data), channel())
+        row = receive(arrival(data), channel()).row
         assert (read_ack(row.reply).code if row.reply else "") == code
 
 
 def test_a_merge_waits_for_both_patients() -> None:
     """Two patients, two lanes: what came before for either goes first."""
-    row = receive(arrival(message(PID, "MRG|BN009^^^BV24001^MR", type_="ADT^A40")), channel(accept=["ADT^A40"]))
+    row = receive(arrival(message(PID, "MRG|BN009^^^BV24001^MR", type_="ADT^A40")), channel(accept=["ADT^A40"])).row
     assert row.lanes == ("BN001", "BN009")
 
 
 @pytest.mark.parametrize(("order", "lanes"), [("patient", ("",)), ("channel", ("",)), ("none", ())])
 def test_without_a_patient_the_channel_is_the_lane(order: str, lanes: tuple[str, ...]) -> None:
     """A message of nobody keeps the channel's order, unless there is none to keep."""
-    assert receive(arrival(message("OBR|1")), channel(order=order)).lanes == lanes
+    assert receive(arrival(message("OBR|1")), channel(order=order)).row.lanes == lanes
 
 
 def test_the_reply_depends_on_nothing_but_the_message_and_its_receipt() -> None:
     """MSH-7 of the answer is the time of receipt in the site's zone, MSH-10 follows from the message's own id."""
-    row = receive(arrival(message(PID)), channel())
+    row = receive(arrival(message(PID)), channel()).row
     msh = row.reply.decode().split("\r")[0].split("|")
     assert msh[6].startswith("20261121083000")
     assert msh[9] == row.id.replace("-", "")[:20]
