@@ -152,7 +152,7 @@ class Segment:
 class Message:
     """A message as received. Nothing in it changes; ``with_segments`` gives one that differs."""
 
-    __slots__ = ("_by_name", "charset", "delimiters", "oddities", "raw", "segments")
+    __slots__ = ("_by_name", "_headers", "charset", "delimiters", "oddities", "raw", "segments")
 
     def __init__(self, texts: Iterable[str], delimiters: Delimiters, raw: bytes = b"") -> None:
         self.delimiters = delimiters
@@ -160,6 +160,7 @@ class Message:
         self.raw = raw
         self.segments: list[Segment] = []
         self._by_name: dict[str, list[Segment]] = {}
+        self._headers: dict[tuple[int, int], str] = {}
         by_name, segments, separator = self._by_name, self.segments, delimiters.field
         for index, text in enumerate(texts):
             name = text[:3]
@@ -233,8 +234,11 @@ class Message:
         return self._header(4)
 
     def _header(self, field: int, component: int = 1) -> str:
-        value = self.msh.value(field)
-        return value.get(component) if value else ""
+        found = self._headers.get((field, component))
+        if found is None:
+            value = self.msh.value(field)
+            found = self._headers[field, component] = value.get(component) if value else ""
+        return found
 
     def with_segments(self, texts: Iterable[str]) -> Message:
         """The same message with other segments, the first still its MSH; ``raw`` remains what was received."""
