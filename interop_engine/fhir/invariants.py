@@ -27,11 +27,12 @@ _VALUES = tuple(
 
 
 class Rule(NamedTuple):
-    """An invariant: its key, what it says, and the test."""
+    """An invariant: its key, what it says, and the test. ``plain`` is Python over a struct ``s``: where true, it holds."""
 
     key: str
     says: str
     holds: Callable[[Of, Any], bool]
+    plain: str = ""
 
 
 def _has(of: Of, value: Any, *names: str) -> bool:
@@ -154,7 +155,14 @@ def _tim_9(of: Of, repeat: Any) -> bool:
     return of(repeat, "offset", None) is None or (bool(when) and not {"C", "CM", "CD", "CV"} & set(when))
 
 
-_QUANTITY = (Rule("qty-3", "If a code for the unit is present, the system SHALL also be present", _needs("code", "system")),)
+_QUANTITY = (
+    Rule(
+        "qty-3",
+        "If a code for the unit is present, the system SHALL also be present",
+        _needs("code", "system"),
+        "s.code is None or s.system is not None",
+    ),
+)
 _SIMPLE = Rule(
     "sqty-1", "The comparator is not used on a SimpleQuantity", lambda of, value: of(value, "comparator", None) is None
 )
@@ -164,8 +172,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *_QUANTITY,
         Rule("age-1", "There SHALL be a code if there is a value, in UCUM; a value SHALL be positive", _age_1),
     ),
-    "Attachment": (Rule("att-1", "If the Attachment has data, it SHALL have a contentType", _needs("data", "contentType")),),
-    "ContactPoint": (Rule("cpt-2", "A system is required if a value is provided", _needs("value", "system")),),
+    "Attachment": (
+        Rule("att-1", "If the Attachment has data, it SHALL have a contentType", _needs("data", "contentType"), "s.data is None"),
+    ),
+    "ContactPoint": (
+        Rule("cpt-2", "A system is required if a value is provided", _needs("value", "system"), "s.system is not None"),
+    ),
     "Count": (*_QUANTITY, Rule("cnt-3", "A count SHALL be a whole number with the UCUM code 1", _cnt_3)),
     "Distance": (*_QUANTITY, Rule("dis-1", "There SHALL be a code if there is a value, in UCUM", _dis_1)),
     "Duration": (*_QUANTITY, Rule("drt-1", "A code SHALL be of UCUM and have a value", _drt_1)),
@@ -182,18 +194,27 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "obs-6",
             "dataAbsentReason SHALL only be present if Observation.value[x] is not present",
             _obs_6,
+            "s.dataAbsentReason is None",
         ),
         Rule(
             "obs-7",
             "If Observation.code is the same as a component's code, Observation.value[x] SHALL NOT be present",
             _obs_7,
+            "s.component is None",
         ),
     ),
-    "Observation.referenceRange": (Rule("obs-3", "Must have at least a low or a high or text", _any_of("low", "high", "text")),),
+    "Observation.referenceRange": (
+        Rule("obs-3", "Must have at least a low or a high or text", _any_of("low", "high", "text"), "s.low is not None"),
+    ),
     "Organization": (
-        Rule("org-1", "The organization SHALL at least have a name or an identifier", _any_of("name", "identifier")),
-        Rule("org-2", "An address of an organization can never be of use 'home'", _no_home("address")),
-        Rule("org-3", "The telecom of an organization can never be of use 'home'", _no_home("telecom")),
+        Rule(
+            "org-1",
+            "The organization SHALL at least have a name or an identifier",
+            _any_of("name", "identifier"),
+            "s.name is not None",
+        ),
+        Rule("org-2", "An address of an organization can never be of use 'home'", _no_home("address"), "s.address is None"),
+        Rule("org-3", "The telecom of an organization can never be of use 'home'", _no_home("telecom"), "s.telecom is None"),
     ),
     "Patient.contact": (
         Rule(
@@ -202,11 +223,15 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _any_of("name", "telecom", "address", "organization"),
         ),
     ),
-    "Period": (Rule("per-1", "If present, start SHALL have a lower value than end", _per_1),),
+    "Period": (Rule("per-1", "If present, start SHALL have a lower value than end", _per_1, "s.start is None or s.end is None"),),
     "Quantity": _QUANTITY,
     "Range": (Rule("rng-2", "If present, low SHALL have a lower value than high", _rng_2),),
     "Ratio": (Rule("rat-1", "Numerator and denominator SHALL both be present, or both absent with some extension", _rat_1),),
-    "ServiceRequest": (Rule("prr-1", "orderDetail SHALL only be present if code is present", _needs("orderDetail", "code")),),
+    "ServiceRequest": (
+        Rule(
+            "prr-1", "orderDetail SHALL only be present if code is present", _needs("orderDetail", "code"), "s.code is not None"
+        ),
+    ),
     "SimpleQuantity": (*_QUANTITY, _SIMPLE),
     "Timing.repeat": (
         Rule("tim-1", "if there's a duration, there needs to be duration units", _needs("duration", "durationUnit")),

@@ -34,12 +34,10 @@ def check_resource(value: Any, pointers: list[Pointer]) -> Problems | None:
     """A resource that stands for itself: its local references are resolved here, a bundle's urn:uuid too."""
     name = value.get("resourceType") if value.__class__ is dict else None
     first = len(pointers)
-    if name.__class__ is not str or not definitions.is_resource(name) or not accepts(value):
-        found = _any_resource(value, pointers)
-    else:
-        found = _entries(value, pointers) if name == "Bundle" else None
-    if found is not None:
+    known = name.__class__ is str and definitions.is_resource(name)
+    if not (known and accepts(value)) and (found := _any_resource(value, pointers)) is not None:
         return found
+    found = None
     if "contained" in value or len(pointers) > first:
         local = [pointer for pointer in pointers[first:] if pointer.reading.form == "contained"]
         pointers[first:] = [pointer for pointer in pointers[first:] if pointer.reading.form != "contained"]
@@ -48,14 +46,6 @@ def check_resource(value: Any, pointers: list[Pointer]) -> Problems | None:
         found = [*(found or ()), *bundle_problems(value, pointers[first:])]
         del pointers[first:]
     return found or None
-
-
-def _entries(bundle: dict[str, Any], pointers: list[Pointer]) -> Problems | None:
-    bad: Problems | None = None
-    for index, entry in enumerate(bundle.get("entry", ())):
-        if "resource" in entry and (found := check_resource(entry["resource"], pointers)) is not None:
-            bad = [*(bad or ()), *((f".entry[{index}].resource{path}", message, code) for path, message, code in found)]
-    return bad
 
 
 def _any_resource(value: Any, pointers: list[Pointer]) -> Problems | None:

@@ -113,7 +113,7 @@ def test_no_random_mutant_takes_the_short_cut_wrongly(data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(list(places(resource))))
         beside = isinstance(path[-1], str) and data.draw(st.booleans())
-        put(resource, (*path[:-1], f"_{path[-1]}") if beside else path, data.draw(_VALUES))
+        put(resource, (*path[:-1], f"_{path[-1]}") if beside else path, copy.deepcopy(data.draw(_VALUES)))
     if accepts(resource):
         problems = structure._any_resource(resource, [])
         assert problems is None
