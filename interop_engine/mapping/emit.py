@@ -182,15 +182,9 @@ class Emitter(Calls):
         w, found = self.w, self.w.name("h")
         w.line(f"{found} = False")
         self.node(node.options[0], sink, found)
-        depth = 0
         for option in node.options[1:]:
-            w.line(f"if not {found}:")
-            w.indent(1)
-            depth += 1
-            with w.maybe():
+            with w.block(f"if not {found}:"), w.maybe():
                 self.node(option, sink, found)
-        w.line("pass")
-        w.indent(-depth)
         if seen:
             with w.block(f"if {found}:"):
                 w.line(f"{seen} = True")

@@ -70,14 +70,11 @@ class Conditions(Reads):
         return read if plain and read.segment_test is None and read.repetition_test is None else None
 
     def _junction(self, condition: Junction, held: str) -> None:
-        w, depth = self.w, 0
-        for number, operand in enumerate(condition.operands):
-            if number:
-                w.line(f"if {held}:" if condition.operator == "and" else f"if not {held}:")
-                w.indent(1)
-                depth += 1
-            w.line(f"{held} = {self.condition(operand)}")
-        w.indent(-depth)
+        w = self.w
+        w.line(f"{held} = {self.condition(condition.operands[0])}")
+        for operand in condition.operands[1:]:
+            with w.block(f"if {held}:" if condition.operator == "and" else f"if not {held}:"):
+                w.line(f"{held} = {self.condition(operand)}")
 
     def _deleted(self, condition: Deleted, held: str) -> None:
         w, read = self.w, condition.read

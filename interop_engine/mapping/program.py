@@ -268,7 +268,11 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
         assert structure is not None
         mapping = files.mappings[name]
         extends = mapping.extends.text if mapping.extends else ""
-        compiled = compile_mapping(plan)
+        try:
+            compiled = compile_mapping(plan)
+        except SyntaxError:  # Python takes 100 levels of indentation
+            more.append(Mistake("M104", f'"{name}" is nested too deeply to be compiled', mapping.mark))
+            continue
         programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping.mark, extends)
     broken = frozenset(files.mappings) - programs.keys()
     return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken)

@@ -214,3 +214,12 @@ def test_blocks_may_stand_in_blocks() -> None:
     line = "contact:\n  each: NK1\n  set:\n    telecom:\n      each: NK1-5\n      set: {system: =phone, value: .1}"
     found = value_of(line, PID, "NK1|1||||1~2", "NK1|2||||3")
     assert [[phone["value"] for phone in contact["telecom"]] for contact in found["contact"]] == [["1", "2"], ["3"]]
+
+
+def test_long_chains_compile() -> None:
+    """As many alternatives and conditions as one likes: the code stays flat."""
+    chain = " ?? ".join(["PID-23", "PID-12", "PID-29"] * 60)
+    assert value_of(f"name: {{text: {chain} ?? PID-8 | lower}}", PID) == {"name": [{"text": "m"}]}
+    either = " or ".join(f"PID-8 = '{number}'" for number in range(200)) + " or PID-8 = 'M'"
+    found = draft(patient("gender: PID-8", more=f'    when: "{either}"\n'), MSH_ADT, PID)
+    assert len(contents(found, "patient")) == 1
