@@ -13,6 +13,7 @@ from typing import Any
 from interop_engine.mapping import helpers
 from interop_engine.mapping.emit import Emitter
 from interop_engine.mapping.emit_calls import safe
+from interop_engine.mapping.runtime import OTHERWISE
 from interop_engine.mapping.typed import FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
 from interop_engine.mapping.writer import Module, Writer
 
@@ -84,7 +85,7 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
         levels = f"({', '.join(writer.levels)},)"
         plan_name = module.bind(plan, "plan")
         if plan.known_as:
-            _names(writer, emitter, plan)
+            _names(writer, emitter, plan, plan_name)
             writer.line(f"P.add_named({plan_name}, {levels}, names, {at!r})")
         else:
             emitter.visits = plan.type == "Patient"
@@ -93,13 +94,17 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
     return writer.finish()
 
 
-def _names(writer: Writer, emitter: Emitter, plan: ResourcePlan) -> None:
+def _names(writer: Writer, emitter: Emitter, plan: ResourcePlan, plan_name: str) -> None:
     writer.line("names = []")
     for label, part in plan.known_as.items():
-        writer.line("a = None")
-        text = _text(writer, emitter, part.node)
-        with writer.block(f"if {text}:"):
-            writer.line(f"names.append(({label!r}, P.authority(a), {text}))")
+        last = label == OTHERWISE
+        with writer.block("if not names:") if last else writer.same():
+            writer.line("a = None")
+            text = _text(writer, emitter, part.node)
+            with writer.block(f"if {text}:"):
+                writer.line(f"names.append(({label!r}, P.authority(a), {text}))")
+                if last:
+                    writer.line(f"P.nameless({plan_name})")
 
 
 def _key(writer: Writer, emitter: Emitter, module: Module, key: tuple[KeyPart, ...], plan_name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from interop_engine.core.model import Known, Resource
 from interop_engine.fhir import definitions
@@ -76,7 +77,7 @@ def _refuse_circles(run: Run) -> None:
 
 
 def distinct(run: Run) -> list[Instance]:
-    """The instances with each id once. The same id with another content parks."""
+    """The instances with each id once. What is said twice of one thing is put together; a contradiction parks."""
     _refuse_circles(run)
     kept: dict[str, Instance] = {}
     for instances in run.found.values():
@@ -89,11 +90,27 @@ def distinct(run: Run) -> list[Instance]:
             if instance.plan.write == "if-new":
                 continue  # such as the order of several panels, told by each in its own way: the first way will do
             if first.content != instance.content:
-                raise Parked(_DUPLICATE, _why(instance))
+                first.content = _together(first, instance)
             run.context.segment = None
-            said = f"{instance.plan.name} ({instance.plan.named_by}) stands twice with the same content: it is one."
+            said = f"{instance.plan.name} ({instance.plan.named_by}) stands twice without contradiction: it is one."
             run.context.note("repeated", said, severity="information")
     return list(kept.values())
+
+
+def _together(first: Instance, other: Instance) -> Resource:
+    """What is said of one thing at two places, where they do not contradict each other; else the message parks."""
+    if is_part(first.plan):  # a result is one statement: there is no half of it
+        raise Parked(_DUPLICATE, _why(other))
+    content = dict(first.content)
+    for name, value in other.content.items():
+        before = content.setdefault(name, value)
+        if before == value:
+            continue
+        if name not in (*first.plan.union, "link"):
+            raise Parked(_DUPLICATE, _why(other))
+        known: list[Any] = before or []
+        content[name] = [*known, *(item for item in value if item not in known)]
+    return in_order(content)
 
 
 def _why(instance: Instance) -> str:

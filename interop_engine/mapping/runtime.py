@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _UNMAPPED = frozenset({"code-unmapped", "not-a-code"})
 _JOINED = frozenset({"TX", "FT", "ST"})
+OTHERWISE = "otherwise"
+"""The label in ``known_as`` of what names a thing only where none of its numbers does."""
 
 
 class Parked(Exception):  # noqa: N818 - ends the run of one message; never leaves Program
@@ -153,6 +155,11 @@ class Run:
     def unnamed(self, plan: ResourcePlan, label: str) -> None:
         """The first part of a key is empty."""
         raise Parked("101", f"{plan.name}: the key {label} is empty.")
+
+    def nameless(self, plan: ResourcePlan) -> None:
+        """A thing without a number is named by the message, and that is said."""
+        self.context.segment = None
+        self.context.note("number-missing", f"{plan.name}: no number names this {plan.type}; the message does, for now.")
 
     def mark_joined(self) -> None:
         """What was read of an observation is read of those that continue it too, where they say the same."""

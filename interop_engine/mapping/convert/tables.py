@@ -116,13 +116,15 @@ def _table(name: str, entry: dict[str, Any]) -> CodeTable:
     for source, target in entry["codes"].items():
         system, mark, code = target.rpartition("#")
         entries[source] = Target(system if mark else entry["system"], code, displays.get(source, ""), source in kept)
+    policy = entry.get("unmapped", "drop")
     return CodeTable(
         name,
         entry["table"],
         entry["value_set"],
         entries,
         entry.get("parks", {}),
-        entry.get("unmapped", "drop"),
+        policy if policy == "keep" else "drop",
+        None if policy in ("drop", "keep") else Target(entry["system"], policy, kept=True),
         closed=entry.get("closed") == "true",
     )
 

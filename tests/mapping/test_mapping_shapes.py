@@ -1,0 +1,121 @@
+"""Messages of unusual shape that real senders make: those of the sample mappings' types give a bundle, or park with a place."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interop_engine.config.loader import load
+from interop_engine.config.site import Site
+from interop_engine.core.model import Resource
+from interop_engine.engine.single import Mapped, choose, map_message, read
+from interop_engine.engine.transform import Parked
+from interop_engine.hl7.message import Message
+
+ROOT = Path(__file__).parents[2]
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+PID = "PID|1||12345^^^H^MR||DOE^JANE||19800315|F"
+OBR = "OBR|1|P1|F1|CBC^Blood^L|||20240101|||||||||||||||20240101||LAB|F"
+OBX = "OBX|1|NM|GLU^Glucose^L||5.2|mmol/L|3-6|N|||F"
+ORDERED = "OBR|1|P1||XR^Chest^L"
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    """The sample site."""
+    return load(ROOT, {})
+
+
+def mapped(site: Site, event: str, *segments: str) -> Mapped:
+    """What the sample site makes of a message."""
+    head = f"MSH|^~\\&|A|B|C|D|20240101101010||{event}|X1|P|2.5.1"
+    message = read("\r".join([head, *segments, ""]).encode())
+    assert isinstance(message, Message)
+    program = choose(message, site.library.programs.values())
+    assert not isinstance(program, Parked)
+    scope = next(channel.scope for channel in site.channels if channel.programs)
+    return map_message(message, program, scope, received_at=AT)
+
+
+def resources(result: Mapped, type_: str) -> list[Resource]:
+    """The resources of a type that came of it."""
+    assert result.parked is None, result.parked
+    assert result.bundle is not None
+    every: list[dict[str, Any]] = [entry["resource"] for entry in result.bundle["entry"]]
+    return [resource for resource in every if resource["resourceType"] == type_]
+
+
+@pytest.mark.parametrize(
+    ("event", "segments", "type_", "count"),
+    [
+        ("ORU^R01", (PID, OBR.replace("|P1|F1|", "|||"), OBX), "Observation", 1),
+        ("ORU^R01", (PID, "ORC|RE|P|F", OBR.replace("|P1|F1|", "|||"), OBX), "ServiceRequest", 1),
+        ("ORU^R01", (PID, "OBR|1||F1", OBX), "DiagnosticReport", 1),
+        ("ORU^R01", ("PV1|1|I|W1", PID, OBR, OBX), "Observation", 1),
+        ("ORU^R01", (PID, OBR, OBX, PID.replace("12345", "999"), OBR.replace("F1", "F2"), OBX), "Patient", 2),
+        ("ORU^R01", ("PID|1|77|||DOE^JANE", OBR, OBX), "Patient", 1),
+        ("ORU^R01", ("PID|1|||77|DOE^JANE", OBR, OBX), "Patient", 1),
+        ("ORU^R01", (PID, OBR, OBX.replace("|||F", "|||f")), "Observation", 1),
+        ("ORU^R01", (PID, OBR, OBX.replace("|||F", "")), "Observation", 1),
+        ("ORU^R01", (PID, OBR, "OBX|1|ZZ|G||5||||||F"), "Observation", 1),
+        ("ORU^R01", (PID, OBR, OBX, OBR, OBX.replace("GLU^Glucose", "NA^Sodium")), "DiagnosticReport", 1),
+        ("ADT^A04", (PID, "PV1|1|OUTPATIENT|W||||||||||||||||V1"), "Encounter", 1),
+        ("ADT^A40", ("EVN|A40|20240101", PID, "MRG|998^^^H^MR", PID, "MRG|999^^^H^MR"), "Patient", 3),
+        ("ADT^A40", ("EVN|A40|20240101", PID, "MRG||||999"), "Patient", 2),
+        ("ORM^O01", (PID, "ORC|NW|P1"), "ServiceRequest", 1),
+        ("ORM^O01", (PID, "ORC|NW|P1", "RQD|1||I1^Implant"), "ServiceRequest", 1),
+        ("ORM^O01", (PID, "ORC|NW|P1", "ODS|D||D1^Low salt^L"), "ServiceRequest", 1),
+        ("ORM^O01", (PID, "ORC|NW|P1", "RXO|D1^Aspirin^L|1||mg"), "MedicationRequest", 1),
+        ("ORM^O01", (PID, ORDERED), "ServiceRequest", 1),
+        ("OML^O21", (PID, "ORC|NW|P1"), "ServiceRequest", 1),
+        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1"), "Specimen", 1),
+    ],
+)
+def test_an_unusual_shape_gives_a_bundle(site: Site, event: str, segments: tuple[str, ...], type_: str, count: int) -> None:
+    """What a message says is mapped, whatever it leaves out that HL7 lets it leave out."""
+    assert len(resources(mapped(site, event, *segments), type_)) == count
+
+
+@pytest.mark.parametrize("event", ["ORM^O01", "OML^O21"])
+def test_orders_without_a_number_are_named_by_the_message(site: Site, event: str) -> None:
+    """Each order of the message has an id of its own, the same on every run, and a finding says that it has no number."""
+    segments = (PID, "ORC|NW", "OBR|1|||XR^Chest^L", "ORC|NW", "OBR|2|||XR^Chest^L")
+    first, again = mapped(site, event, *segments), mapped(site, event, *segments)
+    ids = [order["id"] for order in resources(first, "ServiceRequest")]
+    assert len(set(ids)) == 2
+    assert ids == [order["id"] for order in resources(again, "ServiceRequest")]
+    assert [finding.code for finding in first.findings].count("number-missing") == 2
+
+
+def test_a_class_of_the_sites_own_leaves_the_status_open(site: Site) -> None:
+    """PV1-2 has codes of the sender's: the encounter's status is then unknown, and the code is kept."""
+    (encounter,) = resources(mapped(site, "ADT^A04", PID, "PV1|1|OUTPATIENT|W||||||||||||||||V1"), "Encounter")
+    assert encounter["status"] == "unknown"
+    assert encounter["class"]["code"] == "OUTPATIENT"
+
+
+@pytest.mark.parametrize(
+    ("event", "segments", "code", "place"),
+    [
+        ("ORU^R01", (OBR, OBX), "101", "PID-3"),
+        ("ORU^R01", ("PID|1||123456789^^^USSSA^SS", OBR, OBX), "101", "PID-3"),
+        ("ORU^R01", (PID, OBR, OBX, OBX.replace("5.2", "6.1")), "205", "OBX-3"),
+        ("ORU^R01", (PID, OBR, OBX, "OBX|2|TX|GLU^Glucose^L||high||||||F"), "205", "OBX-3"),
+        ("ORU^R01", (PID, OBR, OBX.replace("|||F", "|||Q")), "103", "OBX-11"),
+        ("ORU^R01", (PID, OBR.replace("|LAB|F", "|LAB|Y"), OBX), "204", "OBR[1]-25"),
+        ("ORM^O01", (PID, "ORC|CA|P1"), "204", "ORC-2"),
+        ("OML^O21", (PID, "ORC|SC|P1||||CM"), "204", "ORC-2"),
+        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1||SER"), "205", "SPM-2"),
+        ("ADT^A08", ("PID|1||||DOE^JANE",), "101", "PID-3"),
+        ("ADT^A40", (PID, "MRG|12345^^^H^MR"), "204", "retired"),
+    ],
+)
+def test_what_cannot_be_decided_parks(site: Site, event: str, segments: tuple[str, ...], code: str, place: str) -> None:
+    """Who is meant, or which of two, is for a person to say: the message parks, and the place is named."""
+    parked = mapped(site, event, *segments).parked
+    assert parked is not None
+    assert parked.code == code
+    assert place in parked.why
