@@ -26,7 +26,7 @@ SITE = 'site: Bệnh viện mẫu\nfacility: "24001"\njournal: {path: journal.db
 
 async def run(*arguments: str) -> tuple[int, str, str]:
     """A verb, in a thread: it runs an event loop of its own."""
-    result = await asyncio.to_thread(CliRunner(env={"COLUMNS": "240"}).invoke, app, list(arguments))
+    result = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result.exit_code, result.stdout, result.stderr
 

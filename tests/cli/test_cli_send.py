@@ -60,7 +60,7 @@ async def accept(data: bytes, writer: asyncio.StreamWriter) -> None:
 
 async def send(*arguments: str) -> tuple[int, str, str]:
     """The verb, in a thread: it runs an event loop of its own."""
-    result = await asyncio.to_thread(CliRunner(env={"COLUMNS": "240"}).invoke, app, ["send", *arguments])
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["send", *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result.exit_code, result.stdout, result.stderr
 

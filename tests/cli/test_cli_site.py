@@ -50,7 +50,7 @@ MESSAGE = (
 
 def run(*arguments: object) -> Result:
     """A verb; whatever it is given, it never ends in a traceback."""
-    result = CliRunner(env={"COLUMNS": "240"}).invoke(app, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
