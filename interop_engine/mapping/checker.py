@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from interop_engine.core.diagnostics import Mark, Mistake, near
+from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.core.model import Write
 from interop_engine.fhir import definitions
 from interop_engine.hl7 import dictionary
@@ -40,7 +40,6 @@ from interop_engine.mapping.typed import (
 
 _SCOPED = frozenset({"CX", "EI"})
 _UNION = {"DiagnosticReport": ("result",)}
-_SEQUENCES = "SI"
 
 
 def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan], Files, list[Mistake]]:
@@ -338,6 +337,3 @@ def _is_scoped(node: Node) -> bool:
     if isinstance(node, Convert):
         return isinstance(source, Read) and source.datatype in _SCOPED
     return source is not None and _is_scoped(source)
-
-
-__all__ = ["Files", "Mark", "check"]

@@ -52,12 +52,6 @@ def read(text: str, file: str) -> tuple[File | None, list[Mistake]]:
     return found, document.mistakes
 
 
-def is_ours(text: str, file: str) -> bool:
-    """Whether the file is one this room reads: a mapping, fragments or a dialect."""
-    data = load(text, file).data
-    return isinstance(data, dict) and bool({"mapping", "fragments", "fragment", "dialect"} & data.keys())
-
-
 class _Reader:
     def __init__(self, document: Document, text: str) -> None:
         self._document = document

@@ -11,7 +11,7 @@ from typing import Any
 
 from interop_engine.core.diagnostics import Mark, Mistake, Severity, near
 from interop_engine.hl7 import dictionary
-from interop_engine.hl7.dictionary import DatatypeDef, FieldDef, GroupDef, SegmentDef, SegmentRef
+from interop_engine.hl7.dictionary import FieldDef, GroupDef, SegmentDef, SegmentRef
 from interop_engine.mapping.expression import Condition as ConditionSyntax
 from interop_engine.mapping.expression import FieldPath
 from interop_engine.mapping.typed import VARIES, Condition, Read, Step
@@ -276,8 +276,3 @@ def z_segments(described: Mapping[str, Mapping[int, tuple[str, str, bool]]]) -> 
         standard = dictionary.segment(name)
         found[name] = SegmentDef(name, name, {**(standard.fields if standard else {}), **own})
     return found
-
-
-def datatype(name: str) -> DatatypeDef | None:
-    """An HL7 v2 data type."""
-    return dictionary.datatype(name)

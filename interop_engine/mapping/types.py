@@ -249,15 +249,10 @@ def _system(written: str, naming: Naming | None) -> str | Refusal:
         return _ALIASES[written]
     if naming is not None and (found := naming.known(written)):
         return found
-    if re.fullmatch(r"v[23]-\w+", written) or written in definitions_code_systems():
+    if written in _NAMED or re.fullmatch(r"v3-[A-Z]\w+", written) or (written[:3] == "v2-" and definitions.v2_table(written[3:])):
         return _HL7 + written
-    hint = near(written, [*_ALIASES, *definitions_code_systems(), *(naming.systems if naming else ())])
+    hint = near(written, [*_ALIASES, *_NAMED, *(naming.systems if naming else ())])
     return Refusal("M504", f'"{written}" is no known code system', hint or "write its URL: =http://…#code")
-
-
-def definitions_code_systems() -> frozenset[str]:
-    """The names of HL7's own code systems that value sets of FHIR R4 use (``observation-category``)."""
-    return _NAMED
 
 
 _NAMED = frozenset(
