@@ -143,6 +143,8 @@ class _Keeper:
             self._seen = now
             try:
                 self.site = await asyncio.to_thread(config.load, self._directory)
+            except OSError as error:  # a file that went away between two looks: the next look finds what is there
+                output.remark("warning", f"{error.filename}: {error.strerror}")
             except ConfigError as error:
                 output.show_mistakes(error.mistakes, self._directory)
                 output.remark("warning", "the site has mistakes; the one from before runs on")
