@@ -7,7 +7,7 @@ Here are decided: a stale object after a newer one, what is unchanged, what a ``
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop_engine.core.model import Park, Sent, digest
 from interop_engine.fhir import bundle
@@ -31,37 +31,63 @@ class Share:
 
     destination: str
     resources: tuple[Resource, ...]
+    encoded: tuple[bytes, ...]  # of each of the resources
     sent: tuple[Sent, ...]
     stale: tuple[str, ...]  # objects left out because something newer was sent
 
 
-def reconcile(draft: Sequence[DraftResource], known: Known, destination: str) -> Share:
-    """The share of ``destination``. Resources keep the draft's order."""
-    resources: list[Resource] = []
+class Writing(NamedTuple):
+    """A resource as it is written: its content, the bytes of it, and their digest."""
+
+    content: Resource
+    encoded: bytes
+    digest: str
+
+
+def reconcile(
+    draft: Sequence[DraftResource], known: Known, destination: str, *, first: dict[int, Writing] | None = None
+) -> Share:
+    """The share of ``destination``. Resources keep the draft's order.
+
+    ``first`` is kept by who asks for several destinations: what goes out as drafted, by its place, is encoded once for all.
+    """
+    first = {} if first is None else first
+    writings: list[Writing] = []
     sent: list[Sent] = []
     stale: list[str] = []
-    for item in draft:
-        before = known.sent.get((destination, f"{item.type}/{item.id}"))
-        if before is not None and item.write == "if-new":
+    for place, item in enumerate(draft):
+        object_ = f"{item.type}/{item.id}"
+        if (before := known.sent.get((destination, object_))) is None:
+            if (writing := first.get(place)) is None:
+                writing = first[place] = _writing(_without_cleared(item.content))
+            writings.append(writing)
+            sent.append(_sent(item, destination, object_, writing))
+        elif item.write == "if-new":
             if (grown := _grown(item, before)) is not None:
-                encoded = bundle.encode(grown)
-                resources.append(grown)
-                sent.append(Sent(destination, before.object, digest(encoded), before.version, before.rank, encoded))
-            continue
-        if before is not None and is_stale(item, before):
-            stale.append(before.object)
-            continue
-        item = _withdrawn(item, before)  # noqa: PLW2901 - what is said of it depends on what was said before
-        if before is not None and before.content is None and item.type == "Observation" and item.write == "merge":
-            continue  # it was sent whole as final: there is nothing to add
-        content = _content(item, before)
-        encoded = bundle.encode(content)
-        name = digest(encoded)
-        if before is not None and before.digest == name:
-            continue
-        resources.append(content)
-        sent.append(_sent(item, destination, encoded, name))
-    return Share(destination, tuple(resources), tuple(sent), tuple(stale))
+                writing = _writing(grown)
+                writings.append(writing)
+                sent.append(Sent(destination, object_, writing.digest, before.version, before.rank, writing.encoded))
+        elif is_stale(item, before):
+            stale.append(object_)
+        elif (changed := _changed(item, before)) is not None:
+            writings.append(changed[1])
+            sent.append(_sent(changed[0], destination, object_, changed[1]))
+    resources, encoded = tuple([one.content for one in writings]), tuple([one.encoded for one in writings])
+    return Share(destination, resources, encoded, tuple(sent), tuple(stale))
+
+
+def _writing(content: Resource) -> Writing:
+    encoded = bundle.encode(content)
+    return Writing(content, encoded, digest(encoded))
+
+
+def _changed(item: DraftResource, before: Sent) -> tuple[DraftResource, Writing] | None:
+    """What is to be written over what was sent; None where that is the same, or says it already."""
+    item = _withdrawn(item, before)
+    if before.content is None and item.type == "Observation" and item.write == "merge":
+        return None  # it was sent whole as final: there is nothing to add
+    writing = _writing(_content(item, before))
+    return None if writing.digest == before.digest else (item, writing)
 
 
 def is_stale(item: DraftResource, before: Sent) -> bool:
@@ -75,9 +101,9 @@ def is_stale(item: DraftResource, before: Sent) -> bool:
     return item.rank < before.rank
 
 
-def _withdrawn(item: DraftResource, before: Sent | None) -> DraftResource:
+def _withdrawn(item: DraftResource, before: Sent) -> DraftResource:
     """A result that is cancelled after it was final was wrong (semantics.md, result 5): X in OBX-11 or OBR-25."""
-    if before is None or before.rank < _FINAL or item.content.get("status") != "cancelled":
+    if before.rank < _FINAL or item.content.get("status") != "cancelled":
         return item
     return replace(item, content={**item.content, "status": "entered-in-error"}, rank=_WRONG)
 
@@ -90,8 +116,8 @@ def merge_fault(draft: Sequence[DraftResource], known: Known) -> Park | None:
     return None
 
 
-def _content(item: DraftResource, before: Sent | None) -> Resource:
-    if before is None or before.content is None:
+def _content(item: DraftResource, before: Sent) -> Resource:
+    if before.content is None:
         return _without_cleared(item.content)
     old: Resource = bundle.decode(before.content)
     content = _merged(old, item.content) if item.write == "merge" else _without_cleared(item.content)
@@ -101,7 +127,9 @@ def _content(item: DraftResource, before: Sent | None) -> Resource:
 
 
 def _without_cleared(content: Mapping[str, Any]) -> Resource:
-    return {key: value for key, value in content.items() if value is not None}
+    if None in content.values():
+        return {key: value for key, value in content.items() if value is not None}
+    return dict(content)
 
 
 def _grown(item: DraftResource, before: Sent) -> Resource | None:
@@ -147,9 +175,9 @@ def _status(content: bytes | None) -> str:
     return str(bundle.decode(content).get("status", "")) if content is not None else ""
 
 
-def _sent(item: DraftResource, destination: str, encoded: bytes, name: str) -> Sent:
+def _sent(item: DraftResource, destination: str, object_: str, writing: Writing) -> Sent:
     # Content is kept only where a later message may need it: a plain replace never looks back, but OBX-11 = U makes an open
     # result final without sending its value again.
     open_result = item.type == "Observation" and item.content.get("status") in _OPEN_RESULT
-    whole = encoded if item.write != "replace" or item.union or open_result else None
-    return Sent(destination, f"{item.type}/{item.id}", name, item.version, item.rank, whole)
+    whole = writing.encoded if item.write != "replace" or item.union or open_result else None
+    return Sent(destination, object_, writing.digest, item.version, item.rank, whole)

@@ -80,4 +80,4 @@ def map_message(
     if not share.resources:
         return Mapped(program.name, None, None, draft.findings, draft.unread, share.stale)
     bundle = make_bundle(share.resources, received, origin_of(received, message, program, scope, config or program.digest), scope)
-    return Mapped(program.name, bundle, invalid(bundle), draft.findings, draft.unread, share.stale)
+    return Mapped(program.name, bundle, invalid(bundle, lexical=False), draft.findings, draft.unread, share.stale)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from interop_engine.core.diagnostics import Finding
 from interop_engine.core.errors import ParseError
 from interop_engine.core.model import Known, Learned, Media, Park, Question, Received, Resource, Sent, digest, new_id
-from interop_engine.engine.reconcile import Share, merge_fault, reconcile
+from interop_engine.engine.reconcile import Share, Writing, merge_fault, reconcile
 from interop_engine.engine.routing import Address, route
 from interop_engine.fhir import bundle as bundles
 from interop_engine.fhir import schema
@@ -129,6 +129,7 @@ class _Outbox:
         self._draft = draft
         self._known = known
         self._channel = channel
+        self._first: dict[int, Writing] = {}
         self._made: dict[tuple[tuple[str, str], ...], bytes] = {}
 
     def fill(self) -> tuple[tuple[NewDelivery, ...], tuple[str, ...]] | Parked:
@@ -138,7 +139,7 @@ class _Outbox:
             if address.original:
                 deliveries.append(_original(self._prepared, address, self._channel))
                 continue
-            share = reconcile(self._draft.resources, self._known, address.state)
+            share = reconcile(self._draft.resources, self._known, address.state, first=self._first)
             stale.extend(object_ for object_ in share.stale if object_ not in stale)
             if not share.resources:
                 continue
@@ -157,15 +158,15 @@ class _Outbox:
                 self._prepared.received, self._prepared.message, program, self._channel.scope, self._channel.digest
             )
             bundle = make_bundle(share.resources, self._prepared.received, origin, self._channel.scope)
-            if (fault := invalid(bundle)) is not None:
+            if (fault := invalid(bundle, lexical=False)) is not None:
                 return Parked(fault.code, fault.why, (*self._draft.findings, *fault.findings))
-            made = self._made[key] = bundles.encode(bundle)
+            made = self._made[key] = bundles.encode_spliced(bundle, share.encoded)
         return made
 
 
-def invalid(bundle: Resource) -> Parked | None:
-    """Why a bundle must not leave; None where it is valid."""
-    issues = schema.validate(bundle)
+def invalid(bundle: Resource, *, lexical: bool = True) -> Parked | None:
+    """Why a bundle must not leave; None where it is valid. ``lexical`` False: converters have just made what it holds."""
+    issues = schema.validate(bundle, lexical=lexical)
     if not issues:
         return None
     told = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:_MOST_ISSUES])

@@ -30,6 +30,13 @@ def encode(resource: Resource) -> bytes:
     return _encoder.encode(resource)
 
 
+def encode_spliced(bundle: Resource, encoded: Sequence[bytes]) -> bytes:
+    """The bytes that ``encode`` gives, made of those of the first entries' resources, which are not encoded again."""
+    entries = bundle.get("entry", [])
+    ready = [{**entry, "resource": msgspec.Raw(data)} for entry, data in zip(entries, encoded, strict=False)]
+    return _encoder.encode({**bundle, "entry": [*ready, *entries[len(ready) :]]} if ready else bundle)
+
+
 def decode(data: bytes) -> Resource:
     """The resource in JSON bytes; numbers with a fraction or exponent become Decimal.
 

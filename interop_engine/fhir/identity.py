@@ -20,7 +20,9 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 def resource_id(scope: str, type_: str, key: Sequence[str]) -> str:
     """The id of the resource of a type that ``key`` names within ``scope``. Parts are taken as they are (NFC, trimmed)."""
-    joined = "".join([f"{len(part)}:{part}" for part in (scope, type_, *key)])
+    joined = f"{len(scope)}:{scope}{len(type_)}:{type_}"
+    for part in key:
+        joined += f"{len(part)}:{part}"
     digest = hashlib.sha1(_SEED + joined.encode(), usedforsecurity=False).hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
 
