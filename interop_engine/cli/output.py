@@ -151,6 +151,16 @@ def coloured(text: object, style: str) -> Any:
     return Text(plain(text), style=style)
 
 
+def noted(value: object, notes: Iterable[str]) -> Any:
+    """A table's cell with notes on lines of their own below its value."""
+    from rich.text import Text
+
+    cell = Text(plain(value))
+    for note in notes:
+        cell.append(f"\n{plain(note)}", style="dim")
+    return cell
+
+
 def local(moment: datetime | None, zone: tzinfo | None) -> str:
     """A time to the second as a wall clock in the zone shows it (None: this machine's), with its offset."""
     return moment.astimezone(zone).isoformat(sep=" ", timespec="seconds") if moment else ""

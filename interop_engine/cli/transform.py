@@ -248,13 +248,18 @@ def _show_lineage(lineage: Lineage) -> None:
 
     for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
         rows = [
-            (name, _short(value), ", ".join(made.fields), made.rule, str(made.mark))
+            (name, _short(value), ", ".join(made.fields), _why(made), str(made.mark))
             for made in lines
             for name, value in made.values.items()
         ]
         output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing}")
     unread = lineage.unread
     output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
+
+
+def _why(made: Made) -> Any:
+    """The rule as written, and what it implies by types and tables below it."""
+    return output.noted(made.rule, made.implied)
 
 
 def _short(value: Any) -> str:
