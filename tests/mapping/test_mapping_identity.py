@@ -245,3 +245,17 @@ def test_a_merge_of_a_record_into_itself_parks() -> None:
     found = draft(MERGE, msh, "EVN|A40", "PID|||B1^^^^MR|||||F", "MRG|B1^^^^MR")
     assert found.park is not None
     assert (found.park.code, found.park.why) == ("204", "retired: the message merges a record into itself.")
+
+
+def test_a_repeating_segment_may_give_a_resource_each() -> None:
+    """``each: DG1``; parts with an equal key get an occurrence number, and that is said."""
+    mapping = patient("gender: PID-8") + (
+        "  diagnosis:\n    resource: Condition\n    each: DG1\n    when: exists(DG1-3)\n    key: [-> patient, DG1-3]\n"
+        "    set: {code: DG1-3, subject: -> patient, recordedDate: DG1-5}\n"
+    )
+    found = draft(mapping, MSH_ADT, PID, "DG1|1||J18^^I10||2026", "DG1|2", "DG1|3||A01^^I10", "DG1|4||J18^^I10")
+    diagnoses = contents(found, "diagnosis")
+    assert [each["code"]["coding"][0]["code"] for each in diagnoses] == ["J18", "A01", "J18"]
+    assert len({each["id"] for each in diagnoses}) == 3
+    assert [finding.code for finding in found.findings] == ["key-repeated"]
+    assert diagnoses[0]["subject"] == {"reference": f"Patient/{contents(found, 'patient')[0]['id']}"}
