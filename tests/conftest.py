@@ -23,7 +23,7 @@ settings.register_profile("project", deadline=None, suppress_health_check=[Healt
 settings.load_profile("project")
 
 # Modules that hold fixtures for several rooms; those without fixtures are simply imported.
-pytest_plugins = ["tests.support.broker", "tests.support.scripted_fhir"]
+pytest_plugins = ["tests.support.broker", "tests.support.postgres", "tests.support.scripted_fhir"]
 
 
 @pytest.hookimpl(tryfirst=True)

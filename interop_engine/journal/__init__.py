@@ -19,17 +19,25 @@ def open_journal(
     readonly: bool = False,
     reserve: int = 64 << 20,
     window: timedelta = timedelta(days=30),
-    lease_time: timedelta = timedelta(minutes=30),
+    lease_time: timedelta | None = None,
 ) -> Journal:
-    """A journal at a path or a ``sqlite:///path`` URL, not yet opened (``await journal.open()``).
+    """A journal at a path, a ``sqlite:///path`` or a ``postgresql://`` URL, not yet opened (``await journal.open()``).
 
-    ``reserve``: bytes of the disk to leave free when accepting. ``window``: how long a resend is known again.
-    ``lease_time``: when a lease nobody settled ends; longer than the longest timeout of a destination. ``readonly``: beside a
-    running engine, for listings and content. Raises JournalError for a kind of URL there is no adapter for.
+    ``reserve``: bytes of the disk to leave free when accepting (SQLite; PostgreSQL's disk is its own). ``window``: how long a
+    resend is known again. ``lease_time``: when a lease nobody settled ends; longer than the longest timeout of a destination,
+    by default 30 minutes, and 3 where other nodes wait for it. ``readonly``: beside a running engine, for listings and content.
+    Raises JournalError for a kind of URL there is no adapter for.
     """
     text = str(url_or_path)
     scheme, separator, _ = text.partition("://")
+    if separator and scheme in {"postgresql", "postgres"}:
+        try:
+            from interop_engine.journal.postgres import PostgresJournal  # noqa: PLC0415 - an extra that few nodes need
+        except ImportError as error:
+            raise JournalError(f"A PostgreSQL journal needs interop-engine[postgres]: {error}") from None
+        return PostgresJournal(text, readonly=readonly, window=window, lease_time=lease_time or timedelta(minutes=3))
     if separator and scheme != "sqlite":
-        raise JournalError(f'There is no journal for "{scheme}://"; give a path or sqlite:///path.')
+        raise JournalError(f'There is no journal for "{scheme}://"; give a path, sqlite:///path or a postgresql:// URL.')
     path = Path(unquote(urlsplit(text).path)) if separator else Path(text)
+    lease_time = lease_time or timedelta(minutes=30)
     return SqliteJournal(path, readonly=readonly, reserve=reserve, window=window, lease_time=lease_time)

@@ -14,6 +14,7 @@ from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Park, Retry, new_id
 from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue, Selection
 from tests.support.journals import (
+    ADAPTERS,
     DELIVERED,
     HUB,
     LAB,
@@ -25,14 +26,15 @@ from tests.support.journals import (
     lease,
     lease_now,
     message,
+    new_store,
     settled,
 )
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=ADAPTERS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each adapter."""
-    return Store(request.param, tmp_path / "journal.db")
+    return new_store(request.param, request, tmp_path)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Known, Park, Question, Retry
 from interop_engine.journal.base import DeliveryState, Forward, Journal, Lease, MessageState, Queue, QueueCount, Selection
 from tests.support.journals import (
+    ADAPTERS,
     DELIVERED,
     HUB,
     LAB,
@@ -25,6 +26,7 @@ from tests.support.journals import (
     lease,
     lease_now,
     message,
+    new_store,
     sent,
     settled,
 )
@@ -32,10 +34,10 @@ from tests.support.journals import (
 NAMES = ("exchange/hub",)
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=ADAPTERS)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each adapter."""
-    return Store(request.param, tmp_path / "journal.db")
+    return new_store(request.param, request, tmp_path)
 
 
 @pytest.fixture

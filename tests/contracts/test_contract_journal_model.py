@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from interop_engine.core.model import Delivered, Known, Park, Question, Retry
 from interop_engine.journal.base import Forward, Lease, NewMessage, Selection
-from tests.support.journals import HUB, LAB, Store, ahead, delivery, lease_now, message, sent
+from tests.support.journals import HUB, LAB, Store, ahead, delivery, lease_now, message, new_store, sent
 
 LANES = st.sampled_from([("a",), ("b",), ("a", "b"), ("b", "c"), ()])
 KEYS = st.sampled_from([None, "k1", "k2"])
@@ -81,13 +84,13 @@ class Model:
 class JournalLife(RuleBasedStateMachine):
     """Every rule does one thing to the journal and to the model, and compares."""
 
-    adapter = "sqlite"
+    new_store: ClassVar[Callable[[Path], Store]]
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
-        self.store = Store(self.adapter, Path(self.folder.name) / "journal.db")
+        self.store = type(self).new_store(Path(self.folder.name))
         self.model = Model()
         self.versions = 0
         self.stack = AsyncExitStack()
@@ -245,7 +248,14 @@ class JournalLife(RuleBasedStateMachine):
         assert got == {thing: version for thing in OBJECTS if (version := self.model.version(thing)) is not None}
 
 
-JournalLife.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestJournalLife = JournalLife.TestCase
+@pytest.mark.parametrize(("adapter", "lives"), [("sqlite", 40), pytest.param("postgres", 12, marks=pytest.mark.postgres)])
+def test_random_lives(adapter: str, lives: int, request: pytest.FixtureRequest) -> None:
+    """Whatever is done to a journal, it does what the model does."""
+
+    class Life(JournalLife):
+        new_store = partial(new_store, adapter, request)
+
+    run_state_machine_as_test(
+        Life,
+        settings=settings(max_examples=lives, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+    )

@@ -2,7 +2,6 @@
 
 schema      tables, migrations, and how a connection is opened
 statements  all other SQL, by table family
-codec       times, JSON and compression as the rows keep them
 writer      groups, commits, checkpoints; the disk is waited for in a thread
 changes     what each method of the contract writes, inside the group's transaction
 transaction what the jobs of a group share: row numbers, counts, and whether a ``Known`` is still true

@@ -11,8 +11,9 @@ from datetime import datetime
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Received, Retry
+from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue, Stored
-from interop_engine.journal.sqlite import codec, learned, statements
+from interop_engine.journal.sqlite import learned, statements
 from interop_engine.journal.sqlite.transaction import Transaction
 
 # Of the message that came first under a key: a resend of it is processed, and supersedes it.

@@ -13,6 +13,7 @@ import apsw
 
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Received, new_id
+from interop_engine.journal import codec
 from interop_engine.journal.base import (
     Forward,
     JournalHealth,
@@ -24,7 +25,7 @@ from interop_engine.journal.base import (
     Selection,
     Stored,
 )
-from interop_engine.journal.sqlite import changes, codec, learned, schema
+from interop_engine.journal.sqlite import changes, learned, schema
 from interop_engine.journal.sqlite.lanes import Item, Line
 from interop_engine.journal.sqlite.reads import Reads
 from interop_engine.journal.sqlite.sentstate import SentReader

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from interop_engine.journal import codec
 from interop_engine.journal.base import Queue
-from interop_engine.journal.sqlite import codec
 
 _CHUNK = 1_000
 _MOST_HELD = 50_000

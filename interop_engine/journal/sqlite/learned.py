@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import apsw
 
 from interop_engine.core.model import Known, Learned, Question
-from interop_engine.journal.sqlite import codec, schema, statements
+from interop_engine.journal import codec
+from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.sentstate import SentReader
 from interop_engine.journal.sqlite.transaction import Changes, Transaction
 

@@ -10,8 +10,9 @@ import apsw
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivery, Received
+from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
-from interop_engine.journal.sqlite import codec, schema, statements
+from interop_engine.journal.sqlite import schema, statements
 
 _OF_DELIVERIES = {
     "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",

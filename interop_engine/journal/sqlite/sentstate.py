@@ -19,7 +19,8 @@ import apsw
 import msgspec
 
 from interop_engine.core.model import Sent
-from interop_engine.journal.sqlite import codec, schema, statements
+from interop_engine.journal import codec
+from interop_engine.journal.sqlite import schema, statements
 
 _GENERATION = 65_536
 _SLICE = 1_024

@@ -12,7 +12,8 @@ import apsw
 import msgspec
 
 from interop_engine.core.model import Sent
-from interop_engine.journal.sqlite import codec, schema, statements
+from interop_engine.journal import codec
+from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.sentstate import Key, Recent, pack
 
 _REMEMBERED_CHANGES = 65_536

@@ -1,0 +1,321 @@
+-- What one job of a group writes, and what is known. See lanes.sql for who else may write meanwhile: nobody.
+
+-- --- messages ------------------------------------------------------------------------------------------------------------
+
+CREATE OR REPLACE FUNCTION count_message(p_channel text, p_state text, p_n bigint) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO tally VALUES ('message', p_channel, '', p_state, p_n)
+$$;
+
+CREATE OR REPLACE FUNCTION count_delivery(p_channel text, p_destination text, p_state text, p_n bigint) RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO tally VALUES ('delivery', p_channel, p_destination, p_state, p_n)
+$$;
+
+-- Give up what is open (or only parked) of a message's deliveries; names the queues that go on by it.
+CREATE OR REPLACE FUNCTION give_up(p_message bigint, p_states text[], p_code text, p_why text, p_now bigint)
+RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+  each deliveries;
+BEGIN
+  FOR each IN SELECT * FROM deliveries d WHERE d.message = p_message AND d.state = ANY (p_states) ORDER BY d.seq LOOP
+    UPDATE deliveries SET state = 'discarded', code = p_code, why = p_why, due_at = NULL, settled_at = p_now WHERE seq = each.seq;
+    PERFORM count_delivery(each.channel, each.destination, each.state, -1);
+    PERFORM count_delivery(each.channel, each.destination, 'discarded', 1);
+    PERFORM abandon(each.channel, each.destination, each.seq);
+    RETURN NEXT each.destination;
+  END LOOP;
+END $$;
+
+-- A parked message, or one with parked deliveries, is superseded; a rejected or discarded one only cites its successor.
+CREATE OR REPLACE FUNCTION supersede(p_seq bigint, p_by text, p_now bigint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+  old messages;
+  given_up text[] := ARRAY(SELECT give_up(p_seq, '{parked}', 'superseded', 'superseded by ' || p_by, p_now));
+BEGIN
+  SELECT * INTO old FROM messages WHERE seq = p_seq;
+  IF old.state <> 'superseded' AND (given_up <> '{}' OR old.state = 'parked') THEN
+    PERFORM count_message(old.channel, old.state, -1);
+    PERFORM count_message(old.channel, 'superseded', 1);
+    UPDATE messages SET state = 'superseded' WHERE seq = p_seq;
+  END IF;
+  UPDATE messages SET superseded_by = p_by WHERE seq = p_seq;
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'superseded', p_seq, p_by);
+END $$;
+
+CREATE OR REPLACE FUNCTION add_body(p_digest bytea, p_size bigint, p_zipped bigint, p_data bytea) RETURNS bigint LANGUAGE sql AS $$
+  INSERT INTO bodies (digest, size, zipped, data) VALUES (p_digest, p_size, p_zipped, p_data) RETURNING id
+$$;
+
+CREATE OR REPLACE FUNCTION add_keys(p_message bigint, p_kinds text[], p_values text[]) RETURNS void LANGUAGE sql AS $$
+  INSERT INTO search_keys (kind, value, message) SELECT k, v, p_message FROM unnest(p_kinds, p_values) AS t (k, v)
+  ON CONFLICT DO NOTHING
+$$;
+
+-- Write a message, or find that it came before (at "p_oldest" or later). "item" is the message, without its body.
+CREATE OR REPLACE FUNCTION accept(
+  item messages, p_digest bytea, p_zipped bigint, p_data bytea, p_kinds text[], p_values text[], p_oldest bigint, p_now bigint
+) RETURNS TABLE (stored_id text, stored_reply bytea, duplicate boolean, other_content boolean) LANGUAGE plpgsql AS $$
+DECLARE
+  earlier bigint;
+  was messages;
+BEGIN
+  INSERT INTO tally VALUES ('arrival', item.channel, '', '', item.received_at);
+  stored_id := item.id;
+  stored_reply := item.reply;
+  duplicate := false;
+  other_content := false;
+  IF item.duplicate_key IS NOT NULL THEN
+    SELECT d.message INTO earlier FROM duplicates d
+      WHERE d.channel = item.channel AND d.key = item.duplicate_key AND d.digest = item.digest AND d.at >= p_oldest;
+    IF FOUND THEN
+      SELECT * INTO was FROM messages WHERE seq = earlier;
+      IF was.state NOT IN ('rejected', 'parked', 'discarded', 'superseded') AND NOT EXISTS (
+        SELECT 1 FROM deliveries d WHERE d.message = earlier AND d.state IN ('parked', 'discarded'))
+      THEN
+        UPDATE messages SET arrivals = arrivals + 1 WHERE seq = earlier;
+        stored_id := was.id;
+        stored_reply := was.reply;
+        duplicate := true;
+        RETURN NEXT;
+        RETURN;
+      END IF;
+    ELSE
+      other_content := EXISTS (
+        SELECT 1 FROM duplicates d WHERE d.channel = item.channel AND d.key = item.duplicate_key AND d.at >= p_oldest);
+    END IF;
+  END IF;
+  item.seq := nextval(pg_get_serial_sequence('messages', 'seq'));
+  item.body := add_body(p_digest, item.size, p_zipped, p_data);
+  INSERT INTO messages OVERRIDING SYSTEM VALUE VALUES (item.*);
+  PERFORM add_keys(item.seq, p_kinds, p_values);
+  PERFORM count_message(item.channel, item.state, 1);
+  IF item.duplicate_key IS NOT NULL THEN
+    INSERT INTO duplicates AS d (channel, key, digest, message, at)
+      VALUES (item.channel, item.duplicate_key, item.digest, item.seq, item.received_at)
+      ON CONFLICT (channel, key, digest) DO UPDATE SET message = excluded.message, at = excluded.at;
+  END IF;
+  IF earlier IS NOT NULL THEN PERFORM supersede(earlier, item.id, p_now); END IF;
+  IF other_content THEN
+    INSERT INTO events (at, what, message, detail) VALUES (p_now, 'other-content', item.seq, '');
+  END IF;
+  IF item.state = 'received' THEN PERFORM enqueue(item.channel, '', item.seq, item.lanes, 0); END IF;
+  RETURN NEXT;
+END $$;
+
+-- The message of a lease leaves its queue: parked, transformed or filtered. False: the lease has ended.
+CREATE OR REPLACE FUNCTION finish_message(
+  p_channel text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_findings text, p_now bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF p_fence IS NOT NULL AND NOT holds(p_channel, '', p_seq, p_fence) THEN RETURN false; END IF;
+  UPDATE messages SET state = p_state, code = p_code, why = p_why, findings = p_findings WHERE seq = p_seq AND state = 'received';
+  PERFORM count_message(p_channel, 'received', -1);
+  PERFORM count_message(p_channel, p_state, 1);
+  PERFORM dequeue(p_channel, '', p_seq);
+  IF p_state = 'parked' THEN
+    INSERT INTO events (at, what, message, detail) VALUES (p_now, 'parked', p_seq, p_code);
+  END IF;
+  RETURN true;
+END $$;
+
+-- --- what earlier messages taught ------------------------------------------------------------------------------------------
+
+-- All that is known of these aliases and objects, and of what they lead to. Rows of three kinds: alias (a leads to b), merge (a
+-- into b), sent (destination a, object b, and the newest state that counts: of a delivery neither parked nor discarded).
+CREATE OR REPLACE FUNCTION known(p_aliases text[], p_objects text[], p_destinations text[])
+RETURNS TABLE (kind text, a text, b text, delivery bigint, digest text, version text, rank integer, pack bigint, start integer,
+               length integer) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  things text[] := p_objects || ARRAY(SELECT q.object FROM aliases q WHERE q.alias = ANY (p_aliases));
+  step text[] := things;
+BEGIN
+  RETURN QUERY SELECT 'alias', q.alias, q.object, 0::bigint, '', '', 0, 0::bigint, 0, 0
+    FROM aliases q WHERE q.alias = ANY (p_aliases);
+  WHILE step <> '{}' LOOP
+    RETURN QUERY SELECT 'merge', m.retired, m.survivor, 0::bigint, '', '', 0, 0::bigint, 0, 0
+      FROM merged m WHERE m.retired = ANY (step);
+    step := ARRAY(SELECT DISTINCT m.survivor FROM merged m WHERE m.retired = ANY (step) AND m.survivor <> ALL (things));
+    things := things || step;
+  END LOOP;
+  RETURN QUERY SELECT DISTINCT ON (s.destination, s.object)
+      'sent', s.destination, s.object, s.delivery, s.digest, s.version, s.rank, s.pack, s.start, s.length
+    FROM sent s JOIN deliveries d ON d.seq = s.delivery
+    WHERE s.destination = ANY (p_destinations) AND s.object = ANY (things) AND d.state IN ('waiting', 'delivered')
+    ORDER BY s.destination, s.object, s.delivery DESC;
+END $$;
+
+-- The same, and a row of kind mark: "a" is a digest of the answer, equal while the answer is still true.
+CREATE OR REPLACE FUNCTION known_marked(p_aliases text[], p_objects text[], p_destinations text[])
+RETURNS TABLE (kind text, a text, b text, delivery bigint, digest text, version text, rank integer, pack bigint, start integer,
+               length integer) LANGUAGE sql STABLE AS $$
+  WITH k AS MATERIALIZED (SELECT * FROM known(p_aliases, p_objects, p_destinations))
+  SELECT * FROM k
+  UNION ALL
+  SELECT 'mark', coalesce(md5(string_agg(concat_ws(chr(31), k.kind, k.a, k.b, k.delivery), chr(30) ORDER BY k.kind, k.a, k.b)), ''),
+         '', 0, '', '', 0, 0, 0, 0 FROM k
+$$;
+
+-- --- forwarding ------------------------------------------------------------------------------------------------------------
+
+-- What a transformation made. 'ended': the lease has; 'changed': what was known has; nothing is written in either case.
+-- Parallel arrays: b_ bodies, s_ states (s_delivery, and "body" of a delivery, count from 1). p_deliveries: a JSON array.
+CREATE OR REPLACE FUNCTION forward(
+  p_message text, p_channel text, p_seq bigint, p_fence bigint, p_mark text, p_aliases text[], p_objects text[],
+  p_destinations text[], p_state text, p_code text, p_why text, p_findings text, p_deliveries json,
+  b_digest bytea[], b_size bigint[], b_zipped bigint[], b_data bytea[], p_sent json, p_pack_size bigint, p_pack bytea,
+  l_alias text[], l_object text[], l_retired text[], l_survivor text[], p_kinds text[], p_values text[], p_unread text[],
+  p_now bigint
+) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  bodies_made bigint[];
+  deliveries_made bigint[];
+  made bigint;
+  each record;
+  keeping bigint;
+BEGIN
+  IF NOT holds(p_channel, '', p_seq, p_fence) THEN RETURN 'ended'; END IF;
+  IF p_mark IS NOT NULL AND p_mark <> (
+    SELECT k.a FROM known_marked(p_aliases, p_objects, p_destinations) k WHERE k.kind = 'mark')
+  THEN RETURN 'changed'; END IF;
+  PERFORM finish_message(p_channel, p_seq, NULL, p_state, p_code, p_why, p_findings, p_now);
+  FOR n IN 1 .. cardinality(b_digest) LOOP
+    bodies_made[n] := add_body(b_digest[n], b_size[n], b_zipped[n], b_data[n]);
+  END LOOP;
+  FOR each IN SELECT * FROM json_to_recordset(p_deliveries)
+      AS d (id text, destination text, lanes json, body integer, media text, headers text) LOOP
+    INSERT INTO deliveries (id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at)
+      VALUES (each.id, p_seq, p_channel, each.destination, 'waiting', ARRAY(SELECT json_array_elements_text(each.lanes)),
+              bodies_made[each.body], b_size[each.body], encode(b_digest[each.body], 'hex'), each.media, each.headers, p_now)
+      RETURNING seq INTO made;
+    deliveries_made := deliveries_made || made;
+    PERFORM count_delivery(p_channel, each.destination, 'waiting', 1);
+    PERFORM enqueue(p_channel, each.destination, made, ARRAY(SELECT json_array_elements_text(each.lanes)), 0);
+  END LOOP;
+  IF p_pack IS NOT NULL THEN
+    INSERT INTO packs (size, data) VALUES (p_pack_size, p_pack) RETURNING id INTO keeping;
+    INSERT INTO sent AS old (destination, object, delivery, digest, version, rank, pack, start, length)
+      SELECT DISTINCT ON (s.destination, s.object, s.delivery) s.destination, s.object, deliveries_made[s.delivery], s.digest,
+             s.version, s.rank, keeping, s.start, s.length
+      FROM json_to_recordset(p_sent) AS s (
+        n integer, destination text, object text, delivery integer, digest text, version text, rank integer, start integer,
+        length integer)
+      ORDER BY s.destination, s.object, s.delivery, s.n DESC;
+  END IF;
+  INSERT INTO aliases (alias, object, message) SELECT a, o, p_seq FROM unnest(l_alias, l_object) AS t (a, o)
+    ON CONFLICT (alias) DO UPDATE SET object = excluded.object, message = excluded.message;
+  INSERT INTO merged (retired, survivor, message) SELECT r, s, p_seq FROM unnest(l_retired, l_survivor) AS t (r, s)
+    ON CONFLICT (retired) DO UPDATE SET survivor = excluded.survivor, message = excluded.message;
+  PERFORM add_keys(p_seq, p_kinds, p_values);
+  INSERT INTO tally SELECT 'unread', p_channel, path, '', count(*) FROM unnest(p_unread) path GROUP BY path;
+  RETURN 'done';
+END $$;
+
+-- --- deliveries ------------------------------------------------------------------------------------------------------------
+
+-- How an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
+-- ended. "p_state": delivered, parked, or waiting for the time "p_due".
+CREATE OR REPLACE FUNCTION settle(
+  p_channel text, p_destination text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_due bigint,
+  p_counts bigint, p_now bigint
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  tried integer;
+BEGIN
+  IF NOT holds(p_channel, p_destination, p_seq, p_fence) THEN RETURN false; END IF;
+  SELECT attempts + 1 INTO tried FROM deliveries WHERE seq = p_seq;
+  UPDATE deliveries SET state = p_state, attempts = attempts + p_counts, due_at = p_due, code = p_code, why = p_why,
+      settled_at = CASE WHEN p_state <> 'waiting' THEN p_now END
+    WHERE seq = p_seq AND state = 'waiting';
+  IF FOUND AND p_state <> 'waiting' THEN
+    PERFORM count_delivery(p_channel, p_destination, 'waiting', -1);
+    PERFORM count_delivery(p_channel, p_destination, p_state, 1);
+    IF p_state = 'delivered' THEN
+      DELETE FROM sent old USING sent new WHERE new.delivery = p_seq AND old.destination = new.destination
+        AND old.object = new.object AND old.delivery < p_seq;
+    END IF;
+  END IF;
+  IF p_counts > 0 THEN
+    INSERT INTO attempts (delivery, number, at, outcome, code, why)
+      VALUES (p_seq, tried, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code, p_why)
+      ON CONFLICT (delivery, number) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, code = excluded.code,
+        why = excluded.why;
+  END IF;
+  IF p_state = 'waiting' THEN
+    PERFORM give_back(p_channel, p_destination, p_seq, p_fence, p_due);
+  ELSE
+    PERFORM dequeue(p_channel, p_destination, p_seq);
+  END IF;
+  RETURN true;
+END $$;
+
+-- --- operators -------------------------------------------------------------------------------------------------------------
+
+-- Receive a message again; returns its channel, nothing where there is no such message. The new one stands in the duplicate
+-- table where the old one stood.
+CREATE OR REPLACE FUNCTION replay(p_old text, p_new text, p_config text, p_now bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  item messages;
+  old bigint;
+BEGIN
+  SELECT * INTO item FROM messages WHERE id = p_old;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  old := item.seq;
+  INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
+                        lanes, headers, code, why, config, duplicate_key, replay_of)
+    VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
+            item.body, item.size, item.reply, item.lanes, item.headers, '', '', p_config, item.duplicate_key, item.id)
+    RETURNING * INTO item;
+  INSERT INTO search_keys SELECT kind, value, item.seq FROM search_keys WHERE message = old;
+  PERFORM count_message(item.channel, 'received', 1);
+  UPDATE duplicates SET message = item.seq WHERE channel = item.channel AND key = item.duplicate_key AND message = old;
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'replayed', old, p_new);
+  PERFORM supersede(old, p_new, p_now);
+  PERFORM enqueue(item.channel, '', item.seq, item.lanes, 0);
+  RETURN item.channel;
+END $$;
+
+-- Make a parked or waiting delivery due now; returns its channel, destination and the state it was in.
+CREATE OR REPLACE FUNCTION retry(p_delivery text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  item deliveries;
+BEGIN
+  SELECT * INTO item FROM deliveries WHERE id = p_delivery;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF item.state IN ('parked', 'waiting') THEN
+    UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = item.seq;
+    INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
+  END IF;
+  IF item.state = 'parked' THEN
+    PERFORM count_delivery(item.channel, item.destination, 'parked', -1);
+    PERFORM count_delivery(item.channel, item.destination, 'waiting', 1);
+    PERFORM enqueue(item.channel, item.destination, item.seq, item.lanes, 0);
+    PERFORM promote(item.channel, item.destination, item.lanes);
+  ELSE
+    UPDATE work SET at = 0
+      WHERE channel = item.channel AND destination = item.destination AND seq = item.seq AND fence = 0;
+  END IF;
+  RETURN ARRAY[item.channel, item.destination, item.state];
+END $$;
+
+-- Give up a parked message, or what is open of its deliveries; returns its channel and the destinations that go on.
+CREATE OR REPLACE FUNCTION discard(p_message text, p_why text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  item messages;
+BEGIN
+  SELECT * INTO item FROM messages WHERE id = p_message;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF item.state = 'parked' THEN
+    UPDATE messages SET state = 'discarded', why = p_why WHERE seq = item.seq;
+    PERFORM count_message(item.channel, 'parked', -1);
+    PERFORM count_message(item.channel, 'discarded', 1);
+  END IF;
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'discarded', item.seq, p_why);
+  RETURN item.channel || ARRAY(SELECT give_up(item.seq, '{parked,waiting}', 'discarded', p_why, p_now));
+END $$;
+
+-- Fold the differences of the counts.
+CREATE OR REPLACE FUNCTION fold_tally() RETURNS void LANGUAGE sql AS $$
+  WITH gone AS (DELETE FROM tally RETURNING *)
+  INSERT INTO tally SELECT kind, channel, name, state, CASE kind WHEN 'arrival' THEN max(n) ELSE sum(n) END
+  FROM gone GROUP BY kind, channel, name, state HAVING kind = 'arrival' OR sum(n) <> 0
+$$;

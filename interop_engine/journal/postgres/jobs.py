@@ -1,0 +1,191 @@
+"""What each method of the contract sends: a statement, its values, and the queues that may have more to hand out by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from interop_engine.core.model import Delivered, Learned, Outcome, Park, Received, Retry
+from interop_engine.journal import codec
+from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue
+from interop_engine.journal.postgres import statements
+from interop_engine.journal.postgres.reads import plain
+
+_stamp = msgspec.json.Decoder(tuple[str, str, list[str], list[str], list[str]]).decode
+OUTDATED: Final = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One write. ``due``: when what it puts into ``touches`` is due, microseconds, 0 for now."""
+
+    query: Any
+    values: Sequence[Any]
+    touches: tuple[Queue, ...] = ()
+    due: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A leased item: its queue, row number and fence."""
+
+    queue: Queue
+    seq: int
+    fence: int
+
+
+def accept(message: NewMessage, window: int, packer: codec.Packer) -> Statement:
+    """Write a message, or find that it came before (within ``window`` microseconds)."""
+    at = codec.micros(message.received_at)
+    digest, size, zipped, data = packer.body(message.data)
+    kinds, texts = _pairs(message.search)
+    row = (
+        message.id, message.channel, str(message.state), at, plain(message.control_id), plain(message.message_type),
+        message.peer, message.media, message.digest, size, message.reply, _plain(message.lanes), codec.headers(message.headers),
+        message.code, plain(message.why), message.config, None if message.duplicate_key is None else plain(message.duplicate_key),
+        message.replay_of,
+    )  # fmt: skip
+    touches = (Queue(message.channel),) if message.state == MessageState.RECEIVED else ()
+    return Statement(statements.ACCEPT, (*row, digest, zipped, data, kinds, texts, at - window, codec.now()), touches)
+
+
+def park(item: Item, code: str, why: str, findings: Sequence[str]) -> Statement:
+    """Park the message of a lease."""
+    state = str(MessageState.PARKED)
+    values = (item.queue.channel, item.seq, item.fence, state, code, plain(why), codec.listing(findings), codec.now())
+    return Statement(statements.FINISH_MESSAGE, values, (item.queue,))
+
+
+def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, epoch: str) -> Statement | None:
+    """Write what a transformation made; None where its ``Known`` is of another process, and so out of date."""
+    mark: str | None = None
+    asked: tuple[list[str], ...] = ([], [], [])
+    if made.stamp:
+        of, mark, *asked_again = _stamp(made.stamp)
+        if of != epoch:
+            return None
+        asked = tuple(asked_again)
+    state = MessageState.TRANSFORMED if made.deliveries else MessageState.FILTERED
+    bodies = list(dict.fromkeys(new.body for new in made.deliveries))
+    numbers = {body: number for number, body in enumerate(bodies, 1)}
+    packed = [packer.body(body) for body in bodies]
+    deliveries = [
+        {
+            "id": new.id,
+            "destination": new.destination,
+            "lanes": _plain(new.lanes),
+            "body": numbers[new.body],
+            "media": new.media,
+            "headers": codec.headers(new.headers),
+        }
+        for new in made.deliveries
+    ]
+    values = (
+        message.id, message.channel, item.seq, item.fence, mark, *asked, str(state), made.code, plain(made.why),
+        codec.listing(made.findings), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
+        *_learned(made.learned), *_pairs(made.search), _plain(made.ledger), codec.now(),
+    )  # fmt: skip
+    queues = dict.fromkeys(Queue(message.channel, new.destination) for new in made.deliveries)
+    return Statement(statements.FORWARD, values, (item.queue, *queues))
+
+
+def _states(made: Forward, packer: codec.Packer) -> tuple[str, int, bytes | None]:
+    """(states as JSON, size and bytes of the pack with their contents). Equal contents are kept once."""
+    places: dict[bytes, int] = {}
+    size = 0
+    states: list[dict[str, Any]] = []
+    for number, new in enumerate(made.deliveries, 1):
+        for each in new.sent:
+            content = each.content or b""
+            if content not in places:
+                places[content] = size
+                size += len(content)
+            states.append(
+                {
+                    "n": len(states),
+                    "destination": each.destination,
+                    "object": each.object,
+                    "delivery": number,
+                    "digest": each.digest,
+                    "version": each.version,
+                    "rank": each.rank,
+                    "start": places[content],
+                    "length": len(content),
+                }
+            )
+    return codec.text(states), size, packer.pack(b"".join(places)) if states else None
+
+
+def _learned(learned: Learned) -> tuple[list[str], ...]:
+    return (*_pairs(learned.aliases.items()), *_pairs(learned.merged.items()))
+
+
+def settle(item: Item, outcome: Outcome, due_at: datetime | None) -> Statement:
+    """Write how an attempt ended."""
+    due: int | None = None
+    counts = 1
+    match outcome:
+        case Delivered(detail):
+            state, code, why = DeliveryState.DELIVERED, "", detail
+        case Park(code, why):
+            state = DeliveryState.PARKED
+        case Retry(why, code, _, counted):
+            assert due_at is not None, "a Retry needs due_at"
+            state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
+    values = (*_place(item), str(state), code, plain(why), due, counts, codec.now())
+    return Statement(statements.SETTLE, values, (item.queue,), due or 0)
+
+
+def park_corrupt(item: Item, code: str, why: str) -> Statement:
+    """Park an item whose content is not as it was written."""
+    return park(item, code, why, ()) if item.queue.destination is None else settle(item, Park(code, why), None)
+
+
+def give_back(item: Item) -> Statement:
+    """End a lease; its item is due at once."""
+    return Statement(statements.GIVE_BACK, _place(item), (item.queue,))
+
+
+def replay(message_id: str, new: str, config: str) -> Statement:
+    """Receive a message again."""
+    return Statement(statements.REPLAY, (plain(message_id), new, config, codec.now()))
+
+
+def retry(delivery_id: str) -> Statement:
+    """Make a parked or waiting delivery due now."""
+    return Statement(statements.RETRY, (plain(delivery_id), codec.now()))
+
+
+def discard(message_id: str, why: str) -> Statement:
+    """Give up a parked message, or what is open of its deliveries."""
+    return Statement(statements.DISCARD, (plain(message_id), plain(why), codec.now()))
+
+
+def keep_config(config: str, text: str, packer: codec.Packer) -> Statement:
+    """Keep a configuration snapshot, once."""
+    return Statement(statements.KEEP_CONFIG, (config, codec.now(), packer.pack(text.encode())))
+
+
+def _place(item: Item) -> tuple[str, str, int, int]:
+    return item.queue.channel, item.queue.destination or "", item.seq, item.fence
+
+
+def _plain(texts: Sequence[str]) -> list[str]:
+    return [plain(text) for text in texts]
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    firsts: list[str] = []
+    seconds: list[str] = []
+    for first, second in pairs:
+        firsts.append(plain(first))
+        seconds.append(plain(second))
+    return firsts, seconds
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
+    return [[row[n] for row in rows] for n in range(count)]

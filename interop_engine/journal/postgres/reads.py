@@ -1,0 +1,265 @@
+"""Listings and content. Everything an operator typed is a bound value; every content is verified."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from interop_engine.core.errors import JournalError, UnknownItem
+from interop_engine.core.model import Delivery, Known, Question, Received, Sent
+from interop_engine.journal import codec
+from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
+from interop_engine.journal.postgres import schema, statements
+
+_OF_DELIVERIES = {
+    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
+    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
+}
+_MESSAGE_STATES = frozenset(MessageState)
+
+
+class Session:
+    """A connection for reading, made when it is needed and made again when it was lost. One query at a time."""
+
+    def __init__(self, url: str, *, listings: bool) -> None:
+        self._url = url
+        self._listings = listings
+        self._connection: schema.Connection | None = None
+        self._lock = asyncio.Lock()
+
+    async def rows(self, query: Any, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query. Raises JournalError where the database cannot be reached."""
+        async with self._lock:
+            try:
+                return await self._rows(query, values)
+            except (psycopg.OperationalError, OSError):
+                await self._drop()  # its server was restarted since: try a new one, once
+            try:
+                return await self._rows(query, values)
+            except (psycopg.Error, OSError) as error:
+                what = schema.describe(error) if isinstance(error, psycopg.Error) else str(error)
+                raise JournalError(f"The journal's database cannot be read: {what}") from None
+
+    async def _rows(self, query: Any, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = await schema.connect(self._url, listings=self._listings)
+            await schema.check_version(self._connection)
+        return await (await self._connection.execute(query, values)).fetchall()
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        async with self._lock:
+            await self._drop()
+
+
+def received(row: Sequence[Any], unpacker: codec.Unpacker) -> Received:
+    """A message of a row (``statements.MESSAGE``)."""
+    id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, *body = row
+    data = unpacker.body(*body)
+    return Received(
+        id_, channel, data, media, codec.moment(at), peer, control_id, message_type, digest, tuple(lanes),
+        codec.mapping(headers), replay_of,
+    )  # fmt: skip
+
+
+def delivery(row: Sequence[Any], unpacker: codec.Unpacker) -> Delivery:
+    """A delivery of a row (``statements.DELIVERY``)."""
+    id_, message, channel, destination, lanes, media, headers, attempts, created, *body = row
+    data = unpacker.body(*body)
+    return Delivery(
+        id_, message, channel, destination, tuple(lanes), data, media, codec.mapping(headers), attempts, codec.moment(created)
+    )
+
+
+class Reads:
+    """Reads by two sessions, so that no listing holds up the work."""
+
+    def __init__(self, url: str) -> None:
+        self._work = Session(url, listings=False)
+        self._listing = Session(url, listings=True)
+        self._unpacker = codec.Unpacker()
+        self._epoch = ""
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._work.close()
+        await self._listing.close()
+
+    # --- what is known ------------------------------------------------------------------------------------------------
+
+    async def known(self, question: Question, destinations: Sequence[str], epoch: str) -> Known:
+        """Answer a question. The stamp holds the question and a digest of the answer: ``forward`` asks again."""
+        if not (question.aliases or question.objects or question.whole):
+            return Known()
+        things = list(dict.fromkeys((*question.objects, *question.whole)))
+        asked = [list(question.aliases), things, list(destinations)]
+        rows = await self._work.rows(statements.KNOWN, asked)
+        aliases = {row[1]: row[2] for row in rows if row[0] == "alias"}
+        merged = {row[1]: row[2] for row in rows if row[0] == "merge"}
+        whole = {*question.whole, *aliases.values(), *merged.values()}
+        states = [row for row in rows if row[0] == "sent"]
+        packs = await self._packs({row[6] for row in states if row[2] in whole})
+        sent = {
+            (name, thing): Sent(name, thing, digest, version, rank, _part(packs, pack, start, length) if thing in whole else None)
+            for _, name, thing, digest, version, rank, pack, start, length in states
+        }
+        mark = next(row[1] for row in rows if row[0] == "mark")
+        return Known(codec.text([epoch, mark, *asked]), sent, aliases, merged)
+
+    async def _packs(self, numbers: set[int]) -> dict[int, bytes]:
+        if not numbers:
+            return {}
+        rows = await self._work.rows(statements.PACKS, [list(numbers)])
+        return {number: self._unpacker.pack(data, size) for number, size, data in rows}
+
+    # --- content ------------------------------------------------------------------------------------------------------
+
+    async def received(self, message_id: str) -> Received:
+        """A message by its id."""
+        return received(await self._one(statements.MESSAGE, message_id, "message"), self._unpacker)
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        """A delivery by its id."""
+        return delivery(await self._one(statements.DELIVERY, delivery_id, "delivery"), self._unpacker)
+
+    async def _one(self, query: str, id_: str, what: str) -> Sequence[Any]:
+        rows = await self._listing.rows(query, (plain(id_),))
+        if not rows:
+            raise UnknownItem(f"There is no {what} {id_}.")
+        return rows[0]
+
+    # --- listings -----------------------------------------------------------------------------------------------------
+
+    async def search(self, selection: Selection) -> list[MessageRow]:
+        """Messages, newest first."""
+        conditions, values = _conditions(selection)
+        if selection.before is not None:
+            conditions.append("(m.received_at, m.seq) < (%s, %s)")
+            values.extend(await self._one(statements.PLACE, selection.before, "message"))
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"{statements.ROWS}{where} ORDER BY m.received_at DESC, m.seq DESC LIMIT %s"
+        return await self._message_rows(await self._listing.rows(query, (*values, selection.limit)))
+
+    async def show(self, message_id: str) -> MessageRow:
+        """One message."""
+        return (await self._message_rows([await self._one(statements.ROW_BY_ID, message_id, "message")]))[0]
+
+    async def _message_rows(self, rows: Sequence[Sequence[Any]]) -> list[MessageRow]:
+        wanted = [[row[0] for row in rows]]
+        deliveries: dict[int, list[DeliveryRow]] = {}
+        for message, *row in await self._listing.rows(statements.ROW_DELIVERIES, wanted):
+            deliveries.setdefault(message, []).append(_delivery_row(row))
+        keys: dict[int, list[tuple[str, str]]] = {}
+        for message, kind, value in await self._listing.rows(statements.ROW_KEYS, wanted):
+            keys.setdefault(message, []).append((kind, value))
+        return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
+
+    # --- counts -------------------------------------------------------------------------------------------------------
+
+    async def counts(self) -> list[QueueCount]:
+        """What waits and what is parked, by queue."""
+        waiting = {_queue(*row): 0 for row in await self._listing.rows(statements.TALLIED_QUEUES)}
+        parked = dict(waiting)
+        for kind, channel, name, state, n in await self._listing.rows(statements.COUNTS):
+            queue = _queue(kind, channel, name)
+            if state in {MessageState.RECEIVED, DeliveryState.WAITING}:
+                waiting[queue] = n
+            elif state == MessageState.PARKED:
+                parked[queue] = n
+        queues = sorted(waiting, key=lambda queue: (queue.channel, queue.destination or ""))
+        return [QueueCount(queue, waiting[queue], parked[queue], await self._oldest(queue, waiting[queue])) for queue in queues]
+
+    async def _oldest(self, queue: Queue, waiting: int) -> datetime | None:
+        if not waiting:
+            return None
+        if queue.destination is None:
+            rows = await self._listing.rows(statements.OLDEST_MESSAGE, (queue.channel,))
+        else:
+            rows = await self._listing.rows(statements.OLDEST_DELIVERY, (queue.channel, queue.destination))
+        return codec.moment(rows[0][0]) if rows else None
+
+    async def totals(self) -> Mapping[str, Mapping[str, int]]:
+        """Messages by channel and state."""
+        totals: dict[str, dict[str, int]] = {}
+        for kind, channel, _, state, n in await self._listing.rows(statements.COUNTS):
+            if kind == "message":
+                totals.setdefault(channel, {})[state] = n
+        return totals
+
+    async def last_received(self) -> Mapping[str, datetime]:
+        """When each channel last received a message."""
+        return {channel: codec.moment(at) for channel, at in await self._listing.rows(statements.LAST_RECEIVED)}
+
+    async def unread(self) -> Mapping[tuple[str, str], int]:
+        """The loss ledger."""
+        return {(channel, path): n for channel, path, n in await self._listing.rows(statements.UNREAD)}
+
+    async def size(self) -> int:
+        """Bytes of all tables and indexes."""
+        return int((await self._listing.rows(statements.SIZE))[0][0])
+
+
+def plain(text: str) -> str:
+    """Text as PostgreSQL can hold it: a NUL, which a sender may well put into a field, is shown as its picture."""
+    return text.replace("\0", "\u2400") if "\0" in text else text
+
+
+def _part(packs: Mapping[int, bytes], pack: int, start: int, length: int) -> bytes | None:
+    return packs[pack][start : start + length] or None
+
+
+def _queue(kind: str, channel: str, name: str) -> Queue:
+    return Queue(channel, name if kind == "delivery" else None)
+
+
+def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
+    """Conditions and their values."""
+    conditions: list[str] = []
+    values: list[Any] = []
+
+    def add(condition: str, *bound: object) -> None:
+        conditions.append(condition)
+        values.extend(plain(each) if isinstance(each, str) else each for each in bound)
+
+    for kind, value in selection.search:
+        add("m.seq IN (SELECT message FROM search_keys WHERE kind = %s AND value = %s)", kind, value)
+    if selection.channel is not None:
+        add("m.channel = %s", selection.channel)
+    if selection.states:
+        own = [state for state in selection.states if state in _MESSAGE_STATES]
+        parts = ["m.state = ANY (%s)", *(_OF_DELIVERIES[state] for state in selection.states if state in _OF_DELIVERIES)]
+        add(f"({' OR '.join(parts)})", own)
+    if selection.since is not None:
+        add("m.received_at >= %s", codec.micros(selection.since))
+    if selection.until is not None:
+        add("m.received_at < %s", codec.micros(selection.until))
+    if selection.control_id is not None:
+        add("m.control_id = %s", selection.control_id)
+    if selection.message_type is not None:
+        add("m.message_type = %s", selection.message_type)
+    return conditions, values
+
+
+def _message_row(row: Sequence[Any], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
+    _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings = row
+    return MessageRow(
+        id_, channel, MessageState(state), codec.moment(at), control_id, message_type, peer, size, code, why, replay_of,
+        arrivals, tuple(deliveries), codec.strings(findings), tuple(keys),
+    )  # fmt: skip
+
+
+def _delivery_row(row: Sequence[Any]) -> DeliveryRow:
+    id_, destination, state, attempts, code, why, due, settled, headers, digest, size = row
+    return DeliveryRow(
+        id_, destination, DeliveryState(state), attempts, code, why, codec.optional_moment(due),
+        codec.optional_moment(settled), codec.mapping(headers), digest, size,
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""The statements that are sent, by what they are for. What they do inside the database stands in the .sql files beside."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- a group ----------------------------------------------------------------------------------------------------------
+
+NOTIFY: Final = "SELECT pg_notify(%s, %s)"
+NOTIFY_CHANNEL: Final = "SELECT 'interop_engine_' || current_schema()"
+FOLD: Final = "SELECT fold_tally()"
+END_LEASES: Final = "SELECT q_channel, q_destination FROM end_leases(%s, %s)"
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+ACCEPT: Final = """
+SELECT stored_id, stored_reply, duplicate, other_content FROM accept(
+  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1)::messages,
+  %s, %s, %s, %s, %s, %s, %s)"""
+FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
+FORWARD: Final = """
+SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[],
+               %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
+REPLAY: Final = "SELECT replay(%s, %s, %s, %s)"
+RETRY: Final = "SELECT retry(%s, %s)"
+DISCARD: Final = "SELECT discard(%s, %s, %s)"
+KEEP_CONFIG: Final = "INSERT INTO configs (config, at, data) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+
+# --- leases and content -----------------------------------------------------------------------------------------------
+
+_MESSAGE: Final = """
+SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
+       m.replay_of, b.digest, b.size, b.zipped, b.data"""
+_DELIVERY: Final = """
+SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at,
+       b.digest, b.size, b.zipped, b.data"""
+_CLAIMED: Final = ", c.item_seq, c.item_fence FROM claim(%s, %s, %s, %s, %s, %s) c"
+CLAIM_MESSAGES: Final = (
+    _MESSAGE + _CLAIMED + " JOIN messages m ON m.seq = c.item_seq JOIN bodies b ON b.id = m.body ORDER BY c.item_seq"
+)
+CLAIM_DELIVERIES: Final = (
+    _DELIVERY
+    + _CLAIMED
+    + """
+JOIN deliveries d ON d.seq = c.item_seq JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body ORDER BY c.item_seq"""
+)
+NEXT_DUE: Final = "SELECT next_due(%s, %s)"
+MESSAGE: Final = _MESSAGE + " FROM messages m JOIN bodies b ON b.id = m.body WHERE m.id = %s"
+DELIVERY: Final = (
+    _DELIVERY + " FROM deliveries d JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body WHERE d.id = %s"
+)
+
+# --- what is known ----------------------------------------------------------------------------------------------------
+
+KNOWN: Final = """
+SELECT kind, a, b, digest, version, rank, pack, start, length FROM known_marked(%s, %s, %s)"""
+PACKS: Final = "SELECT id, size, data FROM packs WHERE id = ANY (%s)"
+
+# --- listings ---------------------------------------------------------------------------------------------------------
+
+ROWS: Final = """
+SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
+       m.replay_of, m.arrivals, m.findings FROM messages m"""
+ROW_BY_ID: Final = ROWS + " WHERE m.id = %s"
+PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
+ROW_DELIVERIES: Final = """
+SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
+FROM deliveries d WHERE d.message = ANY (%s) ORDER BY d.seq"""
+ROW_KEYS: Final = "SELECT message, kind, value FROM search_keys WHERE message = ANY (%s) ORDER BY kind, value"
+COUNTS: Final = """
+SELECT kind, channel, name, state, sum(n)::bigint FROM tally WHERE kind IN ('message', 'delivery')
+GROUP BY kind, channel, name, state HAVING sum(n) <> 0"""
+TALLIED_QUEUES: Final = "SELECT DISTINCT kind, channel, name FROM tally WHERE kind IN ('message', 'delivery')"
+OLDEST_MESSAGE: Final = """
+SELECT m.received_at FROM work w JOIN messages m ON m.seq = w.seq
+WHERE w.channel = %s AND w.destination = '' ORDER BY w.seq LIMIT 1"""
+OLDEST_DELIVERY: Final = """
+SELECT m.received_at FROM deliveries d JOIN messages m ON m.seq = d.message
+WHERE d.channel = %s AND d.destination = %s AND d.state = 'waiting' ORDER BY d.seq LIMIT 1"""
+LAST_RECEIVED: Final = "SELECT channel, max(n)::bigint FROM tally WHERE kind = 'arrival' GROUP BY channel"
+UNREAD: Final = "SELECT channel, name, sum(n)::bigint FROM tally WHERE kind = 'unread' GROUP BY channel, name"
+SIZE: Final = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"""
