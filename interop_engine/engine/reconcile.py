@@ -83,7 +83,7 @@ def _writing(content: Resource) -> Writing:
 
 def _changed(item: DraftResource, before: Sent) -> tuple[DraftResource, Writing] | None:
     """What is to be written over what was sent; None where that is the same, or says it already."""
-    item = _withdrawn(item, before)
+    item = _still_closed(_withdrawn(item, before), before)
     if before.content is None and item.type == "Observation" and item.write == "merge":
         return None  # it was sent whole as final: there is nothing to add
     writing = _writing(_content(item, before))
@@ -92,13 +92,24 @@ def _changed(item: DraftResource, before: Sent) -> tuple[DraftResource, Writing]
 
 def is_stale(item: DraftResource, before: Sent) -> bool:
     """Whether something newer was sent: by time where both have one that differs, else by rank of the status."""
-    if item.type == "ServiceRequest":
-        was = _status(before.content)
-        if was in _CLOSED_ORDER and _ORDER_RANK.get(item.content.get("status", ""), 0) < _ORDER_RANK[was]:
-            return True
+    if before.version and _reopens(item, before):
+        return True
     if item.version and before.version and item.version != before.version:
         return item.version < before.version
     return item.rank < before.rank
+
+
+def _reopens(item: DraftResource, before: Sent) -> bool:
+    if item.type != "ServiceRequest" or (was := _status(before.content)) not in _CLOSED_ORDER:
+        return False
+    return _ORDER_RANK.get(item.content.get("status", ""), 0) < _ORDER_RANK[was]
+
+
+def _still_closed(item: DraftResource, before: Sent) -> DraftResource:
+    """An order that came after its result says all but the status, which the result has settled."""
+    if not _reopens(item, before):
+        return item
+    return replace(item, content={**item.content, "status": _status(before.content)})
 
 
 def _withdrawn(item: DraftResource, before: Sent) -> DraftResource:
@@ -180,4 +191,6 @@ def _sent(item: DraftResource, destination: str, object_: str, writing: Writing)
     # result final without sending its value again.
     open_result = item.type == "Observation" and item.content.get("status") in _OPEN_RESULT
     whole = writing.encoded if item.write != "replace" or item.union or open_result else None
+    if item.write == "if-new":  # a stand-in has no time: it must not hold back what the owner says, however late that comes
+        return Sent(destination, object_, writing.digest, "", 0, whole)
     return Sent(destination, object_, writing.digest, item.version, item.rank, whole)

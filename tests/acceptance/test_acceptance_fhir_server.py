@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 
 from interop_engine.demo.fhir_server import FhirServer
-from interop_engine.journal.base import Selection
+from interop_engine.journal.base import MessageRow, Selection
 from tests.support import sekmet
 from tests.support.hub import Hub, make_hub_site
 from tests.support.node import Node, running
@@ -63,7 +64,7 @@ async def test_a_resend_makes_no_second_resource(tmp_path: Path, hub: Hub) -> No
             await journal.replay(oldest.id)
             await node.settled()
         assert await hub.counts() == counts
-        assert {row.state for row in await journal.search(Selection(states=("parked", "delivery-parked")))} == set()
+        assert await rows(node, "parked", "delivery-parked") == []
 
 
 async def test_a_late_preliminary_changes_nothing(tmp_path: Path, hub: Hub) -> None:
@@ -100,6 +101,34 @@ async def test_an_order_is_one_under_all_its_numbers(tmp_path: Path, hub: Hub) -
         assert {each["value"] for each in request["identifier"]} == {"A17", "F17"}
         assert report["basedOn"] == [{"reference": f"ServiceRequest/{request['id']}"}]
         assert report["status"] == "corrected"
+
+
+@pytest.mark.parametrize("turns", list(permutations(("patients", "orders", "lab-results"))), ids="-".join)
+async def test_whoever_comes_first_the_end_is_the_same(tmp_path: Path, turns: tuple[str, ...]) -> None:
+    """HIS and LIS send over connections of their own: the order in which they are heard changes neither patient nor result."""
+    at_home = "|M|||1 Phố Huế^^Hà Nội\r".encode()
+    messages = {
+        "patients": admission("P1", at="20261121075000+0700").replace(b"|M\r", at_home),
+        "orders": order("O1", at="20261121080000+0700"),
+        "lab-results": result("M1", at="20261121083000+0700"),
+    }
+    async with FhirServer(referential=True) as server:
+        hub = Hub(server.url)
+        async with node_for(hub, tmp_path) as node:
+            for turn in turns:
+                await node.send(turn, messages[turn])
+                await node.settled()
+            assert await rows(node, "parked", "delivery-parked", "filtered") == []
+        patient, request, report = await hub.one("Patient"), await hub.one("ServiceRequest"), await hub.one("DiagnosticReport")
+        assert patient["address"][0]["city"] == "Hà Nội"
+        assert (request["authoredOn"], report["status"]) == ("2026-11-21T08:00:00+07:00", "final")
+        assert {each["value"] for each in request["identifier"]} == {"A17", "F17"}
+        assert (await hub.one("Observation"))["subject"] == report["subject"] == {"reference": f"Patient/{patient['id']}"}
+
+
+async def rows(node: Node, *states: str) -> list[MessageRow]:
+    """The messages in these states."""
+    return await node.runtime.journal.search(Selection(states=states))
 
 
 async def test_a_merge_stays_a_merge(tmp_path: Path, hub: Hub) -> None:

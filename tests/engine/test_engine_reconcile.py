@@ -125,6 +125,25 @@ def test_a_closed_order_is_not_reopened(was: str, now: str, *, goes: bool) -> No
     assert bool(share.stale) is not goes
 
 
+def test_a_stand_in_holds_back_nobody() -> None:
+    """What a result wrote of a patient, an order or a visit gives way to what its owner says, though that is older."""
+    stand_in = draft("Patient", "p1", write="if-new", version=NEW, rank=5, content={"gender": "male"})
+    (sent,) = reconcile([stand_in], Known(), "hub").sent
+    assert (sent.version, sent.rank) == ("", 0)
+    before = Known("", {("hub", "Patient/p1"): sent})
+    owner = draft("Patient", "p1", write="merge", version=OLD, content={"gender": "female"})
+    assert reconcile([owner], before, "hub").resources == (owner.content,)
+
+
+def test_an_order_after_its_result_says_all_but_the_status() -> None:
+    """The result made a stand-in of it, completed; the order itself adds what only it knows, and does not re-open."""
+    stand_in = draft("ServiceRequest", "s1", write="if-new", content={"status": "completed", "intent": "order"})
+    before = Known("", {("hub", "ServiceRequest/s1"): reconcile([stand_in], Known(), "hub").sent[0]})
+    order = draft("ServiceRequest", "s1", write="merge", version=OLD, content={"status": "active", "priority": "stat"})
+    (written,) = reconcile([order], before, "hub").resources
+    assert written == {**stand_in.content, "status": "completed", "priority": "stat"}
+
+
 def test_a_merge_into_itself_parks() -> None:
     """Directly, or around a circle of earlier merges."""
     itself = draft("Patient", "p1", merged_into="Patient/p1")
