@@ -181,11 +181,16 @@ def from_text(node: Node, definition: ElementDef, written: str) -> Node | Refusa
 
 def literal(text: str, definition: ElementDef, written: str, naming: Naming | None) -> Const | Refusal:
     """``=text`` as the element's type reads it; a required binding is checked."""
-    kinds = definition.types
-    if definition.choice:
-        fitting = [kind for kind in _TEXT_PREFERRED if kind in kinds]
-        kinds = ("CodeableConcept",) if "#" in text and "CodeableConcept" in kinds else tuple(fitting[:1]) or kinds[:1]
-    kind = kinds[0]
+    if not definition.choice:
+        return _literal(text, definition.types[0], definition, written, naming)
+    kinds = [kind for kind in _TEXT_PREFERRED if kind in definition.types] or list(definition.types[:1])
+    if "#" in text and "CodeableConcept" in definition.types:
+        kinds = ["CodeableConcept"]
+    found = [_literal(text, kind, definition, written, naming) for kind in kinds]
+    return next((each for each in found if isinstance(each, Const)), found[0])
+
+
+def _literal(text: str, kind: str, definition: ElementDef, written: str, naming: Naming | None) -> Const | Refusal:
     name = element_name(definition, written, kind)
     if kind in PRIMITIVES:
         return _primitive_literal(text, kind, definition, name)
@@ -203,7 +208,7 @@ def literal(text: str, definition: ElementDef, written: str, naming: Naming | No
         return Const({"display": text}, name)
     if kind == "Annotation":
         return Const({"text": text}, name)
-    return Refusal("M303", f"{written} is {_a(kind)}, which has no literal", "name its elements: {…: …}")
+    return Refusal("M303", f"{written} is of type {kind}, which has no literal", "name its elements: {…: …}")
 
 
 def _primitive_literal(text: str, kind: str, definition: ElementDef, name: str) -> Const | Refusal:

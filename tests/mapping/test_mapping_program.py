@@ -28,6 +28,8 @@ from tests.support.mappings import (
         ("gender: PID-8", "PID|||B1^^^^MR|||||F", {"gender": "female"}),
         ("gender: =unknown", "PID|||B1^^^^MR", {"gender": "unknown"}),
         ("active: =true", "PID|||B1^^^^MR", {"active": True}),
+        ("deceased: =true", "PID|||B1^^^^MR", {"deceasedBoolean": True}),
+        ("deceased: =2026", "PID|||B1^^^^MR", {"deceasedDateTime": "2026"}),
         ("name: PID-5[2]", "PID|||B1^^^^MR||A^B~C^D", {"name": [{"text": "C D", "family": "C", "given": ["D"]}]}),
         ("name: {text: PID-5.1 | first | upper}", "PID|||B1^^^^MR||An^B", {"name": [{"text": "AN"}]}),
         ("name: {text: \"concat(PID-7, ' ', PID-8)\"}", "PID|||B1^^^^MR||||1980", {"name": [{"text": "1980"}]}),
