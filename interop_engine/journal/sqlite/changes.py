@@ -146,7 +146,7 @@ def _give_up(tx: Transaction, row: tuple[int, str, str, str], code: str, why: st
     tx.execute(statements.GIVE_UP, (code, why, tx.at, seq))
     tx.count_delivery(channel, destination, state, -1)
     tx.count_delivery(channel, destination, DeliveryState.DISCARDED)
-    tx.changes.touch_all()  # what it carried does not count as sent any more
+    tx.put_in_force(seq, counts=False)
     return Queue(channel, destination), seq
 
 
@@ -225,7 +225,7 @@ def settle(tx: Transaction, seq: int, delivery: Delivery, outcome: Outcome, due_
         case Park(code, why):
             _settle(tx, seq, delivery, DeliveryState.PARKED, code, why)
             _attempt(tx, seq, number, "parked", code, why)
-            tx.changes.touch_all()  # what it carried does not count as sent any more
+            tx.put_in_force(seq, counts=False)
         case Retry(why, code, _, counts):
             assert due_at is not None, "a Retry needs due_at"
             tx.execute(statements.POSTPONE, (int(counts), codec.micros(due_at), code, why, seq))
@@ -252,7 +252,7 @@ def park_corrupt(tx: Transaction, queue: Queue, seq: int, code: str, why: str) -
     tx.execute(statements.SETTLE, (str(DeliveryState.PARKED), tx.at, code, why, seq))
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.WAITING, -1)
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.PARKED)
-    tx.changes.touch_all()
+    tx.put_in_force(seq, counts=False)
 
 
 # --- operators --------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def retry(tx: Transaction, delivery_id: str) -> tuple[Queue, int, tuple[str, ...
     if state == DeliveryState.PARKED:
         tx.count_delivery(channel, destination, state, -1)
         tx.count_delivery(channel, destination, DeliveryState.WAITING)
-        tx.changes.touch_all()  # what it carries counts as sent again
+        tx.put_in_force(seq, counts=True)
     tx.event("retried", message, seq)
     return Queue(channel, destination), seq, codec.strings(lanes)
 

@@ -285,7 +285,7 @@ class SqliteJournal:
         """Answer a question."""
         reads, writer = self._reads, self._writer
         sent = SentReader(reads.connection, reads.unpacker, writer.recent)
-        return learned.answer(reads.connection, writer.changes, sent, question, destinations)
+        return learned.answer(reads.connection, writer.changes, writer.merges, sent, question, destinations)
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """List messages, newest first."""

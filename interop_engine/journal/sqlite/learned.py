@@ -10,7 +10,7 @@ from interop_engine.core.model import Known, Learned, Question
 from interop_engine.journal import codec
 from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.sentstate import SentReader
-from interop_engine.journal.sqlite.transaction import Changes, Transaction
+from interop_engine.journal.sqlite.transaction import Changes, Merges, Transaction
 
 
 def keep(tx: Transaction, learned: Learned, message: int) -> None:
@@ -19,12 +19,16 @@ def keep(tx: Transaction, learned: Learned, message: int) -> None:
         tx.executemany(statements.ADD_ALIAS, [(alias, thing, message) for alias, thing in learned.aliases.items()])
         tx.changes.touch(tuple(learned.aliases))
     if learned.merged:
-        tx.executemany(statements.ADD_MERGE, [(retired, into, message) for retired, into in learned.merged.items()])
-        tx.changes.touch(tuple(learned.merged))
+        tx.keep_merged(learned.merged, message)
 
 
 def answer(
-    connection: apsw.Connection, changes: Changes, sent: SentReader, question: Question, destinations: Sequence[str]
+    connection: apsw.Connection,
+    changes: Changes,
+    merges: Merges,
+    sent: SentReader,
+    question: Question,
+    destinations: Sequence[str],
 ) -> Known:
     """Read the answer to a question, see ``core.model.Question``. A few statements, whatever the number of ids."""
     if not (question.aliases or question.objects or question.whole):
@@ -32,7 +36,7 @@ def answer(
     moment = changes.moment
     connection.execute(statements.BEGIN_READING)  # one snapshot, and one look at the file's locks
     try:
-        return _answer(connection, changes, moment, sent, question, destinations)
+        return _answer(connection, changes, moment, merges, sent, question, destinations)
     finally:
         connection.execute(statements.END_READING)
 
@@ -41,6 +45,7 @@ def _answer(
     connection: apsw.Connection,
     changes: Changes,
     moment: int,
+    merges: Merges,
     sent: SentReader,
     question: Question,
     destinations: Sequence[str],
@@ -52,18 +57,20 @@ def _answer(
     whole = {*question.whole, *aliases.values()}
     merged: dict[str, str] = {}
     if objects:
-        merged = _merges(connection, list(objects))
+        merged = _merged(connection, merges, list(objects))
         objects.update(dict.fromkeys(merged.values()))
         whole.update(merged.values())
     states = sent.find([(name, thing) for name in destinations for thing in objects], whole)
     return Known(changes.stamp(moment, [*question.aliases, *objects]), states, aliases, merged)
 
 
-def _merges(connection: apsw.Connection, things: list[str]) -> dict[str, str]:
-    """Every step from these objects to their survivors. Most objects were never merged: then it is one statement."""
+def _merged(connection: apsw.Connection, merges: Merges, things: list[str]) -> dict[str, str]:
+    """Every step from these objects to their survivors. Most objects were never merged: then it is one look."""
     merged: dict[str, str] = {}
     while things:
-        found = _pairs(schema.rows(connection, statements.MERGES, (codec.text(things),)))
+        found = merges.of(things)
+        if found is None:
+            found = _pairs(schema.rows(connection, statements.MERGES, (codec.text(things),)))
         merged.update(found)
         things = [into for into in found.values() if into not in merged]
     return merged

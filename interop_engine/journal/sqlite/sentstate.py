@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import apsw
 import msgspec
@@ -21,9 +22,11 @@ import msgspec
 from interop_engine.core.model import Sent
 from interop_engine.journal import codec
 from interop_engine.journal.sqlite import schema, statements
+from interop_engine.journal.sqlite.warm import Warm
 
 _GENERATION = 65_536
 _SLICE = 1_024
+_STATE_BYTES = 700  # of a state in memory, without its content
 
 Key = tuple[str, str]  # destination, object
 # destination, object, delivery, digest, version, rank, start and length of the content
@@ -39,11 +42,25 @@ def key_number(key: Key) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
-def pack(carried: Iterable[tuple[int, Sequence[Sent]]]) -> tuple[list[Key], int, bytes]:
-    """(keys, size of the encoded states, states and contents) of (delivery, what it brings). Equal contents are kept once."""
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The states that one message brought. ``data``: the states encoded, and from ``start`` on their contents."""
+
+    states: dict[Key, list[State]]  # those of one object in order of their deliveries
+    data: bytes
+    start: int
+
+    def sent(self, state: State, *, whole: bool) -> Sent:
+        """A state as the contract gives it."""
+        destination, thing, _, digest, version, rank, start, length = state
+        content = self.data[self.start + start : self.start + start + length] if whole else b""
+        return Sent(destination, thing, digest, version, rank, content or None)
+
+
+def pack(carried: Iterable[tuple[int, Sequence[Sent]]]) -> Pack:
+    """The pack of (delivery, what it brings). Equal contents are kept once."""
     places: dict[bytes, int] = {}
     size = 0
-    keys: list[Key] = []
     states: list[State] = []
     for delivery, brought in carried:
         for each in brought:
@@ -51,21 +68,34 @@ def pack(carried: Iterable[tuple[int, Sequence[Sent]]]) -> tuple[list[Key], int,
             if (start := places.get(content)) is None:
                 start = places[content] = size
                 size += len(content)
-            key = (each.destination, each.object)
-            keys.append(key)
-            states.append((*key, delivery, each.digest, each.version, each.rank, start, len(content)))
+            states.append((each.destination, each.object, delivery, each.digest, each.version, each.rank, start, len(content)))
     encoded = _encode(states)
-    return keys, len(encoded), b"".join((encoded, *places))
+    return Pack(_by_key(states), b"".join((encoded, *places)), len(encoded))
+
+
+def _unpack(data: bytes, start: int) -> Pack:
+    return Pack(_by_key(_decode(data[:start])), data, start)
+
+
+def _by_key(states: Iterable[State]) -> dict[Key, list[State]]:
+    found: dict[Key, list[State]] = {}
+    for state in states:
+        found.setdefault(state[:2], []).append(state)
+    return found
 
 
 class Recent:
     """The packs of each key that the table does not cover, oldest first. Written by the writer, read by anyone.
 
     A reader looks here before it looks into the table, and at the new generation before the old: so it misses nothing that
-    moves meanwhile.
+    moves meanwhile. The newest packs are kept whole, and so is which of the deliveries made since the start are out of force.
     """
 
     def __init__(self, connection: apsw.Connection) -> None:
+        self.packed: Warm[Pack] = Warm()
+        self._out_of_force: set[int] = set()
+        self._first_delivery = int(schema.rows(connection, statements.LAST_DELIVERY)[0][0]) + 1
+        self.indexed = bool(schema.rows(connection, statements.IS_INDEXED)[0][0])  # whether the table holds what memory does not
         self._new: dict[Key, tuple[int, ...]] = {}
         self._old: dict[Key, tuple[int, ...]] = {}
         self._last = 0  # the newest pack of the old generation
@@ -74,14 +104,26 @@ class Recent:
         self._newest = 0
         unpacker = codec.Unpacker()
         for number, states, size, data in schema.rows(connection, statements.PACKS_TO_INDEX):
-            self.add([state[:2] for state in _decode(unpacker.pack(data, size)[:states])], number)
+            self.add(number, _unpack(unpacker.pack(data, size), states))
 
-    def add(self, keys: Iterable[Key], number: int) -> None:
-        """A pack with states of ``keys`` is durable."""
+    def add(self, number: int, made: Pack) -> None:
+        """A pack is durable."""
         new = self._new
-        for key in keys:
+        for key in made.states:
             new[key] = (*new[key], number) if key in new else (number,)
         self._newest = number
+        self.packed.put(number, len(made.data) + _STATE_BYTES * len(made.states), made)
+
+    def put_in_force(self, delivery: int, *, counts: bool) -> None:
+        """It is durable that what a delivery carried counts as sent again, or does not any more."""
+        if counts:
+            self._out_of_force.discard(delivery)
+        elif delivery >= self._first_delivery:
+            self._out_of_force.add(delivery)
+
+    def void(self, deliveries: set[int]) -> tuple[set[int], list[int]]:
+        """(those of the deliveries that are parked or discarded, those of which memory cannot tell)."""
+        return deliveries & self._out_of_force, [number for number in deliveries if number < self._first_delivery]
 
     def packs(self, key: Key) -> tuple[int, ...]:
         """The packs with a state of ``key``, oldest first."""
@@ -111,6 +153,7 @@ class Recent:
         if self._moving and self._moved >= len(self._moving):
             self._old = {}
             self._moving = []
+            self.indexed = True
 
 
 class SentReader:
@@ -126,7 +169,7 @@ class SentReader:
         packs = self._recent.packs
         recent = {key: found for key in keys if (found := packs(key))}
         states = self._newest(recent, whole) if recent else {}
-        if older := [key for key in keys if key not in states]:
+        if self._recent.indexed and (older := [key for key in keys if key not in states]):
             states.update(self._newest(self._indexed(older), whole))
         return states
 
@@ -140,30 +183,29 @@ class SentReader:
         found: dict[Key, Sent] = {}
         while chains:
             loaded = self._load({chain[-1] for chain in chains.values()})
-            held = [(key, each) for key, chain in chains.items() for each in loaded.get((chain[-1], *key), ())]
-            void = self._void({state[2] for _, (state, _) in held})
-            for key, (state, contents) in held:
+            held = [
+                (key, made, state)
+                for key, chain in chains.items()
+                if (made := loaded.get(chain[-1])) is not None
+                for state in made.states.get(key, ())
+            ]
+            void = self._void({state[2] for _, _, state in held})
+            for key, made, state in held:
                 if state[2] not in void:
-                    found[key] = _sent(state, contents if key[1] in whole else b"")
+                    found[key] = made.sent(state, whole=key[1] in whole)
             chains = {key: chain[:-1] for key, chain in chains.items() if key not in found and len(chain) > 1}
         return found
 
-    def _load(self, numbers: set[int]) -> dict[tuple[int, str, str], list[tuple[State, bytes]]]:
-        """The states in packs, those of one object in order of their deliveries."""
-        loaded: dict[tuple[int, str, str], list[tuple[State, bytes]]] = {}
-        for number, size, whole_size, data in schema.rows(self._connection, statements.PACKS, (codec.text(list(numbers)),)):
-            content = self._unpacker.pack(data, whole_size)
-            contents = content[size:]
-            for state in _decode(content[:size]):
-                loaded.setdefault((number, state[0], state[1]), []).append((state, contents))
+    def _load(self, numbers: set[int]) -> dict[int, Pack]:
+        warm = self._recent.packed
+        loaded = {number: made for number in numbers if (made := warm.get(number)) is not None}
+        if cold := [number for number in numbers if number not in loaded]:
+            for number, start, size, data in schema.rows(self._connection, statements.PACKS, (codec.text(cold),)):
+                loaded[number] = _unpack(self._unpacker.pack(data, size), start)
         return loaded
 
     def _void(self, deliveries: set[int]) -> set[int]:
-        if not deliveries:
-            return set()
-        return {row[0] for row in schema.rows(self._connection, statements.VOID, (codec.text(list(deliveries)),))}
-
-
-def _sent(state: State, contents: bytes) -> Sent:
-    destination, thing, _, digest, version, rank, start, length = state
-    return Sent(destination, thing, digest, version, rank, contents[start : start + length] or None)
+        void, older = self._recent.void(deliveries)
+        if older:
+            void.update(row[0] for row in schema.rows(self._connection, statements.VOID, (codec.text(older),)))
+        return void

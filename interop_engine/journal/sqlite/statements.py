@@ -89,12 +89,14 @@ PACKS_TO_INDEX: Final = "SELECT id, states, size, data FROM packs WHERE id > (SE
 INDEX_SENT: Final = """
 INSERT INTO sent_index (key, pack, older) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
   older = ifnull(excluded.older, iif(pack <> excluded.pack, pack, older)), pack = excluded.pack"""
+IS_INDEXED: Final = "SELECT pack > 0 FROM sent_indexed"
 SET_INDEXED: Final = "UPDATE sent_indexed SET pack = ?"
 INDEXED: Final = "SELECT i.key, i.pack, i.older FROM json_each(?) q CROSS JOIN sent_index i ON i.key = q.value"
 VOID: Final = """
 SELECT d.seq FROM json_each(?) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('parked', 'discarded')"""
 
 ALIASES: Final = "SELECT a.alias, a.object FROM json_each(?) q CROSS JOIN aliases a ON a.alias = q.value"
+ALL_MERGES: Final = "SELECT retired, survivor FROM merged LIMIT ?"
 MERGES: Final = "SELECT m.retired, m.survivor FROM json_each(?) q CROSS JOIN merged m ON m.retired = q.value"
 BEGIN_READING: Final = "BEGIN"
 END_READING: Final = "COMMIT"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +14,10 @@ import msgspec
 from interop_engine.core.model import Sent
 from interop_engine.journal import codec
 from interop_engine.journal.sqlite import schema, statements
-from interop_engine.journal.sqlite.sentstate import Key, Recent, pack
+from interop_engine.journal.sqlite.sentstate import Pack, Recent, pack
 
 _REMEMBERED_CHANGES = 65_536
+_MOST_MERGES = 50_000
 _stamp = msgspec.json.Decoder(list[str | int])
 
 
@@ -81,6 +82,28 @@ class Changes:
         return all(last.get(str(key), 0) <= moment for key in keys)
 
 
+class Merges:
+    """Every merge there was, as long as they are few: most objects were never merged, and that is known without SQL."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._all: dict[str, str] | None = {}
+        self.add(dict(schema.rows(connection, statements.ALL_MERGES, (_MOST_MERGES + 1,))))
+
+    def add(self, merged: Mapping[str, str]) -> None:
+        """These merges are durable."""
+        if self._all is not None:
+            self._all.update(merged)
+            if len(self._all) > _MOST_MERGES:
+                self._all = None
+
+    def of(self, things: Sequence[str]) -> dict[str, str] | None:
+        """Of these objects those that were merged, and into what; None where the table must be asked."""
+        known = self._all
+        if known is None:
+            return None
+        return {thing: known[thing] for thing in things if thing in known}
+
+
 @dataclass(slots=True)
 class Numbers:
     """The last row numbers given."""
@@ -101,6 +124,8 @@ class Mark:
     unread: dict[tuple[str, str], int]
     received: dict[str, int]
     sent: int
+    force: int
+    merged: int
 
 
 class Transaction:
@@ -113,6 +138,7 @@ class Transaction:
         self.changed_rows = connection.changes  # of the last statement
         self.changes = Changes()
         self.recent = Recent(connection)
+        self.merges = Merges(connection)
         self.packer = codec.Packer()
         self.at = 0  # the group's time, microseconds
         self._durable = Numbers(
@@ -135,7 +161,9 @@ class Transaction:
         self._deliveries: dict[tuple[str, str, str], int] = {}
         self._unread: dict[tuple[str, str], int] = {}
         self._received: dict[str, int] = {}
-        self._sent: list[tuple[list[Key], int]] = []
+        self._sent: list[tuple[int, Pack]] = []
+        self._force: list[tuple[int, bool]] = []
+        self._merged: list[Mapping[str, str]] = []
         self._indexed = 0
         self.at = codec.now()
         self.changes.begin()
@@ -143,8 +171,12 @@ class Transaction:
     def committed(self) -> None:
         """The group is durable."""
         self._durable = self.numbers
-        for keys, number in self._sent:
-            self.recent.add(keys, number)
+        for number, made in self._sent:
+            self.recent.add(number, made)
+        for delivery, counts in self._force:
+            self.recent.put_in_force(delivery, counts=counts)
+        for merged in self._merged:
+            self.merges.add(merged)
         self.recent.moved(self._indexed)
         self.changes.committed()
 
@@ -157,6 +189,8 @@ class Transaction:
             dict(self._unread),
             dict(self._received),
             len(self._sent),
+            len(self._force),
+            len(self._merged),
         )
 
     def back_to(self, mark: Mark) -> None:
@@ -165,6 +199,8 @@ class Transaction:
         self._messages, self._deliveries = mark.messages, mark.deliveries
         self._unread, self._received = mark.unread, mark.received
         del self._sent[mark.sent :]
+        del self._force[mark.force :]
+        del self._merged[mark.merged :]
 
     def count_message(self, channel: str, state: str, n: int = 1) -> None:
         """``n`` more (or fewer) messages of the channel are in the state."""
@@ -196,12 +232,23 @@ class Transaction:
 
     def keep_sent(self, carried: Sequence[tuple[int, Sequence[Sent]]]) -> None:
         """Write what deliveries bring: (delivery's seq, states)."""
-        keys, size, data = pack(carried)
+        made = pack(carried)
         self.numbers.pack += 1
         number = self.numbers.pack
-        self.execute(statements.ADD_PACK, (number, size, len(data), self.packer.pack(data)))
-        self._sent.append((keys, number))
-        self.changes.touch([thing for _, thing in keys])
+        self.execute(statements.ADD_PACK, (number, made.start, len(made.data), self.packer.pack(made.data)))
+        self._sent.append((number, made))
+        self.changes.touch([thing for _, thing in made.states])
+
+    def keep_merged(self, merged: Mapping[str, str], message: int) -> None:
+        """Write which objects were merged into which."""
+        self.executemany(statements.ADD_MERGE, [(retired, into, message) for retired, into in merged.items()])
+        self._merged.append(merged)
+        self.changes.touch(tuple(merged))
+
+    def put_in_force(self, delivery: int, *, counts: bool) -> None:
+        """What a delivery carried counts as sent again, or does not any more."""
+        self._force.append((delivery, counts))
+        self.changes.touch_all()
 
     def flush(self) -> None:
         """Write the counts, before the commit."""

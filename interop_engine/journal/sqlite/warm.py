@@ -1,4 +1,4 @@
-"""What was just written is usually leased next: kept in memory for a while, so that it need not be read back."""
+"""What was just written is usually read next: kept in memory for a while, so that it need not be read back."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ class Warm(Generic[T]):
         while self._bytes > _MOST_BYTES:
             oldest = next(iter(self._values))
             self._bytes -= self._values.pop(oldest)[0]
+
+    def get(self, seq: int) -> T | None:
+        """The value, still kept; None where it was forgotten."""
+        found = self._values.get(seq)
+        return None if found is None else found[1]
 
     def take(self, seq: int) -> T | None:
         """The value, no longer kept; None where it was forgotten."""

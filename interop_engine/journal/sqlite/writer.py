@@ -72,6 +72,7 @@ class Writer:
         self._shortage = ""  # why nothing is accepted although it can commit
         self.changes = transaction.changes
         self.recent = transaction.recent
+        self.merges = transaction.merges
         self.problem = ""  # why it cannot commit now, empty while it can
         self.broken = ""  # why it never will again
         self.when_broken: Callable[[], None] = lambda: None
