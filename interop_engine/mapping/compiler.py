@@ -90,7 +90,8 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
         else:
             emitter.visits = plan.type == "Patient"
             parts = _key(writer, emitter, module, plan.key, plan_name)
-            writer.line(f"P.add({plan_name}, {levels}, P.authority(a), ({parts},), {at!r})")
+            scope = "P.authority(a)" if any(part.scoped for part in plan.key) else "c.scope.facility"
+            writer.line(f"P.add({plan_name}, {levels}, {scope}, ({parts},), {at!r})")
     return writer.finish()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import Resource
-from interop_engine.hl7.message import Value
+from interop_engine.hl7.message import Delimiters, Value
 from interop_engine.mapping.convert.texts import string
 from interop_engine.mapping.primitives import as_text
 from interop_engine.mapping.runtime import Instance, obx_of
@@ -116,7 +117,13 @@ def words(segment: Segment, value: Value) -> str:
 
 
 def coded_name(value: Value) -> str:
-    """What names a code: the code with its system, else the alternate one, else the words."""
+    """What names a code: the code with its system, else the alternate one, else the words. Codes come again and again."""
+    return _coded_name(value.raw, value.delimiters, value.level)
+
+
+@lru_cache(maxsize=8192)
+def _coded_name(raw: str, delimiters: Delimiters, level: int) -> str:
+    value = Value(raw, delimiters, level)
     for code, system in ((1, 3), (4, 6)):
         if found := value.get(code):
             name = value.get(system)
