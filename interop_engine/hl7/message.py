@@ -52,12 +52,12 @@ class Value:
     @property
     def text(self) -> str:
         """Unescaped text, of the first component's first sub-component where there are several."""
-        raw, d = self.raw, self.delimiters
-        if self.level == 0 and d.component and d.component in raw:
-            raw = raw.partition(d.component)[0]
-        if self.level < 2 and d.subcomponent and d.subcomponent in raw:
-            raw = raw.partition(d.subcomponent)[0]
-        return clean(raw, d)
+        raw, d, level = self.raw, self.delimiters, self.level
+        if level == 0 and (separator := d.component) and separator in raw:
+            raw = raw[: raw.index(separator)]
+        if level < 2 and (separator := d.subcomponent) and separator in raw:
+            raw = raw[: raw.index(separator)]
+        return clean(raw, d) if raw else ""
 
     @property
     def whole(self) -> str:
@@ -82,12 +82,12 @@ class Value:
 
     def get(self, n: int, m: int = 1) -> str:
         """Unescaped text of component ``n``, sub-component ``m``; '' where absent or ``""``."""
-        parts = self.parts
-        if not 0 < n <= len(parts):
+        parts = self._parts or self.parts
+        if not 0 < n <= len(parts) or not (raw := parts[n - 1]):
             return ""
-        raw, d = parts[n - 1], self.delimiters
-        if self.level == 0 and d.subcomponent and d.subcomponent in raw:
-            below = raw.split(d.subcomponent)
+        d = self.delimiters
+        if self.level == 0 and (separator := d.subcomponent) and separator in raw:
+            below = raw.split(separator)
             raw = below[m - 1] if 0 < m <= len(below) else ""
         elif m != 1:
             return ""
@@ -127,22 +127,22 @@ class Segment:
 
     def repetitions(self, n: int) -> list[Value]:
         """All repetitions of field ``n`` in their positions (one left empty is a Value of ''), [] where it is empty."""
-        raw = self.raw(n)
-        if not raw:
+        fields = self._fields or self.fields
+        if n >= len(fields) or not (raw := fields[n]):
             return []
-        d = self._delimiters(n)
-        if not d.repetition or d.repetition not in raw:
+        d = self.delimiters if n > 2 else self._delimiters(n)
+        if not (separator := d.repetition) or separator not in raw:
             return [Value(raw, d)]
-        return [Value(part, d) for part in raw.split(d.repetition)]
+        return [Value(part, d) for part in raw.split(separator)]
 
     def value(self, n: int) -> Value | None:
         """The first repetition of field ``n``, None where that is empty."""
-        raw = self.raw(n)
-        if not raw:
+        fields = self._fields or self.fields
+        if n >= len(fields) or not (raw := fields[n]):
             return None
-        d = self._delimiters(n)
-        if d.repetition and d.repetition in raw:
-            raw = raw.partition(d.repetition)[0]
+        d = self.delimiters if n > 2 else self._delimiters(n)
+        if (separator := d.repetition) and separator in raw:
+            raw = raw[: raw.index(separator)]
         return Value(raw, d) if raw else None
 
     def _delimiters(self, n: int) -> Delimiters:

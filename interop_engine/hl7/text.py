@@ -114,6 +114,6 @@ def clean(raw: str, d: Delimiters) -> str:
     """The text of a value: unescaped, in Unicode normal form C, and '' for ``""``."""
     if raw == '""':
         return ""
-    if d.escape and d.escape in raw:
+    if (mark := d.escape) and mark in raw:
         raw = unescape(raw, d)
     return raw if raw.isascii() else unicodedata.normalize("NFC", raw)
