@@ -63,7 +63,7 @@ def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list
         return None, [Mistake("C100", "there is no engine.yaml here", Mark(str(engine), 1, 1), hint)]
     options = _engine(loading, engine)
     names = naming(options.naming, base=options.base)
-    library = _library(loading)
+    library = _library(loading, names)
     channels = _channels(loading, options, library, names)
     loading.mistakes += cross.check(loading.root, options, channels, library)
     snapshot = "".join(f"# --- {name}\n{text}\n" for name, text in sorted(loading.texts.items()))
@@ -91,14 +91,14 @@ def _engine(loading: _Loading, path: Path) -> SiteOptions:
     return options or SiteOptions(site="?", facility="unknown", status=StatusOptions(listen="127.0.0.1:0"))
 
 
-def _library(loading: _Loading) -> Library:
+def _library(loading: _Loading, names: Naming) -> Library:
     folder = loading.root / "mappings"
     files = sorted({path for pattern in _MAPPING_FILES for path in folder.rglob(pattern)})
     for path in files:
         if not _NOT_MAPPINGS.intersection(path.relative_to(folder).parts):
             loading.texts[str(path.relative_to(loading.root))] = path.read_text(encoding="utf-8")
     texts = {name: text for name, text in loading.texts.items() if name.startswith("mappings/")}
-    library = load_mappings(texts)
+    library = load_mappings(texts, names)
     loading.mistakes += library.mistakes
     return library
 
