@@ -16,6 +16,7 @@ from urllib.parse import quote
 from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Finding, Severity
 from interop_engine.core.model import Park
+from interop_engine.fhir.primitives import ABSOLUTE, CHECKS
 
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Segment
@@ -72,10 +73,20 @@ class Naming:
         return f"{self.base}/facility/{quote(facility, safe='')}/codes/{quote(name or 'local', safe='')}"
 
 
+_SHORTEST_OWNER = 3  # characters before the last dot of the shortest OID that HL7's validator takes
+
+
 def is_oid(text: str) -> bool:
-    """Whether a text is an object identifier (ISO/IEC 8824): arcs of digits, the first 0, 1 or 2, none with a leading zero."""
+    """Whether a text is an object identifier (ISO/IEC 8824): arcs of digits, the first 0, 1 or 2, none with a leading zero.
+
+    Of ``2.8`` or ``1.2.3`` nobody is the owner: such stand in for one that is missing, and validators refuse them.
+    """
     arcs = text.split(".")
-    return len(arcs) > 1 and arcs[0] in ("0", "1", "2") and all(a.isdecimal() and a.isascii() and str(int(a)) == a for a in arcs)
+    return (
+        text.rfind(".") > _SHORTEST_OWNER
+        and arcs[0] in ("0", "1", "2")
+        and all(a.isdecimal() and a.isascii() and (a == "0" or a[0] != "0") for a in arcs)
+    )
 
 
 def universal_uri(universal_id: str, universal_type: str) -> str:
@@ -84,9 +95,10 @@ def universal_uri(universal_id: str, universal_type: str) -> str:
     if kind == "ISO" or (not kind and universal_id.count(".") > 1):
         return f"urn:oid:{universal_id}" if is_oid(universal_id) else ""
     if kind in ("UUID", "GUID"):
-        return f"urn:uuid:{universal_id.lower()}" if len(universal_id) == 36 else ""  # 36: RFC 4122's text form
-    if kind == "URI" and ":" in universal_id and not any(c.isspace() for c in universal_id):
-        return universal_id
+        found = f"urn:uuid:{universal_id.lower()}"
+        return "" if CHECKS["uuid"](found) else found
+    if kind == "URI":
+        return "" if CHECKS[ABSOLUTE](universal_id) else universal_id
     if kind == "DNS":
         return f"urn:dns:{quote(universal_id, safe='.-')}"
     return ""

@@ -124,6 +124,15 @@ def part(text: str, mark: str, number: int) -> str:
     return parts[number - 1] if number <= len(parts) else ""
 
 
+def then(text: str, constant: str) -> str:
+    """``constant``, where there is a value at all: what a field's mere presence says.
+
+    >>> then("20260302065500", "finished")
+    'finished'
+    """
+    return constant if text else ""
+
+
 def digits(text: str) -> str:
     """Only the digits.
 
@@ -268,6 +277,7 @@ _ALL: Iterable[Function] = (
     Function("before", "text", "text", before, (_MARK,), fails=("the mark is not there",)),
     Function("after", "text", "text", after, (_MARK,), fails=("the mark is not there",)),
     Function("part", "text", "text", part, (_MARK, Parameter("number", "number")), fails=("there are fewer parts",)),
+    Function("then", "text", "text", then, (Parameter("constant", "text"),), fails=(_EMPTY,)),
     Function("digits", "text", "text", digits),
     Function("replace", "text", "text", replace, (Parameter("old", "text"), Parameter("new", "text"))),
     Function("date", "text", "text", date, fails=("the value is no HL7 v2 time",)),

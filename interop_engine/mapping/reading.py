@@ -65,7 +65,7 @@ class _Reader:
         for name, body in self._mapping(data.get("resources", {}), ("resources",)).items():
             path = ("resources", name)
             resources[name] = None if body is None else self._resource(name, self._mapping(body, path), path)
-        for key in ("mapping", "resources"):
+        for key in ("mapping",) if data.get("extends") else ("mapping", "resources"):
             if not data.get(key):
                 self._mistake("M103", f'"{key}:" is missing or empty', self._document.mark((key,)))
         bundle = self._name(data, ("bundle",))

@@ -117,10 +117,14 @@ class Run:
         if not names:
             raise Parked("101", f"{plan.name}: no number names this {plan.type}; there is none in {plan.named_by}.")
         label, scope, value = names[0]
+        every = self.found.setdefault(plan.name, [])
+        if label == OTHERWISE and (before := sum(other.key[1].partition("#")[0] == value for other in every)):
+            value = f"{value}#{before + 1}"
+            names = ((label, scope, value),)
         instance = Instance(plan, levels, scope, (label, value))
         instance.aliases = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
         instance.called(resource_id(scope, plan.type, (label, value)))
-        self.found.setdefault(plan.name, []).append(instance)
+        every.append(instance)
         self._file(instance, at)
         return instance
 

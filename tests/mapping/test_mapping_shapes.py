@@ -82,12 +82,12 @@ def test_an_unusual_shape_gives_a_bundle(site: Site, event: str, segments: tuple
 @pytest.mark.parametrize("event", ["ORM^O01", "OML^O21"])
 def test_orders_without_a_number_are_named_by_the_message(site: Site, event: str) -> None:
     """Each order of the message has an id of its own, the same on every run, and a finding says that it has no number."""
-    segments = (PID, "ORC|NW", "OBR|1|||XR^Chest^L", "ORC|NW", "OBR|2|||XR^Chest^L")
+    segments = (PID, "ORC|NW", "OBR|1|||XR^Chest^L", "ORC|NW", "OBR|2|||XR^Chest^L", "ORC|NW", "OBR|2|||XR^Chest^L")
     first, again = mapped(site, event, *segments), mapped(site, event, *segments)
     ids = [order["id"] for order in resources(first, "ServiceRequest")]
-    assert len(set(ids)) == 2
+    assert len(set(ids)) == 3
     assert ids == [order["id"] for order in resources(again, "ServiceRequest")]
-    assert [finding.code for finding in first.findings].count("number-missing") == 2
+    assert [finding.code for finding in first.findings].count("number-missing") == 3
 
 
 def test_a_class_of_the_sites_own_leaves_the_status_open(site: Site) -> None:
