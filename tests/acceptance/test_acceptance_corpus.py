@@ -22,11 +22,7 @@ NOT_MAPPED = {
     "hl7apy/inline/test_parser_L238.hl7": "101",
     "ig/test_conversions_03_ORM_O01.hl7": "102",  # declares ASCII and holds U+FFFD
     "ig/test_conversions_04_OML_O21.hl7": "102",
-    "ms/OML-O21-03.hl7": "101",  # an ORC whose order has no number
-    "ms/ORM-O01-04.hl7": "204",  # an ORC without OBR changes an order, and nobody knows this one
-    "ms/ORM-O01-05.hl7": "204",
-    "ms/ORM-O01-06.hl7": "204",
-    "oie/src/test/java/com/mirth/connect/donkey/test/hl7/large.hl7": "205",  # several reports under one number and code
+    "ms/OML-O21-03.hl7": "205",  # two orders without a number, and nothing else tells them apart
     "oie/test-hl7-repetitions-input.txt.hl7": "101",
     "oie/test-hl7-subcomponents-input.txt.hl7": "101",
     "pyhl7/inline/samples_L26.hl7": "101",
