@@ -48,7 +48,7 @@ def load(text: str, file: str) -> Document:
         document.mistakes.append(Mistake("Y001", problem, mark))
         return document
     try:
-        document.data = _Reader(document, yaml.parse(text, Loader=_loader())).read_document()
+        document.data = _Reader(document, yaml.parse(text, Loader=yaml.CSafeLoader)).read_document()
     except _TooDeepError:
         pass
     except yaml.MarkedYAMLError as error:
@@ -56,10 +56,6 @@ def load(text: str, file: str) -> Document:
         mark = Mark(file, place.line + 1, place.column + 1) if place else Mark(file, 1, 1)
         document.mistakes.append(Mistake("Y001", f"not readable as YAML: {error.problem or error}", mark))
     return document
-
-
-def _loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _TooDeepError(Exception):
