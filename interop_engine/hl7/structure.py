@@ -32,7 +32,7 @@ class Group:
     """One instance of a group: its own segments and its child groups, by name, in the message's order.
 
     ``number`` counts from 1 among the instances in the same parent. ``specimen`` is the SPECIMEN an observation stands under
-    where the message says so by order alone, else None.
+    where the message says so by order alone, else None. ``parent`` is there while the tree is made.
     """
 
     __slots__ = ("_cursor", "_plan", "definition", "groups", "name", "number", "parent", "segments", "specimen")
@@ -187,6 +187,8 @@ def group(message: Message, structure: GroupDef) -> tuple[Group, list[Finding]]:
             place.segments[name] = [segment]
         else:
             own.append(segment)
+    for each in list(root.walk()):
+        each.parent = None  # else the tree is a ring that only the garbage collector takes apart
     return root, findings
 
 

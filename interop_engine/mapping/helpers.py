@@ -23,7 +23,11 @@ class Whole:
 
     def __init__(self, message: Message) -> None:
         self._message = message
-        self.segments = self
+
+    @property
+    def segments(self) -> Whole:
+        """Itself: ``get`` is all that is asked of a group's segments."""
+        return self
 
     def get(self, name: str, default: object = None) -> object:
         """All segments of a name."""
