@@ -8,7 +8,7 @@ from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
-from aiormq.abc import AbstractChannel as UnderlayChannel
+from aiormq.channel import Channel as UnderlayChannel
 from pamqp.commands import Basic
 
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
@@ -71,7 +71,14 @@ class Publisher:
                 self._deadlines.add(deadline)
                 with OnlyOurCancellation():
                     await channel.basic_publish(
-                        body, exchange=EXCHANGE, routing_key=parcel.routing_key, properties=properties, mandatory=True
+                        body,
+                        exchange=EXCHANGE,
+                        routing_key=parcel.routing_key,
+                        properties=properties,
+                        mandatory=True,
+                        # To wait for the socket as well would send one parcel at a time. A broker that does not read is
+                        # waited for: else each attempt would leave its body in memory.
+                        wait=self._stalled,
                     )
         except DeliveryError as error:
             return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
@@ -97,7 +104,9 @@ class Publisher:
         self._stalled = False
         await declare_exchange(channel)
         # Published on the channel below: aio-pika's message and exchange cost as much as the protocol itself.
-        self._kept, self._channel = channel, await channel.get_underlay_channel()
+        underlay = await channel.get_underlay_channel()
+        assert isinstance(underlay, UnderlayChannel)
+        self._kept, self._channel = channel, underlay
 
     async def _lost(self) -> None:
         self._channel = None
