@@ -163,7 +163,9 @@ class Run:
     def nameless(self, plan: ResourcePlan) -> None:
         """A thing without a number is named by the message, and that is said."""
         self.context.segment = None
-        self.context.note("number-missing", f"{plan.name}: no number names this {plan.type}; the message does, for now.")
+        numbers = ", ".join(part.label for part in plan.known_as.values())
+        why = f"{plan.name}: no number ({numbers}) names this {plan.type}; the message does, for now."
+        self.context.note("number-missing", why)
 
     def mark_joined(self) -> None:
         """What was read of an observation is read of those that continue it too, where they say the same."""

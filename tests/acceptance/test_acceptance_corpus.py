@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 
+from interop_engine import config
 from tests.support.corpus import ROOT, Outcome, corpus, corpus_outcomes
 from tests.support.process import COMMAND
 
@@ -22,7 +23,6 @@ NOT_MAPPED = {
     "hl7apy/inline/test_parser_L238.hl7": "101",
     "ig/test_conversions_03_ORM_O01.hl7": "102",  # declares ASCII and holds U+FFFD
     "ig/test_conversions_04_OML_O21.hl7": "102",
-    "ms/OML-O21-03.hl7": "205",  # two orders without a number, and nothing else tells them apart
     "oie/test-hl7-repetitions-input.txt.hl7": "101",
     "oie/test-hl7-subcomponents-input.txt.hl7": "101",
     "pyhl7/inline/samples_L26.hl7": "101",
@@ -33,16 +33,18 @@ NOT_MAPPED = {
 }
 
 
-def ours() -> list[Outcome]:
-    """The messages of the sample site's events."""
-    return [outcome for outcome in corpus_outcomes() if outcome.event in OURS]
+def of(*, taken: bool) -> list[Outcome]:
+    """The messages whose event some mapping of the sample site takes, or those of all other events."""
+    programs = config.load(ROOT, {}).library.programs.values()
+    return [each for each in corpus_outcomes() if any(program.takes(each.event) for program in programs) is taken]
 
 
 def test_each_of_our_events_becomes_a_bundle_or_a_reason_with_its_place() -> None:
     """Those without a bundle are those we know, each for the reason we know, and the reason names segment and field."""
-    refused = [outcome for outcome in ours() if outcome.bundle is None]
-    assert len(ours()) - len(refused) >= 40
-    assert {outcome.event for outcome in ours() if outcome.bundle} == set(OURS)
+    ours = [outcome for outcome in corpus_outcomes() if outcome.event in OURS]
+    refused = [outcome for outcome in ours if outcome.bundle is None]
+    assert len(ours) - len(refused) >= 40
+    assert {outcome.event for outcome in ours if outcome.bundle} == set(OURS)
     codes = {outcome.label: error.group(1) for outcome in refused if (error := re.search(r": error .*?\b(\d{3}) ", outcome.said))}
     assert codes == NOT_MAPPED
     assert [outcome.said for outcome in refused if not PLACE.search(outcome.said.rpartition(": error ")[2])] == []
@@ -50,13 +52,20 @@ def test_each_of_our_events_becomes_a_bundle_or_a_reason_with_its_place() -> Non
 
 def test_every_remark_beside_a_bundle_names_its_segment() -> None:
     """What was put aside or could not be converted is said with its place."""
-    lines = [line for outcome in ours() if outcome.bundle for line in outcome.said.splitlines()]
+    lines = [line for outcome in corpus_outcomes() if outcome.bundle for line in outcome.said.splitlines()]
     assert [line for line in lines if not re.search(r": (warning|information) .*\b[A-Z][A-Z0-9]{2}(-|\[)\d", line)] == []
+
+
+def test_what_a_mapping_takes_is_mapped_or_refused_with_its_place() -> None:
+    """The same of every event that any mapping takes, and an error is of the message, never of the engine."""
+    refused = [outcome for outcome in of(taken=True) if outcome.bundle is None]
+    assert [outcome.said for outcome in refused if not PLACE.search(outcome.said.rpartition(": error ")[2])] == []
+    assert [outcome.said for outcome in refused if "internal" in outcome.said or "invalid-bundle" in outcome.said] == []
 
 
 def test_every_other_message_is_refused_clearly() -> None:
     """No mapping fits, and that is said of MSH-9; or the bytes are no message, and that is said of MSH."""
-    others = [outcome for outcome in corpus_outcomes() if outcome.event not in OURS]
+    others = of(taken=False)
     assert len(others) > 100
     assert [outcome.label for outcome in others if outcome.bundle] == []
     clear = re.compile(r": error MSH(-9: 200 No mapping fits|(-18)?: 10[02] )")
