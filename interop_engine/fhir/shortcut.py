@@ -165,8 +165,8 @@ class _Structs:
         return found
 
     def _left(self, path: str, kind: str, definition: ElementDef) -> str:
-        """The lexical rules that msgspec has not checked. Narrative is a language of its own: its rules are always asked for."""
-        if not self._lexical and kind != "xhtml":
+        """The lexical rules left to check: narrative's and an extension's name's always, as no converter makes them."""
+        if not self._lexical and kind != "xhtml" and (path, definition.name) != ("Extension", "url"):
             return ""
         if kind in _TEXTS and not definition.choice:
             return lexical_kind(path, definition)
@@ -176,6 +176,8 @@ class _Structs:
         if path == "Bundle.entry" and kind == "Resource":
             held = [one for name in sorted(self._held) if (one := self._struct(name, ())) is not None]
             return Union[tuple(held)] if held else None  # noqa: UP007  (of a list that is known at run time only)
+        if inner and path == "Identifier" and kind == "Reference":
+            return self._assigner()
         if kind == "Resource" or (inner and kind in {"Extension", "Reference"}):
             return None
         if kind in {"CodeableConcept", "Coding"} and definition.strength == "required":
@@ -186,6 +188,13 @@ class _Structs:
             return self._struct("Extension", above, inner=True)
         where = kind if definition.choice else definitions.child_path(path, definition)
         return self._struct(where, above, inner=inner, profile=definition.profile)
+
+    def _assigner(self) -> Any:
+        """The assigner of an identifier that a reference holds: its name."""
+        display = _Member("display", "string", _primitive("string"), "string" if self._lexical else "", repeats=False)
+        method = _Method()
+        method.primitive(display)
+        return _define("Assigner", [(display.name, display.type)], method)
 
     def _reference(self, targets: tuple[str, ...]) -> Any:
         """A Reference by Type/id to one of the targets, or by identifier; of the type it says."""

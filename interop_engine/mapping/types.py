@@ -17,6 +17,7 @@ from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.hl7 import dictionary
 from interop_engine.mapping.context import Naming
 from interop_engine.mapping.convert import COMPANIONS, CONVERSIONS, PLACES, TABLES, coded
+from interop_engine.mapping.convert.base import absolute
 from interop_engine.mapping.primitives import as_text, read_primitive
 from interop_engine.mapping.typed import VARIES, Const, Convert, Node, Primitive, Read
 
@@ -80,7 +81,7 @@ def implied(read: Read, definition: ElementDef, written: str, path: str) -> Conv
             read,
             "value",
             element_name(definition, written, kind),
-            conversion.function,
+            absolute(conversion.function) if _names_system(definition) else conversion.function,
             primitive=kind in PRIMITIVES,
             parts=conversion.reads,
             doc=conversion.doc,
@@ -88,6 +89,11 @@ def implied(read: Read, definition: ElementDef, written: str, path: str) -> Conv
     if read.component and not read.subcomponent and (part := _first_part(read)) is not None:
         return implied(part, definition, written, path)
     return _no_conversion(read, definition, written, path)
+
+
+def _names_system(definition: ElementDef) -> bool:
+    """Whether it is the ``system`` of a Coding, an Identifier or a Quantity, which is an absolute URI."""
+    return definition.name == "system" and definition.types == ("uri",)
 
 
 def _first_part(read: Read) -> Read | None:
@@ -170,7 +176,8 @@ def from_text(node: Node, definition: ElementDef, written: str) -> Node | Refusa
     for kind in kinds:
         if kind in PRIMITIVES:
             bound = definitions.codes(definition.binding) if kind == "code" and definition.strength == "required" else None
-            return Primitive(node, kind, element_name(definition, written, kind), bound)
+            type_ = "system" if _names_system(definition) else kind
+            return Primitive(node, type_, element_name(definition, written, kind), bound)
         if kind in ("CodeableConcept", "Annotation"):
             return Primitive(node, kind, element_name(definition, written, kind))
     return Refusal("M302", f"{written} takes {' or '.join(definition.types[:4])}, this is text", "name its elements: {…: …}")
@@ -221,7 +228,7 @@ def _primitive_literal(text: str, kind: str, definition: ElementDef, name: str) 
         except InvalidOperation:
             return Refusal("M303", f'"{text}" is no {kind}')
         return Const(number if kind == "decimal" else int(number), name)
-    value = read_primitive(kind, as_text(text))
+    value = read_primitive("system" if _names_system(definition) else kind, as_text(text))
     return Refusal("M303", f'"{text}" is no {kind}') if value is None else Const(value, name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from interop_engine.core.model import Known, Sent, digest
-from interop_engine.engine.reconcile import merge_fault, reconcile
+from interop_engine.engine.reconcile import Writing, merge_fault, reconcile
 from interop_engine.fhir import bundle
 from interop_engine.mapping.program import DraftResource
 
@@ -48,6 +48,18 @@ def test_state_is_kept_per_destination() -> None:
     """What the hub has, the district hospital need not have."""
     item = draft(content={"status": "final"})
     assert reconcile([item], known(item, status="final"), "district").resources == (item.content,)
+
+
+def test_what_goes_out_as_drafted_is_encoded_once_for_all() -> None:
+    """Several destinations get the very same bytes; one that knows an older state gets its own."""
+    items = [draft("Patient", "p1", content={"gender": None, "active": True}), draft(content={"status": "final"})]
+    before = known(items[1], status="preliminary")
+    first: dict[int, Writing] = {}
+    shares = [reconcile(items, before, name, first=first) for name in ("district", "province", "hub")]
+    assert [share.encoded for share in shares] == [tuple(map(bundle.encode, share.resources)) for share in shares]
+    assert [digest(data) for data in shares[0].encoded] == [sent.digest for sent in shares[0].sent]
+    assert all(one is other for one, other in zip(shares[0].encoded, shares[1].encoded, strict=True))
+    assert shares == [reconcile(items, before, name) for name in ("district", "province", "hub")]
 
 
 def test_what_is_written_if_new_gains_only_what_its_union_names() -> None:

@@ -53,6 +53,16 @@ def test_bytes_are_the_same_for_the_same_bundle() -> None:
     assert json.loads(data)["entry"][0]["resource"]["name"][0]["given"] == ["Thị", "Hoa"]
 
 
+def test_what_is_encoded_already_goes_in_as_it_is() -> None:
+    """The bytes are those of encoding the whole, however many of the resources were encoded before."""
+    whole = whole_bundle()
+    encoded = [bundle.encode(entry["resource"]) for entry in whole["entry"]]
+    for ready in (encoded, encoded[:-1], []):
+        assert bundle.encode_spliced(whole, ready) == bundle.encode(whole)
+    empty = bundle.transaction([], base=BASE, timestamp=None)
+    assert bundle.encode_spliced(empty, []) == bundle.encode(empty)
+
+
 @pytest.mark.parametrize("data", [b"[]", b"5", b"[" * 100_000, b'{"a":' * 100_000])
 def test_what_is_no_resource_is_refused(data: bytes) -> None:
     """JSON that is not an object, or nested beyond all bounds, is a ValueError (msgspec's DecodeError is one)."""

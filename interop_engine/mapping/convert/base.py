@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from interop_engine.fhir.primitives import CHECKS
+
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Segment, Value
     from interop_engine.mapping.context import Context
@@ -78,9 +80,9 @@ def code_text(text: str) -> str:
 
 
 def uri_text(text: str) -> str:
-    """Text as a FHIR uri allows it, empty where it has a space inside."""
+    """Text as a FHIR uri allows it, empty where it has a space inside, or says that it is an OID or a UUID and is none."""
     text = tidy(text)
-    return "" if any(c.isspace() for c in text) else text
+    return "" if CHECKS["uri"](text) else text
 
 
 def whole(value: Value) -> str:
@@ -89,9 +91,23 @@ def whole(value: Value) -> str:
 
 
 def is_absolute(uri: str) -> bool:
-    """Whether a URI has a scheme (RFC 3986) that is not a drive letter."""
+    """Whether a text is a uri of FHIR with a scheme (RFC 3986) that is not a drive letter."""
     scheme, colon, rest = uri.partition(":")
-    return bool(colon and rest and len(scheme) > 1 and scheme[0].isalpha() and scheme.isascii() and scheme.isalnum())
+    named = bool(colon and rest and len(scheme) > 1 and scheme[0].isalpha() and scheme.isascii() and scheme.isalnum())
+    return named and CHECKS["uri"](uri) is None
+
+
+def absolute(convert: Callable[[Value, Context], Any]) -> Callable[[Value, Context], str | None]:
+    """The same conversion into a uri that names a system: left out where it has no scheme."""
+
+    def run(value: Value, context: Context) -> str | None:
+        found: str | None = convert(value, context)
+        if found is None or is_absolute(found):
+            return found
+        context.note("not-a-system", "The text is no absolute URI, which a system needs; it is left out.")
+        return None
+
+    return run
 
 
 _MOST_REMEMBERED = 20_000

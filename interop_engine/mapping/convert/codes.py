@@ -44,7 +44,7 @@ def _named(name: str) -> str:
     table = name[3:].lstrip("-") if name[:3].upper() == "HL7" else ""
     if table.isdecimal() and table.isascii():
         return f"{V2_SYSTEM}{table.zfill(4)}"
-    return name if name.startswith(("http://", "https://", "urn:")) and " " not in name else ""
+    return name if name.startswith(("http://", "https://", "urn:")) and uri_text(name) == name else ""
 
 
 def system_of(name: str, scope: Scope, *, oid: str = "", table: str = "") -> str:

@@ -40,9 +40,9 @@ def ndl(value: Value, context: Context) -> dict[str, Any] | None:
     """NDL → Reference to the Practitioner in NDL.1; versions before 2.3 have a CN there, over the components."""
     first = value.component(1)
     name = tidy(value.get(2))
-    if first is not None and len(first.parts) > 1:
-        return practitioner(first, context)
-    return practitioner(value if name and not name[:1].isdigit() else first, context) if first or name else None  # type: ignore[arg-type]
+    if name and not name[:1].isdigit() and (first is None or len(first.parts) == 1):
+        return practitioner(value, context)
+    return practitioner(first, context) if first is not None else None
 
 
 def organization(value: Value, context: Context) -> dict[str, Any] | None:
