@@ -32,7 +32,7 @@ LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
 
 _ISSUES = 5  # shown of an OperationOutcome
 _TEXT = 200  # characters shown of an issue: servers repeat patient data in them
-_SHORT = 2.0  # seconds: a reference may be on its way in another lane
+_PATIENCE = 6  # tries, at the destination's own doubling delays: what is referred to may be on its way in another channel
 _AGAIN = frozenset({408, 425, 429})
 _BARRED = frozenset({401, 403, 407})
 _DOWN = frozenset({502, 503, 504})
@@ -102,7 +102,7 @@ def judge(reply: Reply, entries: int, now: datetime | None = None) -> Verdict:
     if status == 409:
         return Again(why, code, limit=5)
     if status != 412 and any(_is_missing(issue) for issue in _issues(content)):
-        return Again(why, code, after=_SHORT, limit=3)
+        return Again(why, code, limit=_PATIENCE)
     return Park(code, why)
 
 

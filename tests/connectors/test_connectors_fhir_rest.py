@@ -225,12 +225,12 @@ async def test_a_conflict_is_tried_five_times(server: ScriptedServer) -> None:
     ],
 )
 async def test_a_missing_reference_is_waited_for_a_little(server: ScriptedServer, body: Any) -> None:
-    """The patient may be on its way in another lane: three short retries, then it parks."""
+    """The patient may be on its way in another channel: six retries, two minutes at the usual delays, then it parks."""
     server.answers = [reply(422, body)]
     async with open_destination(server.url) as destination:
-        outcomes = [await destination.deliver(bundle_of()) for _ in range(4)]
-    assert [type(outcome) for outcome in outcomes] == [Retry] * 3 + [Park]
-    assert {outcome.after for outcome in outcomes if isinstance(outcome, Retry)} == {2.0}
+        outcomes = [await destination.deliver(bundle_of()) for _ in range(7)]
+    assert [type(outcome) for outcome in outcomes] == [Retry] * 6 + [Park]
+    assert {outcome.after for outcome in outcomes if isinstance(outcome, Retry)} == {None}
 
 
 async def test_a_500_that_stays_on_one_message_parks_it(server: ScriptedServer) -> None:
