@@ -127,9 +127,9 @@ class Place:
     options: SiteOptions
 
     @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.directory / self.options.journal.path
+    def journal(self) -> Path | str:
+        """The journal's file, or its database."""
+        return self.options.journal.place(self.directory)
 
 
 def find(directory: Path) -> Place:
@@ -196,7 +196,7 @@ async def opened(place: Place, *, readonly: bool) -> AsyncIterator[Journal]:
     """The journal of a place."""
     from interop_engine.journal import open_journal
 
-    if not place.journal.exists():
+    if isinstance(place.journal, Path) and not place.journal.exists():
         raise InteropError(f"There is no journal at {place.journal} yet.")
     journal = open_journal(place.journal, readonly=readonly)
     await journal.open()

@@ -5,10 +5,11 @@ Connector options are declared beside each connector; what stands here is what a
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors.base import Options
 from interop_engine.core.units import Duration, Size
@@ -19,12 +20,28 @@ Send = Literal["bundle", "original"]
 
 
 class JournalOptions(Options):
-    """Where the journal stands."""
+    """Where the journal stands: in a file of this node, or in a PostgreSQL database that several nodes share."""
 
     path: str = Field("var/journal.db", description="The journal's file, from the site's folder.", examples=["var/journal.db"])
-    reserve: Size = Field(
-        64_000_000, description="Disk space kept free: below it the engine stops acknowledging.", examples=["64MB"]
+    postgres: str = Field(
+        "",
+        description="Instead of a file: the database's URL, with its credentials. Nodes with one URL share the work.",
+        examples=["${JOURNAL_URL}"],
+        pattern=r"^(postgres(ql)?://.*)?$",
     )
+    reserve: Size = Field(
+        64_000_000, description="Disk space kept free beside a file: below it the engine stops acknowledging.", examples=["64MB"]
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.postgres and "path" in self.model_fields_set:
+            raise ValueError("a journal stands in a file or in PostgreSQL, not in both: leave out path or postgres")
+        return self
+
+    def place(self, root: Path) -> str | Path:
+        """What ``open_journal`` takes; ``root`` is the site's folder."""
+        return self.postgres or root / self.path
 
 
 class StatusOptions(Options):

@@ -30,9 +30,7 @@ class Runtime:
     def __init__(self, site: Site) -> None:
         self.site = site
         options = site.options
-        path = site.root / options.journal.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.journal: Journal = open_journal(path, reserve=options.journal.reserve)
+        self.journal: Journal = open_journal(options.journal.place(site.root), reserve=options.journal.reserve)
         spec = options.exchange.amqp if isinstance(options.exchange, AmqpOptions) else options.exchange
         self.exchange: Exchange = open_exchange(spec)
         self.failed = asyncio.Event()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Handle = Callable[[Lease], Awaitable[None]]
     Broken = Callable[[JournalError], None]
 
-_PAUSE = 1.0  # seconds between tries to write while the journal has no room
+_PAUSE = 1.0  # seconds between tries while the journal has no room or cannot be reached
 
 
 class Workers:
@@ -54,15 +54,19 @@ class Workers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def durable(self, write: Callable[[], Awaitable[None]]) -> bool:
-        """Write a result, again and again while the disk has no room; False where the journal failed for good.
+        """Write a result, again and again while the journal cannot commit; False where it never will.
 
-        Giving the item back instead would do its work twice where patience does not.
+        That is where the journal has failed for good, and where the lease has ended meanwhile: another worker has the item, or
+        an earlier try was committed although its answer was lost. Giving the item back instead would do its work twice where
+        patience does not.
         """
         while True:
             try:
                 await write()
             except JournalBroken as error:
                 self._broken(error)
+                return False
+            except UnknownItem:
                 return False
             except JournalError:
                 await asyncio.sleep(_PAUSE)
@@ -86,3 +90,9 @@ class Workers:
                 # Stopped in the middle: what came of it is unknown, so it is done again, with the same id and bytes.
                 await self._journal.release(lease)
                 raise
+            except JournalBroken as error:
+                self._broken(error)
+                return
+            except JournalError:  # it could not be read
+                await self._journal.release(lease)
+                await asyncio.sleep(_PAUSE)

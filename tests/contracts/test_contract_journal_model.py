@@ -248,7 +248,7 @@ class JournalLife(RuleBasedStateMachine):
         assert got == {thing: version for thing in OBJECTS if (version := self.model.version(thing)) is not None}
 
 
-@pytest.mark.parametrize(("adapter", "lives"), [("sqlite", 40), pytest.param("postgres", 12, marks=pytest.mark.postgres)])
+@pytest.mark.parametrize(("adapter", "lives"), [("sqlite", 40), pytest.param("postgres", 8, marks=pytest.mark.postgres)])
 def test_random_lives(adapter: str, lives: int, request: pytest.FixtureRequest) -> None:
     """Whatever is done to a journal, it does what the model does."""
 

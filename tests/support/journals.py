@@ -46,6 +46,17 @@ class Store:
             await journal.close()
 
 
+@asynccontextmanager
+async def node(url: str, **options: timedelta) -> AsyncIterator[Journal]:
+    """One node's view of a journal that several share."""
+    journal = open_journal(url, **options)
+    await journal.open()
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
 async def lease_now(journal: Journal, queue: Queue) -> Lease | None:
     """What can be leased at once; None where the caller would have to wait.
 

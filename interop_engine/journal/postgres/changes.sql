@@ -126,7 +126,8 @@ CREATE OR REPLACE FUNCTION known(p_aliases text[], p_objects text[], p_destinati
 RETURNS TABLE (kind text, a text, b text, delivery bigint, digest text, version text, rank integer, pack bigint, start integer,
                length integer) LANGUAGE plpgsql STABLE AS $$
 DECLARE
-  things text[] := p_objects || ARRAY(SELECT q.object FROM aliases q WHERE q.alias = ANY (p_aliases));
+  things text[] := ARRAY(
+    SELECT unnest(p_objects) UNION SELECT q.object FROM aliases q WHERE q.alias = ANY (p_aliases));
   step text[] := things;
 BEGIN
   RETURN QUERY SELECT 'alias', q.alias, q.object, 0::bigint, '', '', 0, 0::bigint, 0, 0
@@ -137,11 +138,11 @@ BEGIN
     step := ARRAY(SELECT DISTINCT m.survivor FROM merged m WHERE m.retired = ANY (step) AND m.survivor <> ALL (things));
     things := things || step;
   END LOOP;
-  RETURN QUERY SELECT DISTINCT ON (s.destination, s.object)
-      'sent', s.destination, s.object, s.delivery, s.digest, s.version, s.rank, s.pack, s.start, s.length
-    FROM sent s JOIN deliveries d ON d.seq = s.delivery
-    WHERE s.destination = ANY (p_destinations) AND s.object = ANY (things) AND d.state IN ('waiting', 'delivered')
-    ORDER BY s.destination, s.object, s.delivery DESC;
+  RETURN QUERY SELECT 'sent', newest.* FROM unnest(p_destinations) place CROSS JOIN unnest(things) thing CROSS JOIN LATERAL (
+      SELECT s.destination, s.object, s.delivery, s.digest, s.version, s.rank, s.pack, s.start, s.length FROM sent s
+      WHERE s.destination = place AND s.object = thing
+        AND (SELECT d.state FROM deliveries d WHERE d.seq = s.delivery) IN ('waiting', 'delivered')
+      ORDER BY s.delivery DESC LIMIT 1) newest;
 END $$;
 
 -- The same, and a row of kind mark: "a" is a digest of the answer, equal while the answer is still true.

@@ -56,7 +56,11 @@ class PostgresJournal:
     async def open(self) -> None:
         """Create or migrate the schema, check the server, start the writer."""
         if self._readonly:
-            await self._reads.size()
+            try:
+                await self._reads.size()
+            except BaseException:
+                await self._reads.close()
+                raise
             return
         writer = Writer(self._url, self._node, self._desks)
         try:

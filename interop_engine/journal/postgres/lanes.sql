@@ -128,11 +128,15 @@ BEGIN
 END $$;
 
 -- When something of the queue can be leased next (microseconds; 0: now), null where all of it is done.
-CREATE OR REPLACE FUNCTION next_due(p_channel text, p_destination text) RETURNS bigint LANGUAGE sql AS $$
-  SELECT least(
-    (SELECT min(at) FROM work WHERE channel = p_channel AND destination = p_destination AND head AND fence = 0),
-    (SELECT min(at) FROM work WHERE channel = p_channel AND destination = p_destination AND fence <> 0))
-$$;
+CREATE OR REPLACE FUNCTION next_due(p_channel text, p_destination text, p_now bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0
+             AND w.at <= p_now ORDER BY w.seq)
+  THEN RETURN 0; END IF;
+  RETURN least(
+    (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0),
+    (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0));
+END $$;
 
 -- Whether a worker still has its item.
 CREATE OR REPLACE FUNCTION holds(p_channel text, p_destination text, p_seq bigint, p_fence bigint) RETURNS boolean LANGUAGE sql AS $$

@@ -29,8 +29,10 @@ SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '30s'; SET j
 SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3;
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') <> 'remote_apply';
 """
-# Everything but listings finds rows by their keys, and must go on doing so while the statistics are not up to date.
-_LOOK_UPS: Final = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+# Everything but listings finds rows by their keys: planned once, and rightly so while the statistics are not up to date.
+_LOOK_UPS: Final = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan;
+"""
 
 _WANTED: Final = {
     "synchronous_commit": ("on", "remote_apply"),

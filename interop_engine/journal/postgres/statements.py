@@ -46,7 +46,7 @@ CLAIM_DELIVERIES: Final = (
     + """
 JOIN deliveries d ON d.seq = c.item_seq JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body ORDER BY c.item_seq"""
 )
-NEXT_DUE: Final = "SELECT next_due(%s, %s)"
+NEXT_DUE: Final = "SELECT next_due(%s, %s, %s)"
 MESSAGE: Final = _MESSAGE + " FROM messages m JOIN bodies b ON b.id = m.body WHERE m.id = %s"
 DELIVERY: Final = (
     _DELIVERY + " FROM deliveries d JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body WHERE d.id = %s"

@@ -210,7 +210,7 @@ class Writer:
         destination = queue.destination or ""
         values = (queue.channel, destination, count, self._node, now, now + self._desks.lease_micros)
         taken = await connection.execute(query, values)
-        return taken, await connection.execute(statements.NEXT_DUE, (queue.channel, destination))
+        return taken, await connection.execute(statements.NEXT_DUE, (queue.channel, destination, now))
 
     async def _finish(
         self, connection: schema.Connection, jobs: list[Job], wanted: list[tuple[Queue, int]], claims: list[tuple[Any, Any]]

@@ -75,6 +75,7 @@ class SqliteJournal:
         if self._readonly:
             self._opened = _Opened(Reads(await asyncio.to_thread(schema.connect_reader, self._path)), None)
             return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._guard.take()
         try:
             connection, transaction, reader = await asyncio.to_thread(self._prepare)
@@ -103,7 +104,6 @@ class SqliteJournal:
 
     def _prepare(self) -> tuple[apsw.Connection, Transaction, apsw.Connection]:
         schema.check_library()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         connection = schema.connect_writer(self._path)
         if _size(self._path) <= _LARGE_FILE:
             schema.check_integrity(connection)
