@@ -46,6 +46,22 @@ def test_an_event_is_one_line_with_its_fields() -> None:
     ]
 
 
+def test_what_is_not_logged_is_counted_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """The level is the logger's, asked anew when another one is configured."""
+    seen: list[Event] = []
+    leave = subscribe(seen.append)
+    event = events.MessageAccepted("lab", "m1")
+    try:
+        for level in ("info", "debug"):
+            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+            emit(event)
+    finally:
+        leave()
+        structlog.reset_defaults()
+    assert seen == [event, event]
+    assert capsys.readouterr().out.count("A message was accepted.") == 1
+
+
 def test_a_subscriber_gets_events_until_it_leaves() -> None:
     """Each once, in order."""
     seen: list[Event] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine.core.model import Park, Question
+from interop_engine.core.model import Learned, Park, Question
 from interop_engine.journal.base import Forward, Journal, Queue
 from interop_engine.journal.sqlite import lanes, sentstate, transaction, writer
 from interop_engine.journal.sqlite.lanes import Line, Row
@@ -216,6 +216,19 @@ def test_a_change_in_a_group_that_failed_only_costs_another_look() -> None:
     assert not changes.fresh(changes.stamp(changes.moment, ["a"]))
     changes.committed()
     assert changes.fresh(changes.stamp(changes.moment, ["a"]))
+
+
+async def test_merges_are_known_however_many_there_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From memory while they are few, from the table when they are more, and after a restart; a chain is followed to its end."""
+    monkeypatch.setattr(transaction, "_MOST_MERGES", 2)
+    question = Question(objects=("Patient/0",))
+    for number in range(4):
+        async with store.opened() as journal:
+            await journal.accept(message(lanes=()))
+            learned = Learned(merged={f"Patient/{number}": f"Patient/{number + 1}"})
+            assert await journal.forward(await lease(journal, LAB), Forward(learned=learned))
+            known = await journal.known(question, ("exchange/hub",))
+            assert known.survivor("Patient/0") == f"Patient/{number + 1}"
 
 
 def test_warm_values_are_bounded_by_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
