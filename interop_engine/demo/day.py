@@ -262,8 +262,8 @@ def _trouble() -> tuple[Step, ...]:
         _LAB.step("13:20", "A name that is not in its charset", mangled, ack="AE", state="rejected", code="102"),
         _REGISTRATION.step(
             "13:30",
-            "An appointment, which nobody takes (SIU^S12)",
-            messages.appointment(PHUC, _stamp("HIS-0008", "13:30")),
+            "A query, which nobody takes (QBP^Q22)",
+            messages.query(PHUC, _stamp("HIS-0008", "13:30")),
             ack="AR",
             state="rejected",
             code="200",

@@ -184,9 +184,10 @@ def order_status(person: Person, stamp: Stamp, placer: str, status: str) -> byte
     return message("HIS", "ORM^O01", "ORM_O01", stamp, [pid(person), pv1("I"), changed])
 
 
-def appointment(person: Person, stamp: Stamp) -> bytes:
-    """SIU^S12, which no channel of the sample takes."""
-    return message("HIS", "SIU^S12", "SIU_S12", stamp, [segment("SCH", {1: "LH-1^HIS"}), pid(person)])
+def query(person: Person, stamp: Stamp) -> bytes:
+    """QBP^Q22, which no channel of the sample takes."""
+    question = segment("QPD", {1: "Q22^Find Candidates^HL70471", 2: "TV-1", 3: f"@PID.3.1^{person.number}"})
+    return message("HIS", "QBP^Q22", "QBP_Q21", stamp, [question, segment("RCP", {1: "I"})])
 
 
 def pdf(line: str) -> bytes:

@@ -8,12 +8,13 @@ in the docstrings run as tests. A text function that has nothing to say gives ``
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from interop_engine.hl7.scalars import read_moment
-from interop_engine.mapping.convert import BY_NAME, translated
+from interop_engine.mapping.convert import BY_NAME, times, translated
 
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Value
@@ -122,6 +123,20 @@ def part(text: str, mark: str, number: int) -> str:
     """
     parts = text.split(mark)
     return parts[number - 1] if number <= len(parts) else ""
+
+
+def ended(text: str, context: Context) -> str:
+    """Of ``START+NUMBER UNIT`` (``20260302083000+30 min``) the time when it is over, as FHIR writes it."""
+    return times.ended(text, context.scope.timezone)
+
+
+def base64(text: str) -> str:
+    """The text as the data of an Attachment: UTF-8, in base64.
+
+    >>> base64("Phổi sáng")
+    'UGjhu5VpIHPDoW5n'
+    """
+    return b64encode(text.encode()).decode("ascii")
 
 
 def then(text: str, constant: str) -> str:
@@ -277,6 +292,8 @@ _ALL: Iterable[Function] = (
     Function("before", "text", "text", before, (_MARK,), fails=("the mark is not there",)),
     Function("after", "text", "text", after, (_MARK,), fails=("the mark is not there",)),
     Function("part", "text", "text", part, (_MARK, Parameter("number", "number")), fails=("there are fewer parts",)),
+    Function("ended", "text", "text", ended, fails=("the start has no time of day",), context=True),
+    Function("base64", "text", "text", base64, fails=(_EMPTY,)),
     Function("then", "text", "text", then, (Parameter("constant", "text"),), fails=(_EMPTY,)),
     Function("digits", "text", "text", digits),
     Function("replace", "text", "text", replace, (Parameter("old", "text"), Parameter("new", "text"))),

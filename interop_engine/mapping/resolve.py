@@ -216,9 +216,14 @@ class Resolver:
         return None
 
     def crosses(self, read: Read, levels: tuple[Level, ...]) -> bool:
-        """Whether a read from the whole message goes through a repeating group: one patient's data would go to another."""
+        """Whether a read from the whole message goes through a repeating group: one patient's data would go to another.
+
+        Where the message is of one patient, as its structure says, there is no other.
+        """
         group = levels[read.level].group
-        return read.level == 0 and read.deep and read.loop and group is not None and _through(group, read.segment)
+        if read.level or not read.deep or not read.loop or group is None:
+            return False
+        return _through(group, read.segment) and not any(child.name == "PID" for child in group.children)
 
     def _field_def(self, segment: str, path: FieldPath, mark: Mark) -> FieldDef | None:
         known = self._names.segment(segment)

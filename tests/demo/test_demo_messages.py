@@ -27,7 +27,7 @@ ALL = {
     "OML": messages.laboratory_order(ANH, STAMP, (PANEL, PANEL)),
     "ORM": messages.imaging_order(DUC, STAMP, PANEL),
     "status": messages.order_status(DUC, STAMP, "A1", "CM"),
-    "SIU": messages.appointment(ANH, STAMP),
+    "QBP": messages.query(ANH, STAMP),
 }
 
 

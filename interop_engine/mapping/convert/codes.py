@@ -183,7 +183,7 @@ def code_by(table: CodeTable) -> Callable[[Value, Context], str | None]:
         if found is None:
             return None
         if found.kept:
-            kept = {"system": table.source, "code": source} if table.source else {"code": source}
+            kept = coding_of(source, "", table.source, context.scope) if table.source else {"code": source}
             context.extend({"url": SOURCE_CODE, "valueCoding": kept})
         return found.code
 

@@ -176,6 +176,11 @@ def xcn_identifier(value: Value, context: Context) -> dict[str, Any] | None:
     return number(value.get(1), tidy(value.get(13)), authority_of(value, 9), context, own="staff")
 
 
+def licence(value: Value, context: Context) -> dict[str, Any] | None:
+    """PLN → Identifier of the practitioner, as a staff number of the facility: PLN names no authority."""
+    return number(value.text, "", ("", "", ""), context, own="staff")
+
+
 _EI = Conversion(ei, "An Identifier; the system is the assigning authority's.", (1, 2, 3, 4))
 
 CONVERSIONS = {
@@ -192,6 +197,7 @@ CONVERSIONS = {
     ("HD", "string"): Conversion(text_of, "The name alone.", (1,)),
     ("ST", "Identifier"): Conversion(plain, "An Identifier in the facility's own range.", (1,)),
     ("NM", "Identifier"): Conversion(plain, "An Identifier in the facility's own range.", (1,)),
+    ("PLN", "Identifier"): Conversion(licence, "The practitioner's number.", (1,)),
     ("XON", "Identifier"): Conversion(xon_identifier, "The organization's number.", (3, 6, 7, 10)),
     **{(v2, "Identifier"): Conversion(xcn_identifier, "The person's number.", (1, 9, 13)) for v2 in ("XCN", "CN", "CNN", "PPN")},
 }

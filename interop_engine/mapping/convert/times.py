@@ -6,7 +6,8 @@ default; without either a time becomes a date. Seconds that were not sent are ze
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -164,6 +165,29 @@ def _after(start: str, end: str) -> bool:
 
 def _sixty(text: str) -> str:
     return text.replace(":60", ":59") if ":60" in text[10:19] else text
+
+
+_SECONDS = {"": 60, "M": 60, "S": 1, "H": 3600, "D": 86400, "W": 604800}
+_DURATION = re.compile(r"([0-9]{1,6})\s*([A-Z]?)")
+
+
+def ended(text: str, zone: str) -> str:
+    """Of ``START+NUMBER UNIT`` the time when it is over, as FHIR writes it; '' where the start has no time of day.
+
+    The unit is told by its first letter (s, m, h, d, w); without one the number counts minutes (SCH-9, AIS-7).
+    """
+    start, _, duration = text.rpartition("+")
+    moment, found = read_moment(start), _DURATION.match(duration.strip().upper())
+    if moment is None or moment.hour is None or found is None or found[2] not in _SECONDS:
+        return ""
+    assert moment.month is not None
+    assert moment.day is not None
+    begun = datetime(moment.year, moment.month, moment.day, moment.hour, moment.minute or 0, min(moment.second or 0, 59))  # noqa: DTZ001 - the offset is written behind it
+    try:
+        over = begun + timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    except OverflowError:
+        return ""
+    return _date_time(f"{over:%Y%m%d%H%M%S}{moment.offset or ''}", zone).text
 
 
 def period(value: Value, context: Context) -> dict[str, Any] | None:
