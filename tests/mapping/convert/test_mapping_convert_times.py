@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from interop_engine.hl7.message import Segment
 from interop_engine.mapping.context import Context, Scope, naming
-from interop_engine.mapping.convert import COMPANIONS
+from interop_engine.mapping.convert import COMPANIONS, times
 from interop_engine.mapping.convert.base import PRECISION, SOURCE_TEXT
 
 Convert = Callable[[str, str, str], Any]
@@ -159,3 +159,24 @@ def test_any_text_is_a_valid_time_or_none(context: Context, text: str) -> None:
     for kind in ("dateTime", "date", "instant"):
         found = CONVERSIONS["DTM", kind].function(Value(text, Delimiters()), context)
         assert found is None or DATE_TIME.fullmatch(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "over"),
+    [
+        ("20260302083000+30", "2026-03-02T09:00:00+07:00"),
+        ("202603020830+30 min", "2026-03-02T09:00:00+07:00"),
+        ("20260302233000+0700+1 Hours", "2026-03-03T00:30:00+07:00"),
+        ("2026030208+90S", "2026-03-02T08:01:30+07:00"),
+        ("20260302083000+2 D", "2026-03-04T08:30:00+07:00"),
+        ("20260302083000+1 fortnight", ""),
+        ("20260302083000+", ""),
+        ("20260302+30", ""),
+        ("+30", ""),
+        ("20260302083000", ""),
+        ("99991231235900+999999 W", ""),
+    ],
+)
+def test_what_is_told_by_its_duration_has_an_end(text: str, over: str) -> None:
+    """SCH-9 and AIS-7 count minutes unless their unit says otherwise; without a time of day there is no end."""
+    assert times.ended(text, "Asia/Ho_Chi_Minh") == over
