@@ -309,6 +309,8 @@ class Emitter(Calls):
         var = w.name("o")
         w.line(f"{var} = {{}}")
         incomplete = self.body(node.body, var, nested=True)
+        if node.body.path == "Period":
+            w.line(f"sorted_period({var}, c)")
         constants = sum(1 for line in node.body.lines if line.constant)
         enough = f"len({var}) > {constants}" if constants < len(node.body.lines) else f"{var}"
         with w.block(f"if {enough}:"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import Resource
 from interop_engine.hl7.message import Delimiters, Value
+from interop_engine.mapping.convert import times
 from interop_engine.mapping.convert.texts import string
 from interop_engine.mapping.primitives import as_text
 from interop_engine.mapping.runtime import Instance, obx_of
@@ -184,5 +185,6 @@ NAMES: Mapping[str, Any] = {
     "extend": extend,
     "is_deleted": is_deleted,
     "ordered": ordered,
+    "sorted_period": times.in_order,
     "tidy": as_text,
 }

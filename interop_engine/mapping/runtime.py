@@ -225,7 +225,8 @@ class Run:
     def missing(self, context: Context, label: str, source: str = "") -> None:
         """A required value is not there."""
         context_parks(context)
-        read = f" (from {source})" if source else ""
+        nobody = "; nothing in its group makes one, such as PID-3" if source.startswith("->") else ""
+        read = f" (from {source}{nobody})" if source else ""
         unmapped = context.findings and context.findings[-1].code in _UNMAPPED
         raise Parked("103" if unmapped else "101", f"{label} is required and has no value{read}.")
 

@@ -160,10 +160,9 @@ def _target(value: Value, table: CodeTable, context: Context) -> tuple[str, Targ
             context.refuse(reason, f"a code of {table.name} after which there is nothing to map")
             return source, None
         context.unknown_code(table.name, table.source, source)
-        found = table.default
-        if found is None and table.unmapped == "drop":
+        if table.default is None and table.unmapped == "drop":
             context.note("code-unmapped", f"The code has no target in {table.name}; it is left out.")
-    return source, found
+    return source, found or table.default
 
 
 def _foreign(value: Value, table: CodeTable) -> bool:
@@ -182,7 +181,7 @@ def code_by(table: CodeTable) -> Callable[[Value, Context], str | None]:
         source, found = _target(value, table, context)
         if found is None:
             return None
-        if found.kept:
+        if found.kept and source:
             kept = coding_of(source, "", table.source, context.scope) if table.source else {"code": source}
             context.extend({"url": SOURCE_CODE, "valueCoding": kept})
         return found.code

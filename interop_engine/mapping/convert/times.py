@@ -140,7 +140,7 @@ def time(value: Value, context: Context) -> str | None:
 
 
 def period_of(start: str, end: str, context: Context) -> dict[str, Any] | None:
-    """A Period of two time texts, either of which may be empty. An end before its start is left out (per-1)."""
+    """A Period of two time texts, either of which may be empty. An end that may be before its start is left out (per-1)."""
     result: dict[str, Any] = {}
     for name, text in (("start", start), ("end", end)):
         reading = _read(text, context)
@@ -149,18 +149,27 @@ def period_of(start: str, end: str, context: Context) -> dict[str, Any] | None:
         result[name] = reading.text
         if reading.precision:
             result[f"_{name}"] = {"extension": _PRECISIONS[reading.precision]}
-    if "start" in result and "end" in result and _after(result["start"], result["end"]):
-        context.note("period-reversed", "The end of a period is before its start; the end is left out.")
-        del result["end"]
-        result.pop("_end", None)
+    in_order(result, context)
     return result or None
 
 
+def in_order(period: dict[str, Any], context: Context) -> None:
+    """Take the end out of a Period where it may be before the start."""
+    if "start" in period and "end" in period and _after(period["start"], period["end"]):
+        context.note("period-reversed", "The end of a period is not after its start; the end is left out.")
+        del period["end"]
+        period.pop("_end", None)
+
+
 def _after(start: str, end: str) -> bool:
+    """Whether an end is not certain to be the start or later: per-1 asks it, and of unequal precision cannot always tell."""
     if "T" in start and "T" in end:
         return datetime.fromisoformat(_sixty(start)) > datetime.fromisoformat(_sixty(end))
-    length = min(len(start.partition("T")[0]), len(end.partition("T")[0]))
-    return start[:length] > end[:length]
+    if start == end:
+        return False
+    first, last = start.partition("T")[0], end.partition("T")[0]
+    length = min(len(first), len(last))
+    return first[:length] >= last[:length]
 
 
 def _sixty(text: str) -> str:
