@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.program import Program
     from interop_engine.mapping.trace import Lineage, Made
+    from interop_engine.terminology.worklist import Worklist
 
 _SHOWN = 60  # characters of a value
 
@@ -194,8 +195,10 @@ def explain(
     It shows content of the message. Ends with 1 if a message cannot be mapped.
     """
     from interop_engine.cli.inputs import read_messages
+    from interop_engine.terminology.worklist import Worklist
 
     bench = Bench.of(project, mapping, channel)
+    worklist = Worklist()
     failed = False
     for given in (message for file in files for message in read_messages(file)):
         found = bench.read(given)
@@ -204,22 +207,32 @@ def explain(
         elif code:
             output.write(found[1].source)
         else:
-            failed |= not _explain(given.label, *found, bench.scope(found[1]), json=json)
+            failed |= not _explain(given.label, *found, bench.scope(found[1]), worklist, json=json)
+    if not json and (missing := worklist.missing()):
+        rows = [(each.map, each.system, each.code, str(each.count), each.example) for each in missing]
+        headings = ("table or map", "system", "code", "count", "first in")
+        output.table(headings, rows, title="Codes without a target, to be mapped next")
     if failed:
         raise typer.Exit(1)
 
 
-def _explain(label: str, message: Message, program: Program, scope: Scope, *, json: bool) -> bool:
+def _explain(label: str, message: Message, program: Program, scope: Scope, worklist: Worklist, *, json: bool) -> bool:
     """Show one message's lineage; False where it would park."""
     from interop_engine.mapping.trace import Tracer
 
     lineage = Tracer(program).trace(message, scope)
     draft = lineage.draft
+    for code in draft.unmapped:
+        worklist.add(code.map, code.system, code.code, label)
     if json:
         made = [_made(each) for each in lineage.made]
         findings = [str(finding) for finding in draft.findings]
+        unmapped = [{"map": code.map, "system": code.system, "code": code.code} for code in draft.unmapped]
         output.write_json_line(
-            {"file": label, "mapping": program.name, "made": made, "unread": lineage.unread, "findings": findings}
+            {
+                **{"file": label, "mapping": program.name, "made": made, "unread": lineage.unread},
+                **{"findings": findings, "unmapped": unmapped},
+            }
         )
     else:
         _show_lineage(lineage)

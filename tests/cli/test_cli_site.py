@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from interop_engine.cli.app import app
+from tests.support.texts import result as lab_result
 
 ROOT = Path(__file__).parent.parent.parent
 ENGINE = 'site: Bệnh viện mẫu\nfacility: "24001"\ntimezone: Asia/Ho_Chi_Minh\n'
@@ -280,3 +281,12 @@ def test_explain_as_json_and_as_code(site: Path, tmp_path: Path) -> None:
     assert [made["values"] for made in second["made"] if made["rule"] == "PID-7"] == [{"birthDate": "1981-01-31"}]
     assert first["unread"] == ["PID[1]-8"]
     assert "def build_patient(" in run("explain", "--project", site, path, "--code").stdout
+
+
+def test_explain_counts_the_codes_that_nobody_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sample's concept map does not know this laboratory's code: it is on the worklist, once for each time it was met."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "result.hl7"
+    path.write_bytes(lab_result("M1").replace(b"2345-7^Glucose^LN", b"XGLU^Glucose^99LAB"))
+    rows = [line.split() for line in run("explain", path, path).stdout.splitlines() if " XGLU " in line and "lab-tests" in line]
+    assert [(row[0], row[2], row[3]) for row in rows] == [("lab-tests", "XGLU", "2")]
