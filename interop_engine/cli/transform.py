@@ -230,8 +230,12 @@ def _explain(label: str, message: Message, program: Program, scope: Scope, workl
         unmapped = [{"map": code.map, "system": code.system, "code": code.code} for code in draft.unmapped]
         output.write_json_line(
             {
-                **{"file": label, "mapping": program.name, "made": made, "unread": lineage.unread},
-                **{"findings": findings, "unmapped": unmapped},
+                "file": label,
+                "mapping": program.name,
+                "made": made,
+                "unread": lineage.unread,
+                "findings": findings,
+                "unmapped": unmapped,
             }
         )
     else:
