@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import structlog
 
 from benchmarks.machine import describe
 from benchmarks.messages import oru
@@ -47,6 +49,7 @@ site: Benchmark
 facility: "24001"
 timezone: Asia/Ho_Chi_Minh
 exchange: {{amqp: "{url}"}}
+transform: {{processes: {processes}}}
 status: {{listen: "127.0.0.1:{port}"}}
 """
 
@@ -74,12 +77,12 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def engine(folder: Path, url: str) -> AsyncIterator[Node]:
+async def engine(folder: Path, url: str, processes: int) -> AsyncIterator[Node]:
     """The engine as a process on a site of its own, ended by SIGTERM."""
     port, status = _free_port(), _free_port()
     (folder / "channels").mkdir(parents=True)
     shutil.copytree(ROOT / "mappings", folder / "mappings")
-    (folder / "engine.yaml").write_text(_ENGINE.format(url=url, port=status), encoding="utf-8")
+    (folder / "engine.yaml").write_text(_ENGINE.format(url=url, port=status, processes=processes), encoding="utf-8")
     (folder / "channels" / "lab-results.yaml").write_text(_CHANNEL.format(port=port), encoding="utf-8")
     with (folder / "engine.log").open("wb") as log:
         command = [sys.executable, "-m", "interop_engine", "run", str(folder)]
@@ -137,7 +140,7 @@ async def measure(node: Node, first: int, count: int, connections: int) -> Figur
     """``count`` messages over ``connections`` senders at once."""
     share = count // connections
     times: list[float] = []
-    before, start = _cpu(node.process.pid), time.perf_counter()
+    before, start = _cpu(node), time.perf_counter()
     ranges = [range(first + n * share, first + (n + 1) * share) for n in range(connections)]
     await asyncio.gather(*(send(node.port, numbers, times) for numbers in ranges))
     acknowledged = time.perf_counter() - start
@@ -152,7 +155,7 @@ async def measure(node: Node, first: int, count: int, connections: int) -> Figur
         sent / total,
         statistics.median(ordered),
         ordered[int(len(ordered) * 0.99)],
-        (_cpu(node.process.pid) - before) / sent * 1000,
+        (_cpu(node) - before) / sent * 1000,
     )
 
 
@@ -162,9 +165,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def _cpu(node: Node) -> float:
+    """Seconds of the engine's process and of those it forked."""
+    pids = [node.process.pid, *_children(node.process.pid)]
+    fields = [Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split() for pid in pids]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 def naive(count: int) -> float:
@@ -178,16 +187,17 @@ def naive(count: int) -> float:
     return count / (time.perf_counter() - start)
 
 
-async def run(count: int, connections: list[int]) -> list[Figures]:
-    """All rows of the table, on one engine and one broker."""
+async def run(count: int, connections: list[int], processes: int) -> list[Figures]:
+    """All rows of a table, on one engine and one broker."""
     results = []
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with running_broker() as broker, tempfile.TemporaryDirectory() as folder:
         exchange = open_exchange(broker.url)
         await exchange.open()
         subscription = await exchange.subscribe("hub", ["lab"], _take)  # makes the hub's queue, which then fills
         await subscription.close()
         await exchange.close()
-        async with engine(Path(folder) / "site", broker.url) as node:
+        async with engine(Path(folder) / "site", broker.url, processes) as node:
             await measure(node, 0, 200, 8)
             first = 200
             for each in connections:
@@ -205,14 +215,17 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="./dev bench end-to-end", description=__doc__)
     parser.add_argument("--messages", type=int, default=4000, help="messages for each row")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--processes", type=int, nargs="+", default=[0, 1], help="processes that map, beside the engine's own")
     parser.add_argument("--naive", type=int, default=40, help="messages for the naive pipeline")
     options = parser.parse_args(arguments)
     print(describe())
     print(f"One message: ORU^R01 with 20 OBX, {len(oru(0))} bytes.\n")
-    print("connections  messages  ACK/s  settled/s  ACK p50 ms  ACK p99 ms  engine CPU ms/message")
-    for row in asyncio.run(run(options.messages, options.connections)):
-        print(
-            f"{row.connections:11}  {row.messages:8}  {row.acknowledged:5.0f}  {row.settled:9.0f}  "
-            f"{row.p50:10.1f}  {row.p99:10.1f}  {row.cpu:21.2f}"
-        )
+    for processes in options.processes:
+        print(f"transform: {{processes: {processes}}}")
+        print("connections  messages  ACK/s  settled/s  ACK p50 ms  ACK p99 ms  engine CPU ms/message")
+        for row in asyncio.run(run(options.messages, options.connections, processes)):
+            print(
+                f"{row.connections:11}  {row.messages:8}  {row.acknowledged:5.0f}  {row.settled:9.0f}  "
+                f"{row.p50:10.1f}  {row.p99:10.1f}  {row.cpu:21.2f}"
+            )
     print(f"\nnaive pipeline (hl7apy + fhir.resources; no MLLP, no journal, no broker): {naive(options.naive):.1f} messages/s")

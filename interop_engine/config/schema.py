@@ -50,6 +50,14 @@ class StatusOptions(Options):
     listen: str = Field("127.0.0.1:8080", description="Address and port of the status API.", examples=["127.0.0.1:8080"])
 
 
+class TransformOptions(Options):
+    """Where messages are mapped."""
+
+    processes: int = Field(
+        0, ge=0, le=64, description="Processes beside the engine's own that map messages, for more cores; 0: none.", examples=[1]
+    )
+
+
 class AmqpOptions(Options):
     """RabbitMQ as the exchange."""
 
@@ -75,6 +83,7 @@ class SiteOptions(Options):
     exchange: Literal["embedded"] | AmqpOptions = Field(
         "embedded", description="How nodes are joined: embedded, or {amqp: URL} for RabbitMQ.", examples=["embedded"]
     )
+    transform: TransformOptions = Field(default_factory=TransformOptions, description="Where messages are mapped.")
     status: StatusOptions = Field(default_factory=StatusOptions, description="The status API.")
 
     @field_validator("timezone")

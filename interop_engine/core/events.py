@@ -152,6 +152,15 @@ class JournalFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TransformProcessDied(Event):
+    """A process that maps messages died."""
+
+    sentence: ClassVar[str] = "A process that maps messages has died; the engine does its work until the next start."
+    level: ClassVar[str] = "error"
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStateChanged(Event):
     """A channel started, stopped or failed to start."""
 

@@ -10,11 +10,10 @@ from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
 from interop_engine.core.retry import Backoff
-from interop_engine.engine import relay
 from interop_engine.engine.delivery import Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
 from interop_engine.engine.parsed import Parsed
-from interop_engine.engine.transform import Parked, prepare, transform
+from interop_engine.engine.transform import Parked
 from interop_engine.engine.workers import Workers
 from interop_engine.journal.base import Forward, Queue
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from interop_engine.config.site import ChannelConfig, DestinationConfig
     from interop_engine.connectors.base import ConnectorHealth, Destination, Source
+    from interop_engine.engine.transformers import Transformer
     from interop_engine.engine.workers import Broken
     from interop_engine.exchange.base import Exchange
     from interop_engine.journal.base import Journal, Lease
@@ -44,13 +44,22 @@ class Channel:
     """One channel at work. ``owner`` names this process in leases."""
 
     def __init__(
-        self, config: ChannelConfig, journal: Journal, exchange: Exchange, *, owner: str, root: str, broken: Broken
+        self,
+        config: ChannelConfig,
+        journal: Journal,
+        exchange: Exchange,
+        transformer: Transformer,
+        *,
+        owner: str,
+        root: str,
+        broken: Broken,
     ) -> None:
         """``broken``: see ``Workers``."""
         self.config = config
         self.state = ChannelState.STARTING
         self.problem = ""
         self._journal = journal
+        self._transformer = transformer
         self._parsed = Parsed()
         self._ingress = Ingress(config, journal, self._parsed, broken)
 
@@ -132,18 +141,10 @@ class Channel:
     async def _transform(self, lease: Lease) -> None:
         received = lease.message
         assert received is not None
-        if received.media == "fhir":
-            await self._finish(lease, relay.forward(received, self.config))
-            return
         message = self._parsed.take(received.id)
-        while True:
-            prepared = prepare(received, self.config, message)
-            if isinstance(prepared, Parked | Forward):
-                await self._finish(lease, prepared)
-                return
-            known = await self._journal.known(prepared.question, prepared.destinations)
-            if await self._finish(lease, transform(prepared, known, self.config)):
-                return
+        result = await self._transformer.run(received, self.config, message, self._journal.known)
+        while not await self._finish(lease, result):
+            result = await self._transformer.run(received, self.config, None, self._journal.known)
 
     async def _finish(self, lease: Lease, result: Parked | Forward) -> bool:
         """Write the result; False where what was known has changed meanwhile, so that it must be made anew."""

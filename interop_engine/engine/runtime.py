@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interop_engine.config.schema import AmqpOptions
 from interop_engine.core import events
 from interop_engine.engine.channel import Channel
+from interop_engine.engine.transformers import Beside, Inside, Transformer
 from interop_engine.exchange import open_exchange
 from interop_engine.journal import open_journal
 
@@ -34,16 +35,21 @@ class Runtime:
         spec = options.exchange.amqp if isinstance(options.exchange, AmqpOptions) else options.exchange
         self.exchange: Exchange = open_exchange(spec)
         self.failed = asyncio.Event()
+        processes = options.transform.processes
+        self._beside = Beside(site, processes) if processes else None
+        self._transformer: Transformer = self._beside or Inside()
         owner = f"{socket.gethostname()}:{os.getpid()}"
         self.channels: Sequence[Channel] = [
-            Channel(config, self.journal, self.exchange, owner=owner, root=str(site.root), broken=self._broken)
+            Channel(config, self.journal, self.exchange, self._transformer, owner=owner, root=str(site.root), broken=self._broken)
             for config in site.channels
         ]
 
     async def start(self) -> None:
         """Recover, then start the channels: those fed by the exchange first, so that what is sent finds its receiver."""
-        await self.journal.open()
         try:
+            if self._beside is not None:
+                await self._beside.start()  # first: it forks, and the journal has a thread
+            await self.journal.open()
             await self.journal.keep_config(self.site.digest, self.site.snapshot)
             await self.exchange.open()
             for channel in sorted(self.channels, key=lambda each: each.config.connector != "exchange"):
@@ -61,6 +67,8 @@ class Runtime:
         fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
         for group in ([channel for channel in self.channels if channel not in fed], fed):
             await asyncio.gather(*(channel.stop(deadline) for channel in group))
+        if self._beside is not None:
+            await self._beside.stop()
         await self.exchange.close()
         await self.journal.close()
         events.emit(events.EngineStopped(self.site.options.site))

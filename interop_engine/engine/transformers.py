@@ -1,0 +1,226 @@
+"""Where the pure step runs: in the engine's own process, or in processes beside it, so that a node uses more than one core.
+
+The engine's process keeps all that waits: sockets, journal, exchange. A process beside it is forked before any thread starts, so
+it has the very site the engine runs and nothing of it is loaded twice; it holds no other file, ends when its socket closes, and
+is asked twice a message: what must be known (it keeps the prepared message), and then for the result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interop_engine.core import events
+from interop_engine.core.model import Known, Question
+from interop_engine.engine import relay
+from interop_engine.engine.transform import Parked, Prepared, prepare, transform
+from interop_engine.journal.base import Forward
+
+if TYPE_CHECKING:
+    from interop_engine.config.site import ChannelConfig, Site
+    from interop_engine.core.model import Received
+    from interop_engine.hl7.message import Message
+
+Result = Parked | Forward
+Ask = Callable[[Question, tuple[str, ...]], Awaitable[Known]]
+_HEADER = struct.Struct("!I")
+_GARBAGE = 20_000  # objects between collections: a message leaves none in cycles
+_ENDING = 2.0  # seconds that a process is given to end by itself
+
+
+class Transformer(Protocol):
+    """Makes the result of a message; asks in between what is known."""
+
+    async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
+        """The result. ``message``: the same, parsed already, where it is at hand."""
+
+
+class Inside:
+    """In the engine's own process."""
+
+    async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
+        """Both steps, here."""
+        first = _first(received, channel, message)
+        if not isinstance(first, Prepared):
+            return first
+        return _second(first, await ask(first.question, first.destinations), channel)
+
+
+def _first(received: Received, channel: ChannelConfig, message: Message | None) -> Result | Prepared:
+    try:
+        return relay.forward(received, channel) if received.media == "fhir" else prepare(received, channel, message)
+    except Exception as error:  # noqa: BLE001 - a fault of our own parks one message, it does not stop the channel
+        return _internal(error)
+
+
+def _second(prepared: Prepared, known: Known, channel: ChannelConfig) -> Result:
+    try:
+        return transform(prepared, known, channel)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _internal(error)
+
+
+def _internal(error: Exception) -> Parked:
+    return Parked("internal", f"The engine failed at this message: {type(error).__name__}. This is a fault of the engine.")
+
+
+class Beside:
+    """In processes beside the engine's; where they die, in the engine's own."""
+
+    def __init__(self, site: Site, processes: int) -> None:
+        self._site = site
+        self._processes = processes
+        self._workers: list[_Worker] = []
+        self._turn = itertools.count()
+        self._inside = Inside()
+
+    async def start(self) -> None:
+        """Fork. To be called before the process has threads."""
+        context = multiprocessing.get_context("fork")
+        for number in range(self._processes):
+            ours, theirs = socket.socketpair()
+            process = context.Process(target=_serve, args=(theirs, self._site), name=f"transform-{number}", daemon=True)
+            process.start()
+            theirs.close()
+            self._workers.append(await _Worker.connect(process, ours))
+
+    async def stop(self) -> None:
+        """End the processes. Twice is harmless."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
+            await worker.stop()
+
+    async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
+        """Both steps, in one of the processes; once more in the engine's own where that process dies meanwhile."""
+        alive = [worker for worker in self._workers if worker.alive]
+        if alive:
+            with contextlib.suppress(ConnectionError):
+                return await alive[next(self._turn) % len(alive)].run(received, channel.name, ask)
+        return await self._inside.run(received, channel, message, ask)
+
+
+class _Worker:
+    """One process, as the engine sees it."""
+
+    def __init__(self, process: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.alive = True
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._listening = asyncio.create_task(self._listen(), name=process.name)
+
+    @classmethod
+    async def connect(cls, process: Any, ours: socket.socket) -> _Worker:
+        """Take the engine's end of the socket pair."""
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(process, reader, writer)
+
+    async def run(self, received: Received, channel: str, ask: Ask) -> Result:
+        """Both steps. Raises ConnectionError where the process died."""
+        number = next(self._numbers)
+        answer = await self._request(number, ("first", received, channel))
+        if isinstance(answer, Parked | Forward):
+            return answer
+        try:
+            known = await ask(*answer)
+        except BaseException:
+            self._send((number, ("forget",)))
+            raise
+        result: Result = await self._request(number, ("second", known, channel))
+        return result
+
+    async def stop(self) -> None:
+        """Close the socket, at which the process ends."""
+        self.alive = False
+        self._writer.close()
+        self._listening.cancel()
+        await asyncio.to_thread(self._process.join, _ENDING)
+        if self._process.is_alive():
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+
+    async def _request(self, number: int, what: tuple[Any, ...]) -> Any:
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._send((number, what))
+            return await future
+        finally:
+            self._waiting.pop(number, None)
+
+    def _send(self, what: Any) -> None:
+        if not self.alive:
+            raise ConnectionError("the process has ended")
+        data = pickle.dumps(what, pickle.HIGHEST_PROTOCOL)
+        self._writer.write(_HEADER.pack(len(data)) + data)
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                (size,) = _HEADER.unpack(await self._reader.readexactly(_HEADER.size))
+                number, answer = pickle.loads(await self._reader.readexactly(size))  # noqa: S301 - from our own child, by a socket pair
+                if (future := self._waiting.get(number)) is not None and not future.done():
+                    future.set_result(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._died()
+
+    def _died(self) -> None:
+        self.alive = False
+        events.emit(events.TransformProcessDied(self._process.name))
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the process has ended"))
+
+
+# --- In the process beside ------------------------------------------------------------------------------------------------
+
+
+def _serve(sock: socket.socket, site: Site) -> None:
+    """Answer until the engine closes the socket. Signals are the engine's to obey: it then closes the socket."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _close_all_but(sock.fileno())
+    gc.freeze()  # the site is for ever: no collection need look at it, nor copy its pages
+    gc.set_threshold(_GARBAGE)
+    channels = {channel.name: channel for channel in site.channels}
+    prepared: dict[int, Prepared] = {}
+    with sock, sock.makefile("rb") as incoming, contextlib.suppress(ConnectionError):
+        while header := incoming.read(_HEADER.size):
+            number, what = pickle.loads(incoming.read(*_HEADER.unpack(header)))  # noqa: S301 - from our own parent, by a socket pair
+            if (answer := _answer(number, what, channels, prepared)) is not None:
+                data = pickle.dumps((number, answer), pickle.HIGHEST_PROTOCOL)
+                sock.sendall(_HEADER.pack(len(data)) + data)
+
+
+def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfig], prepared: dict[int, Prepared]) -> Any:
+    match what:
+        case ("first", received, channel):
+            first = _first(received, channels[channel], None)
+            if not isinstance(first, Prepared):
+                return first
+            prepared[number] = first
+            return first.question, first.destinations
+        case ("second", known, channel):
+            return _second(prepared.pop(number), known, channels[channel])
+        case _:  # the engine gave up between the two
+            prepared.pop(number, None)
+            return None
+
+
+def _close_all_but(kept: int) -> None:
+    """A listening socket or the journal's lock held here would outlive the engine."""
+    highest = os.sysconf("SC_OPEN_MAX")
+    os.closerange(3, kept)
+    os.closerange(kept + 1, highest)
