@@ -155,6 +155,44 @@ def _tim_9(of: Of, repeat: Any) -> bool:
     return of(repeat, "offset", None) is None or (bool(when) and not {"C", "CM", "CD", "CV"} & set(when))
 
 
+# --- Appointment, Condition -----------------------------------------------------------------------------------------
+
+
+def _app_2(of: Of, appointment: Any) -> bool:
+    return _has(of, appointment, "start") == _has(of, appointment, "end")
+
+
+def _app_3(of: Of, appointment: Any) -> bool:
+    timed = _has(of, appointment, "start") and _has(of, appointment, "end")
+    return timed or of(appointment, "status", None) in {"proposed", "cancelled", "waitlist"}
+
+
+def _app_4(of: Of, appointment: Any) -> bool:
+    return of(appointment, "cancelationReason", None) is None or of(appointment, "status", None) in {"noshow", "cancelled"}
+
+
+_CLINICAL = "http://terminology.hl7.org/CodeSystem/condition-clinical"
+_VERIFICATION = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
+_ABATEMENTS = tuple(f"abatement{kind}" for kind in ("DateTime", "Age", "Period", "Range", "String"))
+
+
+def _coded(of: Of, concept: Any, system: str, codes: frozenset[str]) -> bool:
+    """Whether a CodeableConcept has one of the codes of a system."""
+    codings = of(concept, "coding", None) if concept is not None else None
+    return any(of(one, "system", None) == system and of(one, "code", None) in codes for one in codings or ())
+
+
+def _con_4(of: Of, condition: Any) -> bool:
+    over = frozenset({"resolved", "remission", "inactive"})
+    return not _has(of, condition, *_ABATEMENTS) or _coded(of, of(condition, "clinicalStatus", None), _CLINICAL, over)
+
+
+def _con_5(of: Of, condition: Any) -> bool:
+    if of(condition, "clinicalStatus", None) is None:
+        return True
+    return not _coded(of, of(condition, "verificationStatus", None), _VERIFICATION, frozenset({"entered-in-error"}))
+
+
 _QUANTITY = (
     Rule(
         "qty-3",
@@ -172,8 +210,20 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *_QUANTITY,
         Rule("age-1", "There SHALL be a code if there is a value, in UCUM; a value SHALL be positive", _age_1),
     ),
+    "Appointment": (
+        Rule("app-2", "Either start and end are specified, or neither", _app_2),
+        Rule("app-3", "Only proposed or cancelled appointments can be missing start/end dates", _app_3),
+        Rule("app-4", "Cancelation reason is only used for appointments that have been cancelled, or no-show", _app_4),
+    ),
+    "Appointment.participant": (
+        Rule("app-1", "Either the type or actor on the participant SHALL be specified", _any_of("type", "actor")),
+    ),
     "Attachment": (
         Rule("att-1", "If the Attachment has data, it SHALL have a contentType", _needs("data", "contentType"), "s.data is None"),
+    ),
+    "Condition": (
+        Rule("con-4", "If condition is abated, then clinicalStatus must be either inactive, resolved, or remission", _con_4),
+        Rule("con-5", "Condition.clinicalStatus SHALL NOT be present if verification Status is entered-in-error", _con_5),
     ),
     "ContactPoint": (
         Rule("cpt-2", "A system is required if a value is provided", _needs("value", "system"), "s.system is not None"),
@@ -215,6 +265,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
         Rule("org-2", "An address of an organization can never be of use 'home'", _no_home("address"), "s.address is None"),
         Rule("org-3", "The telecom of an organization can never be of use 'home'", _no_home("telecom"), "s.telecom is None"),
+    ),
+    "MedicationAdministration.dosage": (
+        Rule(
+            "mad-1",
+            "SHALL have at least one of dosage.dose or dosage.rate[x]",
+            _any_of("dose", "rateRatio", "rateQuantity"),
+        ),
     ),
     "Patient.contact": (
         Rule(

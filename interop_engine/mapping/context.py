@@ -66,7 +66,7 @@ class Naming:
 
     def facility_number(self, facility: str, kind: str = "mrn") -> str:
         """The URI of numbers a facility gives by itself: ``{base}/facility/{code}/{kind}``."""
-        return f"{self.base}/facility/{quote(facility, safe='')}/{kind}"
+        return f"{self.base}/facility/{quote(facility, safe='')}/{quote(kind)}"
 
     def local_codes(self, facility: str, name: str) -> str:
         """The URI of a code system that is a facility's own (99zzz, L): two facilities never share one."""
