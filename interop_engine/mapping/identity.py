@@ -31,8 +31,8 @@ def number_repeats(run: Run) -> None:
             seen[name] = count = seen.get(name, 0) + 1
             if count > 1:
                 instance.called(resource_id(instance.scope, instance.plan.type, (*instance.key, f"#{count}")))
-                message = f"{instance.plan.name}: the same key stands {count} times; each has its number."
-                run.context.note("key-repeated", message)
+                said = f"{instance.plan.name}: the same key ({instance.plan.named_by}) stands {count} times; each has its number."
+                run.context.note("key-repeated", said)
 
 
 def resolve(run: Run, known: Known) -> None:

@@ -14,7 +14,7 @@ ALL = [each for each in vars(events).values() if isinstance(each, type) and issu
 # Names of fields that hold ids, names, places, counts, codes, and reasons the engine words itself.
 HARMLESS = {
     "after", "attempt", "channel", "channels", "code", "deliveries", "delivery", "destination",
-    "duplicate", "message", "peer", "place", "site", "state", "why",
+    "duplicate", "message", "peer", "place", "process", "site", "state", "why",
 }  # fmt: skip
 
 
