@@ -16,7 +16,6 @@ from interop_engine.core.units import Duration, Size
 
 Order = Literal["patient", "channel", "none"]
 Otherwise = Literal["reject", "ignore"]
-Send = Literal["bundle", "original"]
 
 
 class JournalOptions(Options):
@@ -119,7 +118,6 @@ class DeliverOptions(Options):
 
     name: str = Field(description="The destination's name.", examples=["hub"], pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     when: str = Field("", description="Deliver only where this condition holds.", examples=["OBR-25 in ['F', 'C']"])
-    send: Send | None = Field(None, description="bundle, or original: the HL7 v2 as received.", examples=["bundle"])
     on_unknown: Literal["skip", "park"] = Field("park", description="A receiver that cannot be told.", examples=["skip"])
     retry: RetryOptions = Field(default_factory=RetryOptions, description="When it is tried again.")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from interop_engine.connectors.base import Sending
 from interop_engine.hl7.message import parse
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class DestinationConfig:
 
     @property
     def original(self) -> bool:
-        """Whether it is sent the HL7 v2 as received: said, or for MLLP by its nature."""
-        return self.deliver.send == "original" or (self.deliver.send is None and self.connector == "mllp")
+        """Whether it is sent the HL7 v2 as received: where its options say so, and over MLLP by its nature."""
+        return self.connector == "mllp" or (isinstance(self.options, Sending) and self.options.send == "original")
 
 
 @dataclass(frozen=True)

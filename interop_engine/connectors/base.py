@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from interop_engine.core.model import Accept, Delivery, Outcome
 from interop_engine.exchange.base import Exchange
@@ -20,6 +20,14 @@ class Options(BaseModel):
     """The base of every option model: unknown keys are mistakes, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Sending(Options):
+    """The options of a destination that can be sent either of the two; the engine reads it, the connector need not."""
+
+    send: Literal["bundle", "original"] = Field(
+        "bundle", description="bundle (FHIR), or original: the HL7 v2 as received.", examples=["original"]
+    )
 
 
 @dataclass(frozen=True, slots=True)

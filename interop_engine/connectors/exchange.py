@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 
-from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, Options, Sending, Surroundings
 from interop_engine.core.model import Accept, Accepted, Arrival, Delivery, Outcome, Park, Refused
 from interop_engine.exchange.base import Parcel, Subscription
 from interop_engine.exchange.rules import FAULT
@@ -22,16 +22,11 @@ class ExchangeSourceOptions(Options):
     kinds: tuple[str, ...] = Field(min_length=1, description="The kinds it receives.", examples=[["lab", "imaging", "patient"]])
 
 
-class ExchangeDestinationOptions(Options):
+class ExchangeDestinationOptions(Sending):
     """Send to another node by its name. The engine resolves ``to`` and ``kind`` for each message."""
 
     to: str = Field(description="The receiver: =NAME, or an expression over the message.", examples=["=hub", "ORC-21.10"])
     kind: str = Field(description="What is sent; a receiver subscribes to kinds.", examples=["lab"])
-    send: str = Field(
-        default="bundle",
-        description="bundle (FHIR), original (HL7 v2 as received), or the name of a mapping.",
-        examples=["bundle", "original"],
-    )
 
 
 class ExchangeSource:

@@ -213,7 +213,6 @@ class Learned:
 
 
 NOTHING_KNOWN = Known()
-NOTHING_LEARNED = Learned()
 
 # A FHIR resource as the engine carries it: JSON types, with decimal.Decimal for numbers so that digits are kept.
 Resource = dict[str, Any]

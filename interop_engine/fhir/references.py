@@ -50,9 +50,3 @@ def _read_urn(text: str) -> Reading:
     if text.startswith("urn:uuid:"):
         return Reading("uuid", "", text) if _UUID.fullmatch(text) else Reading("")
     return Reading("other", "", text)
-
-
-def root_of(full_url: str, type_: str, id_: str) -> str | None:
-    """The server's base of an entry's fullUrl (without slash) if it ends with Type/id, else None."""
-    tail = f"/{type_}/{id_}"
-    return full_url.removesuffix(tail) if full_url.endswith(tail) else None

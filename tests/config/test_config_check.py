@@ -141,6 +141,10 @@ PLANTED = [
         {"channels__patients": CHANNEL.replace("file: {folder: out}", "exchange: {to: =hub, kind: patient}")},
         'channels/patients.yaml:9:20: C115 nobody here receives patient as "hub"\n    help: such messages park as unrouted',
     ),
+    (
+        {"channels__patients": CHANNEL.replace("{folder: out}", "{folder: out, send: orignal}")},
+        "channels/patients.yaml:9:31: C103 deliver.0.file.send: Input should be 'bundle' or 'original'",
+    ),
     ({"channels__patients": CHANNEL + "dialect: sakura\n"}, 'channels/patients.yaml:10:10: C116 there is no dialect "sakura"'),
     (
         {"mappings__other": MAPPING.replace("mapping: adt", "mapping: other").replace("ADT_A01", "ADT_A05")},

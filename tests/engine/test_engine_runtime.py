@@ -33,6 +33,24 @@ async def test_the_hospital_that_asked_gets_it_too(tmp_path: Path) -> None:
         assert len(node.bundles("24017")) == 1
 
 
+async def test_an_original_goes_as_it_came(tmp_path: Path) -> None:
+    """``send: original``: the exchange carries the HL7 v2 byte for byte, beside the bundle for the hub."""
+    folder = make_site(tmp_path)
+    lab = folder / "channels" / "lab-results.yaml"
+    text_ = lab.read_text(encoding="utf-8").replace("{to: =hub, kind: lab}", "{to: =hub, kind: lab, send: original}")
+    lab.write_text(text_, encoding="utf-8")
+    receiver = folder / "channels" / "to-hub.yaml"
+    more = "accept: [ORU^R01]\notherwise: reject\n"
+    receiver.write_text(
+        more + receiver.read_text(encoding="utf-8").replace("{folder: to-hub}", "{folder: to-hub, send: original}")
+    )
+    async with running(folder) as node:
+        await node.send("lab-results", result("M1"))
+        await node.settled()
+    (file,) = (folder / "to-hub").iterdir()
+    assert (file.suffix, file.read_bytes()) == (".hl7", result("M1"))
+
+
 async def test_a_duplicate_is_answered_and_sent_no_more(tmp_path: Path) -> None:
     """The same bytes under the same MSH-10: the very same ACK, one delivery, two arrivals noted."""
     async with running(make_site(tmp_path)) as node:

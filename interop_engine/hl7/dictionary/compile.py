@@ -19,7 +19,6 @@ from interop_engine.hl7.dictionary.titles import DATATYPES, SEGMENTS
 from interop_engine.hl7.dictionary.trees import merge, rows, tree
 
 VERSIONS = ("2.1", "2.2", "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.8", "2.8.1", "2.8.2")
-WITHDRAWN = ("WD", None)
 DATA = Path(__file__).parent / "data"
 
 
