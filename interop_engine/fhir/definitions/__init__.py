@@ -13,7 +13,6 @@ from importlib.resources import files
 import msgspec
 import zstandard
 
-
 _PRIMITIVE_NAMES = (
     "base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt string time"
     " unsignedInt uri url uuid xhtml"
