@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.message import Message
@@ -26,17 +26,23 @@ def sequence_numbers(segment: str) -> int:
     return sum(1 << n for n, field in known.fields.items() if field.datatype == "SI") if known else 0
 
 
+_USUAL = 64  # fields that no segment of the standard exceeds by far: what is longer is no shape to remember
+
+
+@lru_cache(maxsize=8192)
+def _open(mask: int, count: int) -> Sequence[int]:
+    """The numbers of the fields, of ``count`` with the segment's name, that a mask of reads leaves open."""
+    return [number for number in range(1, count) if not mask >> number & 1]
+
+
 def unread(message: Message, reads: Sequence[int], ignore: Mapping[str, int]) -> tuple[str, ...]:
     """The paths (``OBX-17``) of fields that are populated and that nobody read, each once, in the message's order."""
     found: dict[str, None] = {}
     for segment in message.segments:
-        name = segment.name
+        name, fields = segment.name, segment.fields
         mask = reads[segment.index] | ignore.get(name, 0) | sequence_numbers(name)
-        if mask == ALL:
-            continue
-        bits = mask >> 1
-        for number, raw in enumerate(segment.fields[1:], 1):
-            if raw and not bits & 1:
+        find = _open if len(fields) <= _USUAL else _open.__wrapped__
+        for number in find(mask, len(fields)):
+            if fields[number]:
                 found[f"{name}-{number}"] = None
-            bits >>= 1
     return tuple(found)
