@@ -130,6 +130,7 @@ CHEST_CT = Panel(
     ),
     section="RAD",
     accession="CT-3001",
+    study="1.2.826.0.1.3680043.8.498.3001",
 )
 
 

@@ -40,7 +40,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One OBR with its results. ``times`` are collected and reported; ``asked_by`` is the facility that referred the patient."""
+    """One OBR with its results. ``times`` are collected and reported; ``asked_by`` is the facility that referred the patient.
+
+    ``study`` is the Study Instance UID of images, in ZDS as IHE has it.
+    """
 
     placer: str
     filler: str
@@ -54,6 +57,7 @@ class Panel:
     asked_by: str = ""
     accession: str = ""
     reason: str = ""
+    study: str = ""
 
 
 def text(value: str) -> str:
@@ -160,6 +164,8 @@ def results(system: str, person: Person, stamp: Stamp, panels: Sequence[Panel], 
             segments += _obx(result, at, panel)
         if panel.specimen:
             segments.append(segment("SPM", {1: "1", 2: f"^{panel.filler}-SP", 4: panel.specimen, 17: panel.collected}))
+        if panel.study:
+            segments.append(segment("ZDS", {1: f"{panel.study}^{system}^Application^DICOM"}))
     return message(system, "ORU^R01", "ORU_R01", stamp, segments)
 
 
