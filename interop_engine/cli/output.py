@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from interop_engine.core.diagnostics import Finding, Mistake
+    from interop_engine.core.diagnostics import Finding, Mark, Mistake
 
 _WIDE = 240  # columns in a pipe, where nothing limits them
 _STYLES = {"error": "bold red", "warning": "yellow", "information": "cyan"}
@@ -159,6 +159,11 @@ def noted(value: object, notes: Iterable[str]) -> Any:
     for note in notes:
         cell.append(f"\n{plain(note)}", style="dim")
     return cell
+
+
+def place(mark: Mark, file: str) -> str:
+    """A place as ``line:column``, with its file where that is another than ``file``, which the reader knows."""
+    return f"{mark.line}:{mark.column}" if mark.file == file else str(mark)
 
 
 def local(moment: datetime | None, zone: tzinfo | None) -> str:

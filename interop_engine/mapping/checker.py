@@ -54,6 +54,7 @@ def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan],
         mapping = extended(name, files, report, ())
         if mapping is None:
             continue
+        files.resolved[name] = mapping
         before = len(report.mistakes)
         plan = _Mapping(mapping, files, site, report, digest(name, files, texts)).plan()
         if plan is not None and not any(m.severity == "error" for m in report.mistakes[before:]):

@@ -11,7 +11,7 @@ from interop_engine.fhir.definitions import PRIMITIVES, ElementDef
 from interop_engine.mapping import expression as syntax
 from interop_engine.mapping import types
 from interop_engine.mapping.goals import proven
-from interop_engine.mapping.language import Block, ListOf, Rule, Source, Value
+from interop_engine.mapping.language import Block, ListOf, Rule, Source, Value, written
 from interop_engine.mapping.lowering import Goal, Levels, Lowering, Typed
 from interop_engine.mapping.resolve import Level
 from interop_engine.mapping.typed import All, Body, Const, Line, Nested, Read, Step
@@ -56,11 +56,12 @@ class Elements:
         required = definition.minimum > 0
         mark = _mark_of(rule.value)
         if required and not typed.certain:
-            hint = f"{_text(rule.value)} ?? 'a code', or {_text(rule.value)} | required"
+            text = written(rule.value) if isinstance(rule.value, Source) else "…"
+            hint = f"{text} ?? 'a code', or {text} | required"
             message = f"{path}.{rule.element} is required, and {typed.label} may be empty"
             self._report.add("M305", message, mark, hint)
         named = "" if definition.choice else rule.element
-        return Line(named, stem, definition.repeats, required, typed.node, typed.constant, mark, _text(rule.value))
+        return Line(named, stem, definition.repeats, required, typed.node, typed.constant, mark, written(rule.value))
 
     def _stem(self, path: str, written: str, definition: ElementDef) -> str:
         known = definitions.elements(path)
@@ -229,7 +230,3 @@ class Elements:
 
 def _mark_of(value: Value) -> Mark:
     return value.mark
-
-
-def _text(value: Value | None) -> str:
-    return value.text if isinstance(value, Source) else "…"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from interop_engine.core.diagnostics import near
 from interop_engine.mapping.dialect import Dialect
-from interop_engine.mapping.language import DialectFile, FragmentFile, MappingFile, extend
+from interop_engine.mapping.language import DialectFile, Fragment, FragmentFile, MappingFile, extend
 from interop_engine.mapping.reading import read
 from interop_engine.mapping.resolve import Report
 
@@ -24,6 +24,12 @@ class Files:
     fragments: dict[str, FragmentFile] = field(default_factory=dict)
     dialects: dict[str, DialectFile] = field(default_factory=dict)
     compiled: dict[str, Dialect] = field(default_factory=dict)
+    resolved: dict[str, MappingFile] = field(default_factory=dict)  # each mapping with the lines of what it extends
+
+    def used_by(self, mapping: MappingFile) -> dict[str, Fragment]:
+        """The fragments of the files that a mapping uses, by name."""
+        used = [self.fragments[name.text] for name in mapping.use if name.text in self.fragments]
+        return {name: fragment for file in used for name, fragment in file.fragments.items()}
 
 
 def read_all(texts: Mapping[str, str], report: Report) -> Files:

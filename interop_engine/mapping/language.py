@@ -68,6 +68,19 @@ class Rule:
 Value = Source | ListOf | Block
 
 
+def written(value: Value | None) -> str:
+    """A value on one line, as YAML's flow form has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, Source):
+        return value.text
+    if isinstance(value, ListOf):
+        return f"[{', '.join(written(item) for item in value.items)}]"
+    lines = ", ".join(f"{rule.element}: {written(rule.value)}" for rule in value.rules)
+    around = [f"{key}: {one.text}" for key, one in (("each", value.each), ("when", value.when)) if one is not None]
+    return f"{{{', '.join([*around, f'set: {{{lines}}}'])}}}" if around else f"{{{lines}}}"
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
     """A name where it stands."""

@@ -25,6 +25,7 @@ from interop_engine.mapping.convert.tables import BY_NAME, CodeTable
 from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.draft import Draft, DraftResource, Plan
 from interop_engine.mapping.helpers import Whole
+from interop_engine.mapping.language import Fragment, MappingFile
 from interop_engine.mapping.lowering import Site
 from interop_engine.mapping.resolve import Names
 from interop_engine.mapping.runtime import Instance, Parked, Run, context_parks, utc
@@ -54,8 +55,18 @@ class Program:
     compiled: Compiled
     structure_def: GroupDef
     ignore: Mapping[str, int]
-    mark: Mark
-    extends: str = ""
+    written: MappingFile  # with the lines of what it extends
+    fragments: Mapping[str, Fragment]  # as written, of the files that it uses
+
+    @property
+    def mark(self) -> Mark:
+        """Where the mapping stands."""
+        return self.written.mark
+
+    @property
+    def extends(self) -> str:
+        """The mapping it changes in places, empty for none."""
+        return self.written.extends.text if self.written.extends else ""
 
     @property
     def name(self) -> str:
@@ -266,13 +277,12 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
     for name, plan in plans.items():
         structure = dictionary.structure(plan.structure)
         assert structure is not None
-        mapping = files.mappings[name]
-        extends = mapping.extends.text if mapping.extends else ""
+        mapping = files.resolved[name]
         try:
             compiled = compile_mapping(plan)
         except SyntaxError:  # Python takes 100 levels of indentation
             more.append(Mistake("M104", f'"{name}" is nested too deeply to be compiled', mapping.mark))
             continue
-        programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping.mark, extends)
+        programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping, files.used_by(mapping))
     broken = frozenset(files.mappings) - programs.keys()
     return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken)

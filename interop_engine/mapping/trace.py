@@ -6,13 +6,14 @@ was mapped, each is run alone on each instance, and the fields that it reads are
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import NOTHING_KNOWN, Known
 from interop_engine.mapping.compiler import compile_mapping
 from interop_engine.mapping.leaves import Leaves
-from interop_engine.mapping.typed import Convert, reads
+from interop_engine.mapping.outline import implied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from interop_engine.mapping.runtime import Instance, Run
     from interop_engine.mapping.typed import Line, ResourcePlan
 
+_INDEX = re.compile(r"\[\d+\]")
 _OURS = frozenset({"resourceType", "id"})
 
 
@@ -89,12 +91,8 @@ class Tracer:
         content = self._program.compiled.build[alone](instance, run, run.context, bits)
         values = {name: value for name, value in content.items() if name not in _OURS}
         fields = tuple(_places(run.message, bits))
-        implied = (
-            tuple(dict.fromkeys(each.doc for each in reads(line.node) if isinstance(each, Convert) and each.doc))
-            if values
-            else ()
-        )
-        return Made(instance.plan.name, instance.ref, line.stem, values, fields, implied, line.text, line.mark)
+        said = implied(line, {_INDEX.sub("", field) for field in fields}) if values else ()
+        return Made(instance.plan.name, instance.ref, line.stem, values, fields, said, line.text, line.mark)
 
 
 def _alone(plan: ResourcePlan, name: str, line: Line) -> ResourcePlan:

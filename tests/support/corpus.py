@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from interop_engine.cli.bench import Bench
 from interop_engine.cli.inputs import Message, read_messages
-from interop_engine.cli.transform import Bench
 from interop_engine.core.model import Resource
 from tests.support.needs import require
 

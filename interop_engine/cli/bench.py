@@ -1,0 +1,154 @@
+"""A site's mappings, to try single messages on: what ``transform``, ``explain`` and ``diff`` share."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interop_engine.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interop_engine.cli.inputs import Message as Input
+    from interop_engine.config.site import ChannelConfig, Site
+    from interop_engine.engine.single import Mapped
+    from interop_engine.engine.transform import Parked
+    from interop_engine.hl7.message import Message
+    from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.dialect import Dialect
+    from interop_engine.mapping.program import Program
+
+MappingName = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits.")]
+ChannelName = Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Read and map as this channel does.")]
+Project = Annotated[
+    Path | None,
+    typer.Option("--project", metavar="DIR", help="The site's folder; without it here, else the sample.", show_default=False),
+]
+
+_LEAF = re.compile(r"^(\w+)\[\d+\](-\d+).*$")  # OBX[2]-5[1].3
+
+
+def folder_of(project: Path | None) -> Path:
+    """The site's folder: the one named, else the current one, else the sample's."""
+    from interop_engine.demo.sample import sample_site
+
+    return project or (Path() if Path("engine.yaml").is_file() else sample_site())
+
+
+class Bench:
+    """A site's mappings, to try messages on. What is wrong with a message is said on stderr."""
+
+    def __init__(self, site: Site, mapping: str | None, channel: str | None) -> None:
+        self.site = site
+        self._channel = self._named_channel(channel) if channel else None
+        self.named = self._named_program(mapping) if mapping else None
+
+    @classmethod
+    def of(cls, project: Path | None, mapping: str | None, channel: str | None) -> Bench:
+        """Load the site in a folder; without one, that of the current folder, else the sample site."""
+        from interop_engine.cli.site import load
+
+        return cls(load(folder_of(project)), mapping, channel)
+
+    def _named_channel(self, name: str) -> ChannelConfig:
+        from interop_engine.core.diagnostics import near
+
+        if (found := self.site.channel(name)) is None:
+            output.fail(f'there is no channel "{name}"', near(name, [each.name for each in self.site.channels]))
+        return found
+
+    def _named_program(self, name: str) -> Program:
+        from interop_engine.core.diagnostics import near
+
+        programs = self.site.library.programs
+        if name not in programs:
+            output.fail(f'there is no mapping "{name}"', near(name, programs))
+        return programs[name]
+
+    @property
+    def _dialect(self) -> Dialect | None:
+        return self._channel.dialect if self._channel else None
+
+    def read(self, given: Input) -> tuple[Message, Program] | None:
+        """The message, put right by the channel's dialect, and the mapping that fits it.
+
+        None, with the reason said, where there is none.
+        """
+        from interop_engine.engine import single
+        from interop_engine.engine.transform import Parked
+
+        charset = self._channel.options.charset or None if self._channel else None
+        message = single.read(given.data, charset=charset)
+        if isinstance(message, Parked):
+            _tell(given.label, message, "MSH-18" if message.code == "102" else "MSH")  # the charset, or the message as a whole
+            return None
+        if self._dialect is not None:
+            message = self._dialect.apply(message)
+        program = single.choose(message, self._candidates(message))
+        if isinstance(program, Parked):
+            _tell(given.label, program, "MSH-9")
+            return None
+        return message, program
+
+    def _candidates(self, message: Message) -> Sequence[Program]:
+        if self.named is not None:
+            return [self.named]
+        if self._channel is not None:
+            return [found] if (found := self._channel.program_for(message)) else []
+        return list(self.site.library.programs.values())
+
+    def map(self, given: Input, received_at: datetime | None) -> Mapped | None:
+        """The bundle, and all there is to say about it, which is said; None where the message cannot be read."""
+        from interop_engine.engine import single
+
+        if (found := self.read(given)) is None:
+            return None
+        message, program = found
+        scope = self.scope(program)
+        at = received_at or _sent_at(message, scope)
+        mapped = single.map_message(message, program, scope, received_at=at)
+        output.show_findings(mapped.findings, given.label)
+        if mapped.parked is not None:
+            _tell(given.label, mapped.parked, "")
+        return mapped
+
+    def losses(self, unread: Sequence[str]) -> Sequence[str]:
+        """Of the leaves that nothing read (``PID[1]-5.3``) those that the channel's dialect does not ignore."""
+        if self._dialect is None:
+            return unread
+        fields = {leaf: _LEAF.sub(r"\1\2", leaf) for leaf in unread}
+        lost = set(self._dialect.losses(tuple(fields.values())))
+        return [leaf for leaf, field in fields.items() if field in lost]
+
+    def scope(self, program: Program) -> Scope:
+        """The scope of the channel that was named, else of the first one that uses the mapping."""
+        if self._channel is not None:
+            return self._channel.scope
+        using = (channel.scope for channel in self.site.channels if program.name in channel.programs)
+        return next(using, self.site.scope)
+
+
+def _tell(label: str, parked: Parked, place: str) -> None:
+    from interop_engine.core.diagnostics import Finding
+
+    output.show_findings(parked.findings, label)
+    output.show_findings([Finding(parked.code, parked.why, place, "error")], label)
+
+
+def _sent_at(message: Message, scope: Scope) -> datetime:
+    """MSH-7, so that the same message gives the same bundle; now, where it says none."""
+    from zoneinfo import ZoneInfo
+
+    from interop_engine.hl7.scalars import read_moment
+
+    moment = read_moment(message.msh.raw(7))
+    if moment is None or moment.month is None or moment.day is None:
+        return datetime.now(UTC)
+    clock = f"{moment.hour or 0:02d}:{moment.minute or 0:02d}:{moment.second or 0:02d}"
+    at = datetime.fromisoformat(f"{moment.year:04d}-{moment.month:02d}-{moment.day:02d}T{clock}{moment.offset}")
+    return at if at.tzinfo else at.replace(tzinfo=ZoneInfo(scope.timezone or "UTC"))

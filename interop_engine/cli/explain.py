@@ -1,0 +1,238 @@
+"""``explain``: where each element of a message's bundle comes from, and what a mapping is in full."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interop_engine.cli import output
+from interop_engine.cli.bench import Bench, ChannelName, Project, folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from interop_engine.cli.inputs import Message as Input
+    from interop_engine.core.model import Known, Received
+    from interop_engine.hl7.message import Message
+    from interop_engine.journal.base import MessageRow
+    from interop_engine.mapping.program import Program
+    from interop_engine.mapping.trace import Lineage, Made
+    from interop_engine.terminology.worklist import Worklist
+
+_SHOWN = 60  # characters of a value
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(explain)
+
+
+def explain(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]", help="HL7 v2 messages or batches; - is standard input.", show_default=False),
+    ] = None,
+    *,
+    message: Annotated[
+        list[str] | None, typer.Option("--message", metavar="ID", help="A message of the site's journal. Repeatable.")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits. Alone: show it in full."),
+    ] = None,
+    channel: ChannelName = None,
+    project: Project = None,
+    code: Annotated[bool, typer.Option("--code", help="Show the compiled mapping instead, as Python.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Show JSON, a line for each message.")] = False,
+) -> None:
+    """Show which fields of a message made which element by which line of the mapping, and which populated fields nothing read.
+
+    It shows content of the message; what a journal holds only to who can read the journal, as messages show --raw does. A
+    message of the journal goes through the site's mapping of now, with the numbers and merges known now; whether the mapping
+    is still that of the message's day is said. With --mapping NAME alone, the whole mapping is shown: what it takes over by
+    extends, its fragments, and what each line implies by data types and tables. Ends with 1 if a message cannot be mapped.
+    """
+    from interop_engine.terminology.worklist import Worklist
+
+    if not files and not message:
+        _whole(project, mapping, code=code, json=json)
+        return
+    session = _Session(Worklist(), code=code, json=json)
+    if files:
+        session.files(Bench.of(project, mapping, channel), files)
+    for each in message or ():
+        session.journaled(folder_of(project), each, mapping, channel)
+    session.end()
+
+
+def _whole(project: Path | None, mapping: str | None, *, code: bool, json: bool) -> None:
+    """Show a mapping by itself."""
+    from interop_engine.cli.outlined import show
+    from interop_engine.mapping.outline import outline
+
+    if mapping is None:
+        raise typer.BadParameter("name a FILE, a --message ID, or a --mapping NAME to be shown in full")
+    program = Bench.of(project, mapping, None).named
+    assert program is not None
+    if code:
+        output.write(program.source)
+    elif json:
+        output.write_json(outline(program))
+    else:
+        show(outline(program))
+
+
+class _Session:
+    """One call of the verb: what all its messages share."""
+
+    def __init__(self, worklist: Worklist, *, code: bool, json: bool) -> None:
+        self._worklist = worklist
+        self._code = code
+        self._json = json
+        self._failed = False
+
+    def files(self, bench: Bench, files: Sequence[str]) -> None:
+        from interop_engine.cli.inputs import read_messages
+        from interop_engine.core.model import NOTHING_KNOWN
+
+        for given in (message for file in files for message in read_messages(file)):
+            if (found := bench.read(given)) is None:
+                self._failed = True
+            else:
+                self._explain(bench, given, *found, NOTHING_KNOWN)
+
+    def journaled(self, folder: Path, message_id: str, mapping: str | None, channel: str | None) -> None:
+        """A message of the journal, read and mapped as its channel does it now."""
+        from interop_engine.cli.inputs import Message as Given
+        from interop_engine.cli.site import load
+
+        site = load(folder)
+        received, row = asyncio.run(_received(folder, message_id))
+        if received.media != "hl7v2":
+            output.fail(f"{message_id} is no HL7 v2 message: it came over the exchange as a bundle and goes on as it is")
+        bench = Bench(site, mapping, channel or received.channel)
+        given = Given(message_id, received.data)
+        if (found := bench.read(given)) is None:
+            self._failed = True
+            return
+        known = asyncio.run(_known(folder, *found, bench))
+        if not self._json and not self._code:
+            output.write(_which(found[1], row))
+        self._explain(bench, given, *found, known)
+
+    def end(self) -> None:
+        """The codes without a target, over all messages."""
+        if not self._json and (missing := self._worklist.missing()):
+            rows = [(each.map, each.system, each.code, str(each.count), each.example) for each in missing]
+            headings = ("table or map", "system", "code", "count", "first in")
+            output.table(headings, rows, title="Codes without a target, to be mapped next")
+        if self._failed:
+            raise typer.Exit(1)
+
+    def _explain(self, bench: Bench, given: Input, message: Message, program: Program, known: Known) -> None:
+        from interop_engine.core.diagnostics import Finding
+        from interop_engine.mapping.trace import Tracer
+
+        if self._code:
+            output.write(program.source)
+            return
+        lineage = Tracer(program).trace(message, bench.scope(program), known)
+        draft = lineage.draft
+        for code in draft.unmapped:
+            self._worklist.add(code.map, code.system, code.code, given.label)
+        unread = bench.losses(lineage.unread)
+        if self._json:
+            output.write_json_line(_lineage(given.label, program.name, lineage, unread))
+        else:
+            _show(lineage, program.mark.file)
+            output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
+            output.show_findings(draft.findings, given.label)
+        if draft.park is not None:
+            output.show_findings([Finding(draft.park.code, draft.park.why, "", "error")], given.label)
+            self._failed = True
+
+
+# --- the journal ---------------------------------------------------------------------------------------------------------
+
+
+async def _received(folder: Path, message_id: str) -> tuple[Received, MessageRow]:
+    from interop_engine.cli import access
+
+    async with access.opened(access.find(folder), readonly=True) as journal:
+        return await journal.content(message_id), await journal.show(message_id)
+
+
+async def _known(folder: Path, message: Message, program: Program, bench: Bench) -> Known:
+    """The numbers and merges that the journal knows of what the message is about; not what was sent of it."""
+    from interop_engine.cli import access
+
+    question = program.identify(message, bench.scope(program)).question
+    async with access.opened(access.find(folder), readonly=True) as journal:
+        return await journal.known(question, ())
+
+
+def _which(program: Program, row: MessageRow) -> str:
+    """Whether the message's own mapping was the one that explains it now; its deliveries name theirs by digest."""
+    stamps = {stamp for each in row.deliveries if (stamp := each.headers.get("mapping", "")).startswith(f"{program.name}/")}
+    if not stamps:
+        return f"{row.id}: through the mapping {program.name} as it is now (nothing was delivered by it)."
+    if f"{program.name}/{program.digest}" in stamps:
+        return f"{row.id}: through the mapping {program.name}, which is still as it was on that day."
+    return f"{row.id}: through the mapping {program.name} as it is now; it has been changed since that day."
+
+
+# --- what is shown -------------------------------------------------------------------------------------------------------
+
+
+def _lineage(label: str, mapping: str, lineage: Lineage, unread: Sequence[str]) -> Mapping[str, Any]:
+    draft = lineage.draft
+    return {
+        "file": label,
+        "mapping": mapping,
+        "made": [_made(each) for each in lineage.made],
+        "unread": unread,
+        "findings": [str(finding) for finding in draft.findings],
+        "unmapped": [{"map": code.map, "system": code.system, "code": code.code} for code in draft.unmapped],
+    }
+
+
+def _made(made: Made) -> dict[str, Any]:
+    return {
+        "resource": made.resource,
+        "object": made.object,
+        "rule": made.rule,
+        "mark": str(made.mark),
+        "fields": made.fields,
+        "implied": made.implied,
+        "values": made.values,
+    }
+
+
+def _show(lineage: Lineage, file: str) -> None:
+    from itertools import groupby
+
+    for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
+        rows = [
+            (name, brief(value), ", ".join(made.fields), output.noted(made.rule, made.implied), output.place(made.mark, file))
+            for made in lines
+            for name, value in made.values.items()
+        ]
+        if rows:
+            output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing} ({file})")
+
+
+def brief(value: Any) -> str:
+    """A value on a line, for people: the texts in it, without URIs of systems."""
+    text = " · ".join(_texts(value))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, one in value.items() if key not in ("system", "url", "extension") for text in _texts(one)]
+    if isinstance(value, list | tuple):
+        return [text for one in value for text in _texts(one)]
+    return ["(cleared)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)]
