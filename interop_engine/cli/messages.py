@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.inputs import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from datetime import tzinfo
 
     from interop_engine.cli.access import Operator
@@ -63,8 +61,8 @@ def list_(
     selection = Selection(
         channel=channel,
         states=tuple(state or ()),
-        since=_moment(since, "--since"),
-        until=_moment(until, "--until"),
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
         control_id=control_id,
         message_type=message_type,
         search=tuple(_pair(text) for text in search or ()),
@@ -135,14 +133,14 @@ def replay(
     from interop_engine.cli import access
     from interop_engine.journal.base import Selection
 
-    chosen = Selection(channel=channel, states=tuple(state or ()), since=_moment(since, "--since"), limit=limit)
+    chosen = Selection(channel=channel, states=tuple(state or ()), since=moment(since, "--since"), limit=limit)
     if not messages and chosen == Selection(limit=limit):
         raise typer.BadParameter("name messages, or say which: --channel, --state, --since")
 
     async def replay_all() -> dict[str, str]:
         async with access.operating(project, url) as operator:
             ids = messages or await _oldest_first(operator, chosen)
-            return {each: await operator.replay(each) for each in _progress(ids, "replaying")}
+            return {each: await operator.replay(each) for each in output.tracked(ids, "replaying")}
 
     done = asyncio.run(replay_all())
     if json:
@@ -166,7 +164,7 @@ def retry(
 
     async def retry_all() -> None:
         async with access.operating(project, url) as operator:
-            for each in _progress(deliveries, "retrying"):
+            for each in output.tracked(deliveries, "retrying"):
                 await operator.retry(each)
 
     asyncio.run(retry_all())
@@ -187,20 +185,10 @@ def discard(
 
     async def discard_all() -> None:
         async with access.operating(project, url) as operator:
-            for each in _progress(messages, "discarding"):
+            for each in output.tracked(messages, "discarding"):
                 await operator.discard(each, why)
 
     asyncio.run(discard_all())
-
-
-def _progress(items: Sequence[str], what: str) -> Iterable[str]:
-    """The items, with a bar on a terminal."""
-    screen = output.console(err=True)
-    if not screen.is_terminal or len(items) < 10:
-        return items
-    from rich.progress import track
-
-    return track(items, description=what, console=screen)
 
 
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
@@ -258,19 +246,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not kind or not value:
         raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
     return kind, value
-
-
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    """A time: ISO 8601 (of this machine's zone where it names none), or so long ago."""
-    if text is None:
-        return None
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
-        raise typer.BadParameter(f'"{text}" is no time; write 2026-03-01T08:00 or 24h', param_hint=option) from error

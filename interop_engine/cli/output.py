@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sized
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime, tzinfo
 
     from rich.console import Console
+    from rich.progress import Progress
 
     from interop_engine.core.diagnostics import Finding, Mark, Mistake
 
+_Item = TypeVar("_Item")
+_FEW = 10  # items that need no bar
 _WIDE = 240  # columns in a pipe, where nothing limits them
 _STYLES = {"error": "bold red", "warning": "yellow", "information": "cyan"}
 
@@ -128,6 +132,23 @@ def write_coloured(word: str, style: str, rest: str) -> None:
 def count(number: int, noun: str) -> str:
     """``no errors``, ``1 error``, ``2 errors``."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def tracked(items: Iterable[_Item], what: str, total: int | None = None) -> Iterable[_Item]:
+    """The items, with a bar on a terminal (a count where ``total`` cannot be told); nothing for a few, or in a pipe."""
+    screen = console(err=True)
+    known = len(items) if total is None and isinstance(items, Sized) else total
+    if not screen.is_terminal or (known is not None and known < _FEW):
+        return items
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return _bar(items, what, known, Progress(*columns, console=screen, transient=True))
+
+
+def _bar(items: Iterable[_Item], what: str, total: int | None, progress: Progress) -> Iterator[_Item]:
+    with progress:
+        yield from progress.track(items, total=total, description=what)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: Sequence[str] = ()) -> None:
