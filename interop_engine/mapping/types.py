@@ -33,6 +33,7 @@ _PREFERRED = {
     "CWE": ("CodeableConcept", "Coding", "code", "string"),
     "ED": ("Attachment",),
     "RP": ("Attachment",),
+    "TQ": ("Timing", "Period"),
 }
 _TEXT_PREFERRED = ("string", "markdown", "code", "uri", "dateTime", "date", "decimal", "integer", "boolean")
 
@@ -104,9 +105,9 @@ def _first_part(read: Read) -> Read | None:
 
 
 def _companion(read: Read, definition: ElementDef, written: str) -> Convert | None:
-    for kind in ("*",) if definition.choice else definition.types:
+    for kind in ("*", *definition.types) if definition.choice else definition.types:
         found = COMPANIONS.get((read.segment, read.field, kind))
-        if found is None:
+        if found is None or (definition.choice and not found.choice and _alone(read, definition, kind)):
             continue
         name = definition.name if found.choice else element_name(definition, written, kind)
         return Convert(
@@ -121,6 +122,11 @@ def _companion(read: Read, definition: ElementDef, written: str) -> Convert | No
             doc=found.doc,
         )
     return None
+
+
+def _alone(read: Read, definition: ElementDef, kind: str) -> bool:
+    """Whether a field has a value for a choice by itself: ``occurrence: TQ1-7`` is a dateTime, not the whole TQ1."""
+    return any((read.datatype, other) in CONVERSIONS for other in definition.types if other != kind)
 
 
 def _varies(read: Read, definition: ElementDef, written: str, path: str) -> Convert | Refusal:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interop_engine.mapping.convert import codes, documents, identifiers, names, quantities, references, texts, times
+from interop_engine.mapping.convert import codes, documents, identifiers, names, quantities, references, texts, times, timing
 from interop_engine.mapping.convert.base import Companion, Conversion
 from interop_engine.mapping.convert.codes import CODED, by_table, mapped, translated
 from interop_engine.mapping.convert.observation import observation_value, reference_range
@@ -44,6 +44,7 @@ CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
     **texts.CONVERSIONS,
     **codes.CONVERSIONS,
     **times.CONVERSIONS,
+    **timing.CONVERSIONS,
     **quantities.CONVERSIONS,
     **identifiers.CONVERSIONS,
     **names.CONVERSIONS,
@@ -51,10 +52,12 @@ CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
     **documents.CONVERSIONS,
 }
 
-PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifiers.PLACES, **names.PLACES}
+PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifiers.PLACES, **names.PLACES, **timing.PLACES}
 
 _VALUE = Companion(observation_value, "value[x] by OBX-2, with the unit of OBX-6.", (2, 5, 6), choice=True)
 _OBSERVED = Companion(times.observed, "A dateTime, or a Period with OBR-8.", (7, 8), choice=True)
+_TIMING = Companion(timing.tq1_timing, "A Timing of the whole TQ1.", timing.TQ1_TIMING)
+_DOSAGE = Companion(timing.tq1_dosage, "A Dosage of the whole TQ1.", timing.TQ1_DOSAGE)
 
 COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
     ("OBX", 5, "*"): _VALUE,
@@ -62,6 +65,8 @@ COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
     ("OBX", 7, "BackboneElement"): Companion(reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True),
     ("OBR", 7, "*"): _OBSERVED,
     ("SPM", 17, "*"): Companion(times.collected, "A dateTime, or a Period.", (17,), choice=True),
+    **{("TQ1", field, "Timing"): _TIMING for field in (3, 4, 7)},
+    **{("TQ1", field, "Dosage"): _DOSAGE for field in (3, 4, 7)},
     ("PID", 7, "date"): Companion(times.birth_date, "A date; 1 January is an unknown day: only the year.", (7,)),
 }
 """Fields that are only understood with others: (segment, field, FHIR type); ``*`` is an element with a choice of types."""

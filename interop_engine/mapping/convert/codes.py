@@ -68,7 +68,7 @@ def coding_of(code: str, display: str, system: str, scope: Scope) -> dict[str, A
     return {"system": system, "code": code, "display": display} if display else {"system": system, "code": code}
 
 
-def _codings(value: Value, scope: Scope, table: str = "") -> tuple[list[dict[str, Any]], str]:
+def codings_of(value: Value, scope: Scope, table: str = "") -> tuple[list[dict[str, Any]], str]:
     """All codings of a CWE, and the sender's words for it."""
     get = value.get
     code, display, name = get(1), tidy(get(2)), get(3)
@@ -96,7 +96,7 @@ def _codings(value: Value, scope: Scope, table: str = "") -> tuple[list[dict[str
 
 def _concept(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
     """A CodeableConcept with every coding that was sent; the sender's words are its text."""
-    codings, text = _codings(value, context.scope, table)
+    codings, text = codings_of(value, context.scope, table)
     if codings:
         return {"coding": codings, "text": text} if text else {"coding": codings}
     return {"text": text} if text else None
@@ -117,7 +117,7 @@ def _observed(value: Value, context: Context) -> dict[str, Any] | None:
 
 def coding(value: Value, context: Context, table: str = "") -> dict[str, Any] | None:
     """The first Coding."""
-    codings, text = _codings(value, context.scope, table)
+    codings, text = codings_of(value, context.scope, table)
     if codings:
         return codings[0]
     return {"display": text} if text else None
@@ -131,7 +131,7 @@ def code(value: Value, context: Context) -> str | None:
 
 def words(value: Value, context: Context) -> str | None:
     """The sender's words: the original text, else the text, else the code."""
-    _, text = _codings(value, context.scope)
+    _, text = codings_of(value, context.scope)
     return text or tidy(value.text) or None
 
 
@@ -145,7 +145,7 @@ def uri(value: Value, context: Context) -> str | None:
 
 def identifier(value: Value, context: Context) -> dict[str, Any] | None:
     """The code with its system as an Identifier."""
-    codings, _ = _codings(value, context.scope)
+    codings, _ = codings_of(value, context.scope)
     return {"system": codings[0]["system"], "value": codings[0]["code"]} if codings else None
 
 

@@ -34,7 +34,7 @@ _COMPARATORS = {
     "&gt;": ">",
 }
 _MARKS = tuple(sorted(_COMPARATORS, key=len, reverse=True))
-_LARGEST = 2_147_483_647  # FHIR's integer has 32 bits
+LARGEST = 2_147_483_647  # FHIR's integer has 32 bits
 _MOST_DIGITS = 60  # more is no measurement; a sender's stray text must not become a number
 
 
@@ -119,7 +119,7 @@ def _integer(low: int) -> Callable[[Value, Context], int | None]:
         number = decimal(value, context)
         if number is None:
             return None
-        if number != number.to_integral_value() or not low <= number <= _LARGEST:
+        if number != number.to_integral_value() or not low <= number <= LARGEST:
             context.note("not-an-integer", f"The number is no whole number from {low} on; it is left out.")
             return None
         return int(number)
@@ -229,7 +229,7 @@ def unit_quantity(value: Value, context: Context) -> dict[str, Any] | None:
     return dict(unit_of(value)) or None
 
 
-_INTEGERS = {"integer": -_LARGEST - 1, "unsignedInt": 0, "positiveInt": 1}
+_INTEGERS = {"integer": -LARGEST - 1, "unsignedInt": 0, "positiveInt": 1}
 
 CONVERSIONS = {
     **{(v2, "decimal"): Conversion(decimal, "The decimal with the digits as written.", (1,)) for v2 in ("NM", "SI")},

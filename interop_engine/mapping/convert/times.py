@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from interop_engine.hl7.scalars import Moment, read_moment, read_time
+from interop_engine.hl7.scalars import Moment, TimeOfDay, read_moment, read_time
 from interop_engine.mapping.convert.base import PRECISION, SOURCE_TEXT, Conversion
 
 if TYPE_CHECKING:
@@ -135,6 +135,11 @@ def time(value: Value, context: Context) -> str | None:
         context.note("zone-dropped", "A FHIR time has no zone; the one sent is left out.", severity="information")
     if found.second is None:
         context.extensions = [*(context.extensions or ()), *_PRECISIONS["hour" if found.minute is None else "minute"]]
+    return time_text(found)
+
+
+def time_text(found: TimeOfDay) -> str:
+    """A time of day as FHIR writes it: with seconds, without a zone."""
     fraction = f".{found.fraction}" if found.fraction else ""
     return f"{found.hour:02}:{found.minute or 0:02}:{found.second or 0:02}{fraction}"
 

@@ -209,6 +209,7 @@ def test_no_companion_makes_what_is_lexically_wrong(type_: str, texts: tuple[str
         "OBR": f"OBR|1||||||{first}|{second}",
         "SPM": f"SPM|1|{'|' * 15}{first}",
         "PID": f"PID|1||||||{first}",
+        "TQ1": f"TQ1|1|{third}|{first}|{second}|{fourth}|{third}|{second}|{fourth}||{first}|{second}||{fourth}|{third}",
     }
     for (name, _, kind), companion in COMPANIONS.items():
         made = companion.function(segment(lines[name]), Context(SCOPE))
