@@ -1,97 +1,155 @@
-"""The loss ledger leaf by leaf, for people: which repetitions and components of a message nothing has read.
+"""The loss ledger leaf by leaf, for people: which repetitions, components and sub-components of a message say nothing.
 
-The ledger of production counts fields. Here a field that was read is looked into: the components that no rule of the mapping
-reads of it, and the repetitions that none asks for.
+The ledger of production counts fields, by what the mapping reads. Here nothing is believed: a leaf is lost where the message
+without it says the same. So a component that a conversion looks at and then has no place for is listed too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from interop_engine.hl7 import dictionary
-from interop_engine.hl7.message import Message, Segment, Value
 from interop_engine.mapping.ledger import sequence_numbers
-from interop_engine.mapping.typed import Convert, MappingPlan, Read, reads
 
-# Who gave the number (CX.4, EI.2 …) is read with the number itself, where a key takes its scope from it.
-_SCOPED = {"CX": (1, 4), "EI": (1, 2, 3, 4)}
+if TYPE_CHECKING:
+    from interop_engine.core.model import Known
+    from interop_engine.hl7.message import Message, Segment
+    from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.draft import Draft
+    from interop_engine.mapping.program import Program
+
+_MOST = 2000  # leaves that are each tried alone: in a longer message those of one place stand and fall together
+_DELETE = '""'
 
 
-@dataclass
-class _Reading:
-    """What a mapping reads of one field: ``components`` (None: all), and whether more than the first repetition."""
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One populated leaf. Parts count from 1; ``component`` and ``subcomponent`` are 0 where there is nothing to tell apart."""
 
-    components: set[int] | None = field(default_factory=set)
-    repeats: bool = False
+    segment: int  # its index in the message
+    field: int
+    repetition: int
+    component: int
+    subcomponent: int
+    raw: str
 
-    def add(self, parts: Sequence[int], *, repeats: bool) -> None:
-        self.repeats |= repeats
-        if not parts:
-            self.components = None
-        elif self.components is not None:
-            self.components |= set(parts)
+    def place(self, message: Message) -> str:
+        """As integrators write it: ``PID[1]-5[2].3``; the repetition only where there are several."""
+        segment = message.segments[self.segment]
+        several = len(segment.repetitions(self.field)) > 1
+        below = "".join(f".{number}" for number in (self.component, self.subcomponent) if number)
+        return f"{segment.name}[{segment.number}]-{self.field}{f'[{self.repetition}]' if several else ''}{below}"
 
 
 class Leaves:
-    """What one mapping reads of each field, worked out once."""
+    """The leaves of one message, and which of them its draft would not miss."""
 
-    def __init__(self, plan: MappingPlan, ignore: Mapping[str, int]) -> None:
-        self._ignore = ignore
-        self._readings: dict[tuple[str, int], _Reading] = {}
-        for node in reads((plan.resources, plan.fragments)):
-            if isinstance(node, Read):
-                self._note(node, (node.component,) if node.component else ())
-                continue
-            self._note(node.source, _parts(node))
-            for number in node.also:
-                self._readings.setdefault((node.source.segment, number), _Reading()).add((), repeats=True)
+    def __init__(self, program: Program, message: Message, scope: Scope, known: Known, draft: Draft) -> None:
+        self._program = program
+        self._message = message
+        self._scope = scope
+        self._known = known
+        self._said = _said(draft)
+        self._same: dict[str, list[Leaf]] = defaultdict(list)
+        for leaf in populated(message):
+            self._same[leaf.raw].append(leaf)
 
-    def _note(self, read: Read, parts: Sequence[int]) -> None:
-        if read.segment and read.field:
-            repeats = (read.repeats and not read.repetition) or read.repetition > 1
-            self._readings.setdefault((read.segment, read.field), _Reading()).add(parts, repeats=repeats)
+    def unread(self, bits: Sequence[int]) -> tuple[str, ...]:
+        """The leaves that are lost, in the message's order. ``bits``: the fields that were read, for each segment."""
+        return tuple(leaf.place(self._message) for leaf in self._unread(bits))
 
-    def unread(self, message: Message, bits: Sequence[int]) -> tuple[str, ...]:
-        """The populated leaves that nothing read: ``PID[1]-5[2].3``, in the message's order. ``bits``: one a field."""
-        return tuple(leaf for segment in message.segments for leaf in self._of_segment(segment, bits[segment.index]))
+    def _unread(self, bits: Sequence[int]) -> Iterator[Leaf]:
+        read: list[Leaf] = []
+        lost: set[Leaf] = set()
+        every = [leaf for leaf in populated(self._message) if not self._ignored(leaf)]
+        for leaf in every:
+            if bits[leaf.segment] >> leaf.field & 1:
+                read.append(leaf)
+            else:
+                lost.add(leaf)
+        for group in _alone(read) if len(read) <= _MOST else self._by_place(read):
+            if self.lost(group):
+                lost.update(group)
+        return (leaf for leaf in every if leaf in lost)
 
-    def _of_segment(self, segment: Segment, read: int) -> Iterator[str]:
-        ignored = self._ignore.get(segment.name, 0) | sequence_numbers(segment.name)
-        for number, raw in enumerate(segment.fields[1:], 1):
-            if not raw or ignored >> number & 1:
-                continue
-            reading = self._readings.get((segment.name, number)) if read >> number & 1 else None
-            repetitions = segment.repetitions(number)
-            for index, value in enumerate(repetitions, 1):
-                place = f"{segment.name}[{segment.number}]-{number}" + (f"[{index}]" if len(repetitions) > 1 else "")
-                if reading is None or (index > 1 and not reading.repeats):
-                    yield from _populated(value, place, frozenset())
-                elif reading.components is not None:
-                    yield from _populated(value, place, frozenset(reading.components))
+    def lost(self, leaves: Sequence[Leaf]) -> bool:
+        """Whether the draft says the same without some leaves, and also without all that read as they do (said elsewhere)."""
+        if self._matter(leaves):
+            return False
+        same = [other for raw in {leaf.raw for leaf in leaves} for other in self._same[raw]]
+        return len(same) == len(leaves) or not self._matter(same)
+
+    def _matter(self, leaves: Iterable[Leaf]) -> bool:
+        message = _without(self._message, leaves)
+        return _said(self._program.build(self._program.identify(message, self._scope), self._known)) != self._said
+
+    def _ignored(self, leaf: Leaf) -> bool:
+        name = self._message.segments[leaf.segment].name
+        return bool((self._program.ignore.get(name, 0) | sequence_numbers(name)) >> leaf.field & 1)
+
+    def _by_place(self, leaves: Iterable[Leaf]) -> Iterable[Sequence[Leaf]]:
+        groups: dict[tuple[object, ...], list[Leaf]] = defaultdict(list)
+        for leaf in leaves:
+            name = self._message.segments[leaf.segment].name
+            groups[name, leaf.field, leaf.repetition, leaf.component, leaf.subcomponent].append(leaf)
+        return groups.values()
 
 
-def _parts(node: Convert) -> tuple[int, ...]:
-    """The components that a conversion reads of its field, () for all."""
-    read = node.source
-    if read.component:
-        return (read.component,)
-    if node.how == "identity" and read.datatype in _SCOPED:
-        return _SCOPED[read.datatype]
-    if node.how in ("text", "identity"):
-        known = dictionary.datatype(read.datatype)
-        return (
-            (1, 3, 4, 6) if node.how == "identity" and known and known.components else (1,) if known and known.components else ()
-        )
-    return node.parts if node.how == "value" else ()
+def populated(message: Message) -> Iterator[Leaf]:
+    """Every leaf with content, in order; a ``""`` is an order to delete, and MSH-1 and MSH-2 have no parts."""
+    for segment in message.segments:
+        first = 3 if segment.index == 0 else 1
+        for number in range(first, len(segment.fields)):
+            yield from _of_field(segment, number)
 
 
-def _populated(value: Value, place: str, known: frozenset[int]) -> Iterator[str]:
-    """The components with content that are not ``known``; the value itself where it has none."""
-    if len(value.parts) == 1:
-        if value.raw and 1 not in known:
-            yield place
-        return
-    for number, raw in enumerate(value.parts, 1):
-        if raw and number not in known:
-            yield f"{place}.{number}"
+def _of_field(segment: Segment, number: int) -> Iterator[Leaf]:
+    for repetition, value in enumerate(segment.repetitions(number), 1):
+        for component, part in enumerate(value.parts, 1):
+            pieces = part.split(sub) if (sub := segment.delimiters.subcomponent) else [part]
+            for below, piece in enumerate(pieces, 1):
+                if piece and piece != _DELETE:
+                    places = (component if len(value.parts) > 1 or len(pieces) > 1 else 0, below if len(pieces) > 1 else 0)
+                    yield Leaf(segment.index, number, repetition, *places, piece)
+
+
+def _alone(leaves: Iterable[Leaf]) -> Iterable[Sequence[Leaf]]:
+    return ((leaf,) for leaf in leaves)
+
+
+def _without(message: Message, leaves: Iterable[Leaf]) -> Message:
+    """The message with some leaves left empty."""
+    texts = [segment.text for segment in message.segments]
+    by_segment: dict[int, list[Leaf]] = defaultdict(list)
+    for leaf in leaves:
+        by_segment[leaf.segment].append(leaf)
+    for index, those in by_segment.items():
+        segment = message.segments[index]
+        fields = list(segment.fields)
+        for leaf in those:
+            fields[leaf.field] = _emptied(fields[leaf.field], segment, leaf)
+        if index == 0:
+            del fields[1]  # MSH-1 is the separator itself
+        texts[index] = segment.delimiters.field.join(fields)
+    return message.with_segments(texts)
+
+
+def _emptied(text: str, segment: Segment, leaf: Leaf) -> str:
+    d = segment.delimiters
+    steps = ((d.repetition, leaf.repetition), (d.component, leaf.component or 1), (d.subcomponent, leaf.subcomponent or 1))
+    return _replaced(text, steps)
+
+
+def _replaced(text: str, steps: Sequence[tuple[str, int]]) -> str:
+    if not steps:
+        return ""
+    (separator, number), *below = steps
+    parts = text.split(separator) if separator else [text]
+    parts[number - 1] = _replaced(parts[number - 1], below)
+    return separator.join(parts)
+
+
+def _said(draft: Draft) -> tuple[object, ...]:
+    return draft.resources, draft.findings, draft.unmapped, draft.park

@@ -67,7 +67,7 @@ class Tracer:
         whole = program.plan.resources
         alone = {name: _alone(whole[of], name, line) for name, (of, line) in self._lines.items()}
         plan = replace(program.plan, resources={**whole, **alone})
-        self._leaves = Leaves(program.plan, program.ignore)
+        self._whole = program
         self._program = replace(program, plan=plan, compiled=compile_mapping(plan))
 
     def trace(self, message: Message, scope: Scope, known: Known = NOTHING_KNOWN) -> Lineage:
@@ -76,7 +76,7 @@ class Tracer:
         draft = self._program.build(plan, known)
         if plan.run is None or draft.park is not None:
             return Lineage(draft, ())
-        unread = self._leaves.unread(message, plan.run.reads)
+        unread = Leaves(self._whole, message, scope, known, draft).unread(plan.run.reads)
         return Lineage(draft, tuple(self._made(plan.run)), unread)
 
     def _made(self, run: Run) -> Iterator[Made]:
