@@ -79,21 +79,26 @@ class Bench:
 
         None, with the reason said, where there is none.
         """
+        found = self.take(given)
+        if isinstance(found, tuple):
+            return found
+        # The charset, no mapping that fits, or the message as a whole.
+        _tell(given.label, found, {"102": "MSH-18", "200": "MSH-9"}.get(found.code, "MSH"))
+        return None
+
+    def take(self, given: Input) -> tuple[Message, Program] | Parked:
+        """As ``read``, in silence."""
         from interop_engine.engine import single
         from interop_engine.engine.transform import Parked
 
         charset = self._channel.options.charset or None if self._channel else None
         message = single.read(given.data, charset=charset)
         if isinstance(message, Parked):
-            _tell(given.label, message, "MSH-18" if message.code == "102" else "MSH")  # the charset, or the message as a whole
-            return None
+            return message
         if self._dialect is not None:
             message = self._dialect.apply(message)
         program = single.choose(message, self._candidates(message))
-        if isinstance(program, Parked):
-            _tell(given.label, program, "MSH-9")
-            return None
-        return message, program
+        return program if isinstance(program, Parked) else (message, program)
 
     def _candidates(self, message: Message) -> Sequence[Program]:
         if self.named is not None:
@@ -104,18 +109,20 @@ class Bench:
 
     def map(self, given: Input, received_at: datetime | None) -> Mapped | None:
         """The bundle, and all there is to say about it, which is said; None where the message cannot be read."""
-        from interop_engine.engine import single
-
         if (found := self.read(given)) is None:
             return None
-        message, program = found
-        scope = self.scope(program)
-        at = received_at or _sent_at(message, scope)
-        mapped = single.map_message(message, program, scope, received_at=at)
+        mapped = self.mapped(*found, received_at)
         output.show_findings(mapped.findings, given.label)
         if mapped.parked is not None:
             _tell(given.label, mapped.parked, "")
         return mapped
+
+    def mapped(self, message: Message, program: Program, received_at: datetime | None = None) -> Mapped:
+        """What comes of a message that was read; without a time, it was received when it was sent."""
+        from interop_engine.engine import single
+
+        scope = self.scope(program)
+        return single.map_message(message, program, scope, received_at=received_at or _sent_at(message, scope))
 
     def losses(self, unread: Sequence[str]) -> Sequence[str]:
         """Of the leaves that nothing read (``PID[1]-5.3``) those that the channel's dialect does not ignore."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from interop_engine.mapping.trace import Lineage, Made
     from interop_engine.terminology.worklist import Worklist
 
-_SHOWN = 60  # characters of a value
-
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -216,23 +214,15 @@ def _show(lineage: Lineage, file: str) -> None:
 
     for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
         rows = [
-            (name, brief(value), ", ".join(made.fields), output.noted(made.rule, made.implied), output.place(made.mark, file))
+            (
+                name,
+                output.brief(value),
+                ", ".join(made.fields),
+                output.noted(made.rule, made.implied),
+                output.place(made.mark, file),
+            )
             for made in lines
             for name, value in made.values.items()
         ]
         if rows:
             output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing} ({file})")
-
-
-def brief(value: Any) -> str:
-    """A value on a line, for people: the texts in it, without URIs of systems."""
-    text = " · ".join(_texts(value))
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for key, one in value.items() if key not in ("system", "url", "extension") for text in _texts(one)]
-    if isinstance(value, list | tuple):
-        return [text for one in value for text in _texts(one)]
-    return ["(cleared)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from interop_engine.core.diagnostics import Finding, Mark, Mistake
 
 _Item = TypeVar("_Item")
+_SHOWN = 60  # characters of a value in short
 _FEW = 10  # items that need no bar
 _WIDE = 240  # columns in a pipe, where nothing limits them
 _STYLES = {"error": "bold red", "warning": "yellow", "information": "cyan"}
@@ -180,6 +181,20 @@ def noted(value: object, notes: Iterable[str]) -> Any:
     for note in notes:
         cell.append(f"\n{plain(note)}", style="dim")
     return cell
+
+
+def brief(value: Any) -> str:
+    """A value on a line, for people: the texts in it, without URIs of systems."""
+    text = " · ".join(_texts(value))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, one in value.items() if key not in ("system", "url", "extension") for text in _texts(one)]
+    if isinstance(value, list | tuple):
+        return [text for one in value for text in _texts(one)]
+    return ["(cleared)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)]
 
 
 def place(mark: Mark, file: str) -> str:

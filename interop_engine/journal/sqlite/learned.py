@@ -41,6 +41,13 @@ def answer(
         connection.execute(statements.END_READING)
 
 
+def names(connection: apsw.Connection, question: Question) -> Known:
+    """The aliases and merges alone, which a reader beside the engine can tell. Without a stamp: nothing is forwarded by it."""
+    aliases = _pairs(schema.rows(connection, statements.ALIASES, (codec.text(question.aliases),))) if question.aliases else {}
+    objects = dict.fromkeys((*question.objects, *question.whole, *aliases.values()))
+    return Known(aliases=aliases, merged=_merged(connection, None, list(objects)))
+
+
 def _answer(
     connection: apsw.Connection,
     changes: Changes,
@@ -64,11 +71,11 @@ def _answer(
     return Known(changes.stamp(moment, [*question.aliases, *objects]), states, aliases, merged)
 
 
-def _merged(connection: apsw.Connection, merges: Merges, things: list[str]) -> dict[str, str]:
+def _merged(connection: apsw.Connection, merges: Merges | None, things: list[str]) -> dict[str, str]:
     """Every step from these objects to their survivors. Most objects were never merged: then it is one look."""
     merged: dict[str, str] = {}
     while things:
-        found = merges.of(things)
+        found = merges.of(things) if merges is not None else None
         if found is None:
             found = _pairs(schema.rows(connection, statements.MERGES, (codec.text(things),)))
         merged.update(found)
