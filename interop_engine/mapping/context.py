@@ -6,11 +6,12 @@ always the same one. Nothing here reads a clock, a file of the site or the netwo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from interop_engine.core import yaml
@@ -19,9 +20,12 @@ from interop_engine.core.model import Park
 from interop_engine.fhir.primitives import ABSOLUTE, CHECKS
 
 if TYPE_CHECKING:
-    from interop_engine.hl7.message import Segment
+    from interop_engine.hl7.message import Delimiters, Segment
     from interop_engine.mapping.convert.tables import CodeTable
     from interop_engine.terminology.conceptmap import ConceptMap
+
+Memory = defaultdict[Callable[..., Any], dict[str, list[Any]]]
+"""Conversion → raw text of a field → what it makes of each repetition that has a value (None where nothing)."""
 
 _EMPTY: Mapping[str, str] = {}
 
@@ -131,7 +135,7 @@ class Scope:
     """Whose message it is: the channel's facility, its default zone and its number for patients.
 
     ``timezone`` is an IANA name, or empty: then a time without a zone becomes a date. ``authority`` and
-    ``identifier_type`` say which repetition of PID-3 is the hospital's own number.
+    ``identifier_type`` say which repetition of PID-3 is the hospital's own number. ``results``: whether a report says all it has.
     """
 
     facility: str
@@ -140,9 +144,19 @@ class Scope:
     naming: Naming
     authority: str = ""
     identifier_type: str = ""
+    results: Literal["delta", "snapshot"] = "delta"
     tables: Mapping[str, CodeTable] = field(default_factory=dict)
     terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # of ``convert.base.remembered``
+
+    def memory(self, delimiters: Delimiters | None) -> Memory:
+        """What conversions made of whole fields before in messages with these delimiters; without them an empty one."""
+        if delimiters is None:
+            return defaultdict(dict)
+        found: Memory | None = self.memo.get(delimiters)
+        if found is None:
+            found = self.memo[delimiters] = defaultdict(dict)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +174,16 @@ class Context:
     The place is kept in three cheap attributes (``segment``, ``field``, ``repetition``, the last 0-based) and only
     written out when there is something to say. ``extensions`` is what a conversion to a primitive had to add: the
     program moves it to ``_element.extension`` and sets it back to None. ``park`` is set where the message must park.
-    ``date`` (ISO, empty where unknown) is the day of the message, by which dated terminology is read.
+    ``date`` (ISO, empty where unknown) is the day of the message, by which dated terminology is read. ``memory`` is the
+    scope's, for the message's delimiters.
     """
 
-    __slots__ = ("date", "extensions", "field", "findings", "park", "repetition", "scope", "segment", "unmapped")
+    __slots__ = ("date", "extensions", "field", "findings", "memory", "park", "repetition", "scope", "segment", "unmapped")
 
-    def __init__(self, scope: Scope, date: str = "") -> None:
+    def __init__(self, scope: Scope, date: str = "", delimiters: Delimiters | None = None) -> None:
         self.scope = scope
         self.date = date
+        self.memory = scope.memory(delimiters)
         self.findings: list[Finding] = []
         self.unmapped: list[Unmapped] = []
         self.extensions: list[dict[str, Any]] | None = None

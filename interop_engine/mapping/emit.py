@@ -31,6 +31,8 @@ from interop_engine.mapping.typed import (
 )
 
 _SCOPED = frozenset({"CX", "EI"})
+_COMMON = frozenset({"CWE", "CNE", "CE", "CF", "ID", "IS", "XCN", "XON", "PL", "HD", "DTM", "TS", "DT", "SPS"})
+"""Data types of which few values make up most of the traffic: codes, people, places, and the times of one report."""
 _VISITS = frozenset({("PV1", 19), ("PID", 18)})
 
 
@@ -107,6 +109,9 @@ class Emitter(Calls):
             self.w.line(f"c.segment = {segment}; c.field = {node.source.field}{repetition}")
 
     def _by_value(self, node: Convert, sink: Sink, seen: str) -> None:
+        if self._comes_again(node):
+            self._remembered(node, sink, seen)
+            return
         w = self.w
         with self.values(node.source, seen) as (segment, value):
             self._place(node, segment)
@@ -118,6 +123,28 @@ class Emitter(Calls):
             else:
                 w.line(f"{result} = {self.module.bind(node.function)}({value}, c)")
             with w.block(f"if {result} is not None:"):
+                sink(repr(node.element), result)
+
+    def _comes_again(self, node: Convert) -> bool:
+        """Whether a conversion is of a whole field that is likely to be the same in many segments and messages."""
+        read = node.source
+        plain = node.how == "value" and self._is_whole(read) and not (read.repeats and node.primitive)
+        return plain and read.datatype in _COMMON and self.w.marking and not self.deleted
+
+    def _remembered(self, node: Convert, sink: Sink, seen: str) -> None:
+        w, read = self.w, node.source
+        convert, every, result = self.module.bind(node.function), w.name("l"), w.name("x")
+        with w.segments(read) as segment, w.block(f"if {w.populated(segment, read.field)}:"):
+            w.mark(segment, read.field)
+            w.line(f"{every} = c.memory[{convert}].get({w.raw(segment, read.field)})")
+            with w.block(f"if {every} is None:"):
+                w.line(f"{every} = converted({convert}, {segment}, {read.field}, c, repeats={read.repeats})")
+            if self._noting:
+                self._place(node, segment)
+            if seen:
+                with w.block(f"if {every}:"):
+                    self.note_seen(seen)
+            with w.block(f"for {result} in {every}:"), w.block(f"if {result} is not None:"):
                 sink(repr(node.element), result)
 
     def _by_segment(self, node: Convert, sink: Sink, seen: str) -> None:

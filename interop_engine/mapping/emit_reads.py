@@ -61,6 +61,11 @@ class Reads(ABC):
         one = not read.repeats and read.repetition < 2 and read.repetition_test is None and read.segment_test is None
         return one and not read.component and not self.deleted
 
+    def _is_whole(self, read: Read) -> bool:
+        """Whether a read is of every repetition of a field of a segment, as they are."""
+        tested = read.repetition_test is not None or read.segment_test is not None
+        return bool(read.segment) and not (read.component or read.repetition or tested)
+
     @contextmanager
     def _plain(self, read: Read, segment: str) -> Iterator[str]:
         """The text of a whole field: itself where it is plain letters and digits, else as the message reads it."""

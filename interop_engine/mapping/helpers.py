@@ -108,6 +108,37 @@ def joined(result: tuple[str, Any] | None, instance: Instance, context: Context)
     return ("String", "\n".join(texts)) if texts else None
 
 
+_MOST_FIELDS = 4096
+_LONGEST_FIELD = 300
+
+
+def converted(convert: Callable[..., Any], segment: Segment, field: int, context: Context, *, repeats: bool) -> list[Any]:
+    """What a conversion makes of each value of a field, None for a value of which it makes nothing.
+
+    Where it had nothing to say beside, the answer is remembered for the field's text (``Context.memory``): codes, people and
+    times come again and again. It is shared between messages: nobody changes FHIR content once it is made.
+    """
+    first_value = None if repeats else only(segment, field, context)
+    values = segment.repetitions(field) if repeats else [] if first_value is None else [first_value]
+    said, unmapped = len(context.findings), len(context.unmapped)
+    context.segment, context.field = segment, field
+    found = []
+    for number, value in enumerate(values):
+        if value.raw and value.raw != '""':
+            context.repetition = number
+            found.append(convert(value, context))
+    context.repetition = 0
+    raw = segment.raw(field)
+    quiet = len(context.findings) == said and len(context.unmapped) == unmapped
+    alone = repeats or first_value is None or first_value.raw == raw
+    if quiet and alone and context.extensions is None and context.park is None and len(raw) <= _LONGEST_FIELD:
+        known = context.memory[convert]
+        if len(known) >= _MOST_FIELDS:
+            known.clear()
+        known[raw] = found
+    return found
+
+
 def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: Value, context: Context) -> Any:
     """A value converted by what OBX-2 says it is."""
     convert = choices.get(segment.raw(2))
@@ -177,6 +208,7 @@ NAMES: Mapping[str, Any] = {
     "first_by": first_by,
     "first_text": first_text,
     "whole_text": whole_text,
+    "converted": converted,
     "joined": joined,
     "varied": varied,
     "coded_name": coded_name,

@@ -121,7 +121,7 @@ class Program:
 
     def identify(self, message: Message, scope: Scope) -> Plan:
         """Name the resources of a message."""
-        context = Context(scope, _day(message))
+        context = Context(scope, _day(message), message.delimiters)
         try:
             root, findings = group(message, self.structure_def)
             context.findings += findings
