@@ -13,7 +13,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interop_engine.mapping.convert import codes, documents, identifiers, names, quantities, references, texts, times, timing
+from interop_engine.mapping.convert import (
+    codes,
+    composites,
+    documents,
+    durations,
+    identifiers,
+    names,
+    quantities,
+    references,
+    texts,
+    times,
+    timing,
+)
 from interop_engine.mapping.convert.base import Companion, Conversion
 from interop_engine.mapping.convert.codes import CODED, by_table, mapped, translated
 from interop_engine.mapping.convert.observation import observation_value, reference_range
@@ -44,15 +56,17 @@ CONVERSIONS: Mapping[tuple[str, str], Conversion] = {
     **texts.CONVERSIONS,
     **codes.CONVERSIONS,
     **times.CONVERSIONS,
+    **durations.CONVERSIONS,
     **timing.CONVERSIONS,
     **quantities.CONVERSIONS,
     **identifiers.CONVERSIONS,
     **names.CONVERSIONS,
     **references.CONVERSIONS,
     **documents.CONVERSIONS,
+    **composites.CONVERSIONS,
 }
 
-PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifiers.PLACES, **names.PLACES, **timing.PLACES}
+PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifiers.PLACES, **names.PLACES, **durations.PLACES}
 
 _VALUE = Companion(observation_value, "value[x] by OBX-2, with the unit of OBX-6.", (2, 5, 6), choice=True)
 _OBSERVED = Companion(times.observed, "A dateTime, or a Period with OBR-8.", (7, 8), choice=True)

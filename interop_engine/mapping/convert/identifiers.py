@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid
-from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, is_absolute, tidy, uri_text
+from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, code_text, is_absolute, tidy, uri_text
 from interop_engine.mapping.convert.tables import v2_codes
 from interop_engine.mapping.convert.times import period_of
 
@@ -117,6 +117,15 @@ def requisition(value: Value, context: Context) -> dict[str, Any] | None:
     return None
 
 
+def ei_coding(value: Value, context: Context) -> dict[str, Any] | None:
+    """EI → Coding: the id as a code of its authority's system."""
+    code = code_text(value.get(1))
+    if not code:
+        return None
+    system = context.scope.naming.system(*(tidy(value.get(n)) for n in (2, 3, 4)))
+    return {"system": system, "code": code} if system else {"code": code}
+
+
 def specimen(value: Value, context: Context) -> dict[str, Any] | None:
     """EIP of a specimen → Identifier: the placer's number (which the result repeats), else the filler's."""
     for n in (1, 2):
@@ -176,9 +185,19 @@ def xcn_identifier(value: Value, context: Context) -> dict[str, Any] | None:
     return number(value.get(1), tidy(value.get(13)), authority_of(value, 9), context, own="staff")
 
 
-def licence(value: Value, context: Context) -> dict[str, Any] | None:
-    """PLN → Identifier of the practitioner, as a staff number of the facility: PLN names no authority."""
-    return number(value.text, "", ("", "", ""), context, own="staff")
+def staff_number(value: Value, context: Context) -> dict[str, Any] | None:
+    """PLN → Identifier of the practitioner: PLN names no authority, so it is a staff number of the facility."""
+    kind = tidy(value.get(2))
+    result = number(value.get(1), "", ("", "", ""), context, own="staff")
+    if result is None:
+        return None
+    if kind:
+        table = f"{V2_SYSTEM}0338"
+        known = kind in v2_codes("0338")
+        result = {"type": {"coding": [{"system": table, "code": kind}]} if known else {"text": kind}, **result}
+    if found := period_of("", value.get(4), context):
+        result["period"] = found
+    return result
 
 
 _EI = Conversion(ei, "An Identifier; the system is the assigning authority's.", (1, 2, 3, 4))
@@ -187,6 +206,7 @@ CONVERSIONS = {
     ("CX", "Identifier"): Conversion(cx, "An Identifier; the system is the assigning authority's.", (1, 4, 5, 7, 8)),
     ("CX", "string"): Conversion(text_of, "The number alone.", (1,)),
     ("EI", "Identifier"): _EI,
+    ("EI", "Coding"): Conversion(ei_coding, "The id as a code of its authority's system.", (1, 2, 3, 4)),
     ("EI", "string"): Conversion(text_of, "The number alone.", (1,)),
     ("EI", "uri"): Conversion(uid, "An OID or a URI.", (1,)),
     ("EI", "url"): Conversion(uid, "An OID or a URI.", (1,)),
@@ -197,7 +217,7 @@ CONVERSIONS = {
     ("HD", "string"): Conversion(text_of, "The name alone.", (1,)),
     ("ST", "Identifier"): Conversion(plain, "An Identifier in the facility's own range.", (1,)),
     ("NM", "Identifier"): Conversion(plain, "An Identifier in the facility's own range.", (1,)),
-    ("PLN", "Identifier"): Conversion(licence, "The practitioner's number.", (1,)),
+    ("PLN", "Identifier"): Conversion(staff_number, "The practitioner's number, its type and expiry.", (1, 2, 4)),
     ("XON", "Identifier"): Conversion(xon_identifier, "The organization's number.", (3, 6, 7, 10)),
     **{(v2, "Identifier"): Conversion(xcn_identifier, "The person's number.", (1, 9, 13)) for v2 in ("XCN", "CN", "CNN", "PPN")},
 }

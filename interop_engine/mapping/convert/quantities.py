@@ -151,6 +151,16 @@ def money(value: Value, context: Context) -> dict[str, Any] | None:
     return result
 
 
+def amount_text(value: Value, context: Context) -> str | None:
+    """CQ, MO, CP → the number and its unit or currency as people read them."""
+    del context
+    first = value.component(1)
+    unit = tidy(value.get(2, 2)) or tidy(value.get(2))
+    if first is not None and first.get(2):  # CP: its amount has the currency
+        return tidy(f"{first.get(1)} {first.get(2)}")
+    return tidy(f"{value.get(1)} {unit}") or None
+
+
 def range_of(low: str, high: str, unit: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
     """A Range of two number texts, either of which may be empty; None where one is no number or they are reversed."""
     result: dict[str, Any] = {}
@@ -247,6 +257,8 @@ CONVERSIONS = {
     ("NR", "Range"): Conversion(nr, "A Range.", (1, 2)),
     ("CQ", "Quantity"): Conversion(cq, "A Quantity with its unit.", (1, 2)),
     ("CQ", "decimal"): Conversion(decimal, "The number alone.", (1,)),
+    **{(v2, "string"): Conversion(amount_text, "The number and its unit.", (1, 2)) for v2 in ("CQ", "MO")},
+    ("CP", "string"): Conversion(amount_text, "The price's amount and currency.", (1,)),
     ("MO", "Money"): Conversion(money, "Money; the currency of ISO 4217.", (1, 2)),
     ("CP", "Money"): Conversion(money, "Money of the price's amount.", (1,)),
     **{(v2, "Quantity"): Conversion(unit_quantity, "Only a unit.", (1, 2, 3)) for v2 in ("CWE", "CE")},

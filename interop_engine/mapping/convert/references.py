@@ -68,22 +68,31 @@ def _place(value: Value) -> list[str]:
 
 def location(value: Value, context: Context) -> dict[str, Any] | None:
     """PL → Reference to a Location: named by point of care, room, bed (and facility, building, floor), from large to small."""
+    return _located(value, tidy(value.get(9)), context)
+
+
+def delivery_place(value: Value, context: Context) -> dict[str, Any] | None:
+    """LA1, LA2 → Reference to a Location, as a PL; what follows the floor is an address of its own (``.9``)."""
+    return _located(value, "", context)
+
+
+def _located(value: Value, described: str, context: Context) -> dict[str, Any] | None:
     parts = _place(value)
-    described = tidy(value.get(9))
     if not parts:
         return {"type": "Location", "display": described} if described else None
     near = [text for n in (1, 2, 3) if (text := tidy(value.get(n)))]
     system = context.scope.naming.facility_number(context.scope.facility, "location")
-    return _reference(
-        "Location", {"system": system, "value": "|".join(near or parts)}, described or location_text(value, context) or ""
-    )
+    return _reference("Location", {"system": system, "value": "|".join(near or parts)}, described or _spoken(value))
 
 
 def location_text(value: Value, context: Context) -> str | None:
     """PL → the place as people say it: ``Khoa Nội, 305, 2``."""
     del context
-    order = [tidy(value.get(n)) for n in (4, 7, 8, 1, 2, 3)]
-    return ", ".join(text for text in order if text) or tidy(value.get(9)) or None
+    return _spoken(value) or tidy(value.get(9)) or None
+
+
+def _spoken(value: Value) -> str:
+    return ", ".join(text for n in (4, 7, 8, 1, 2, 3) if (text := tidy(value.get(n))))
 
 
 def location_identifier(value: Value, context: Context) -> dict[str, Any] | None:
@@ -127,6 +136,12 @@ CONVERSIONS = {
     ("XON", "string"): Conversion(organization_text, "The organization's name.", (1,)),
     ("HD", "Reference"): Conversion(authority, "A Reference to the Organization by name.", (1, 2)),
     ("PL", "Reference"): Conversion(location, "A Reference to the Location by identifier and display.", (*_PLACE, 9)),
+    **{
+        (v2, "Reference"): Conversion(
+            delivery_place, "A Reference to the Location; its address is a part of its own (`.9`).", _PLACE
+        )
+        for v2 in ("LA1", "LA2")
+    },
     ("PL", "Identifier"): Conversion(location_identifier, "The place's identifier within the facility.", (1, 2, 3)),
     ("PL", "string"): Conversion(location_text, "The place as people say it.", (*_PLACE, 9)),
     ("EI", "Reference"): Conversion(_identified(ei), "A Reference by identifier.", (1, 2, 3, 4)),

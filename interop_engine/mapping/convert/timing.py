@@ -1,4 +1,4 @@
-"""When something is to be done: TQ1, TQ, RPT and RI → Timing and Dosage; amounts of time → Duration.
+"""When something is to be done: TQ1, TQ, RPT and RI → Timing and Dosage.
 
 A repeat pattern (HL7 table 0335) is said twice: in ``code`` as sent, with the one of v3 GTSAbbreviation where it means the
 same, and in ``repeat``, which a receiver can count with. What R4 has no place for stays in the text of ``code``.
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from interop_engine.hl7.scalars import read_decimal, read_time
 from interop_engine.mapping.convert.base import Conversion, code_text, tidy
 from interop_engine.mapping.convert.codes import codings_of
+from interop_engine.mapping.convert.durations import LETTERS, Amount, amount_of, duration_of, minutes, unit_of_time
 from interop_engine.mapping.convert.quantities import LARGEST, cq
 from interop_engine.mapping.convert.times import ended, period_of, time_text
-from interop_engine.terminology.units import UCUM, ucum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _ABBREVIATIONS = "http://terminology.hl7.org/CodeSystem/v3-GTSAbbreviation"
-_LETTERS = {"S": "s", "M": "min", "H": "h", "D": "d", "W": "wk", "L": "mo"}
-"""The units of time of HL7 v2 patterns and durations (table 0335, TQ.3); L is a lunar cycle, which is said for a month."""
-_MINUTES = {"s": Decimal(1) / 60, "min": Decimal(1), "h": Decimal(60), "d": Decimal(1440), "wk": Decimal(10080)}
-_UNITS = frozenset(_LETTERS.values()) | {"a"}
-Amount = tuple[Decimal, str]
-"""A number and its unit of time (UCUM)."""
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LAST_HOUR = 23
 
@@ -58,87 +52,31 @@ _SAME = {"QAM": "AM", "QHS": "BED", "Q1D": "QD", "Q1W": "WK", "QW": "WK", "Q1L":
 _WHEN = frozenset(["HS", "AC", "PC", "ACM", "ACD", "ACV", "PCM", "PCD", "PCV", "C", "CM", "CD", "CV", "WAKE"])
 
 
-# --- Amounts of time -----------------------------------------------------------------------------------------------------
-
-
-def unit_of_time(text: str) -> str:
-    """The UCUM code of a unit of time as senders write it, empty for any other unit."""
-    code = _LETTERS.get(text) or ucum(text)
-    return code if code in _UNITS else ""
-
-
-def minutes(number: Decimal, unit: str) -> Decimal | None:
-    """An amount of time in minutes; None for months and years, which have no fixed length."""
-    factor = _MINUTES.get(unit)
-    return None if factor is None else number * factor
-
-
-def _amount(value: Value | None) -> Amount | None:
-    """A CQ of time as number and UCUM code; None where it is none."""
-    if value is None:
-        return None
-    number = read_decimal(value.get(1))
-    unit = unit_of_time(tidy(value.get(2))) or unit_of_time(tidy(value.get(2, 2)))
-    return (number, unit) if number is not None and number >= 0 and unit else None
-
-
-def _duration(number: Decimal, unit: str) -> Json:
-    return {"value": number, "unit": unit, "system": UCUM, "code": unit}
-
-
-def duration(value: Value, context: Context) -> Json | None:
-    """CQ → Duration; an amount of anything but time is left out."""
-    found = _amount(value)
-    if found is None and value.raw:
-        context.note("not-a-duration", "The amount is not one of time; it is left out.")
-    return _duration(*found) if found else None
-
-
-def days(value: Value, context: Context) -> Json | None:
-    """NM of days (PV2-10, PV2-11) → Duration."""
-    number = read_decimal(value.text)
-    if number is None and value.raw:
-        context.note("not-a-number", "The text is no number; it is left out.")
-    return None if number is None else _duration(number, "d")
-
-
-def whole_minutes(value: Value, context: Context) -> int | None:
-    """CQ of time → whole minutes, at least one; without a unit the number counts minutes."""
-    number = read_decimal(value.get(1))
-    unit = unit_of_time(tidy(value.get(2))) if value.get(2) else "min"
-    found = minutes(number, unit) if number is not None else None
-    if found is not None and 0 < found <= LARGEST and found == int(found):
-        return int(found)
-    if value.raw:
-        context.note("not-a-duration", "The amount is no whole number of minutes; it is left out.")
-    return None
-
-
 # --- Patterns ------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1024)
-def _pattern(code: str) -> tuple[Json, bool]:
-    """Timing.repeat of a code of table 0335 ({} where R4 has no place for it), and whether it is as needed."""
+def _pattern(code: str) -> Json:
+    """Timing.repeat of a code of table 0335; {} where R4 has no place for it."""
     code = code.upper()
     if code.startswith("PRN"):
-        return _pattern(code[3:].strip())[0], True
+        return _pattern(code[3:].strip())
     if (named := _NAMED.get(code)) is not None:
-        return named, False
+        return named
     if found := _EVERY.fullmatch(code):
-        return {"frequency": 1, "period": Decimal(found[1] or 1), "periodUnit": _LETTERS[found[2]]}, False
+        return {"frequency": 1, "period": Decimal(found[1] or 1), "periodUnit": LETTERS[found[2]]}
     if found := _WEEKDAYS.fullmatch(code):
         chosen = [_DAYS[int(digit) - 1] for digit in sorted(set(found[2]))]
         every = int(found[1] or 1)
         if every > 1:
-            return {"frequency": len(chosen), "period": every, "periodUnit": "wk", "dayOfWeek": chosen}, False
-        return {**_DAILY, "dayOfWeek": chosen}, False
+            return {"frequency": len(chosen), "period": every, "periodUnit": "wk", "dayOfWeek": chosen}
+        return {**_DAILY, "dayOfWeek": chosen}
     if found := _TIMES_A_DAY.fullmatch(code):
         count = _COUNTS.get(found[1]) or int(found[1])
-        return {"frequency": count, "period": 1, "periodUnit": "d"}, False
+        return {"frequency": count, "period": 1, "periodUnit": "d"}
     if len(code) > 1 and _MEAL.fullmatch(code):  # a C alone is "continuously"
-        return {"when": [code]}, False
-    return {}, False
+        return {"when": [code]}
+    return {}
 
 
 def as_needed(code: str) -> bool:
@@ -175,7 +113,7 @@ class _Timing:
         self.codings += sent
         if text := words or code:
             self.texts.append(text)
-        self.add(_pattern(code)[0])
+        self.add(_pattern(code))
 
     def at(self, texts: Iterable[str]) -> None:
         """Explicit times of day."""
@@ -195,7 +133,7 @@ class _Timing:
             if period:
                 self.repeat["boundsPeriod"] = {**period, "end": over} if over else period
         elif lasting and not start and not end:
-            self.repeat["boundsDuration"] = _duration(*lasting)
+            self.repeat["boundsDuration"] = duration_of(*lasting)
         elif found := period_of(start, end, self.context):
             self.repeat["boundsPeriod"] = found
 
@@ -307,9 +245,9 @@ def tq1_timing(tq1: Segment, context: Context) -> Json | None:
         _repeat_pattern(timing, value)
     timing.at(value.text for value in tq1.repetitions(4))
     if "offset" not in timing.repeat:
-        timing.offset(_amount(tq1.value(5)))
-    timing.bounds(_text(tq1, 7), _text(tq1, 8), _amount(tq1.value(6)))
-    if lasting := _amount(tq1.value(13)):
+        timing.offset(amount_of(tq1.value(5)))
+    timing.bounds(_text(tq1, 7), _text(tq1, 8), amount_of(tq1.value(6)))
+    if lasting := amount_of(tq1.value(13)):
         timing.add({"duration": lasting[0], "durationUnit": lasting[1]})
     _total(timing, _text(tq1, 14))
     return timing.finished()
@@ -359,7 +297,7 @@ def _lasting(text: str) -> Amount | None:
     found = _LASTING.fullmatch(text.strip())
     if found is None:
         return None
-    unit = _LETTERS[found[1]] if found[1] else unit_of_time(found[4].strip())
+    unit = LETTERS[found[1]] if found[1] else unit_of_time(found[4].strip())
     return (Decimal(found[2] or found[3]), unit) if unit else None
 
 
@@ -406,8 +344,4 @@ CONVERSIONS = {
     ("TQ", "Timing"): Conversion(tq, "A Timing: interval, duration, start, end, total.", _TQ),
     ("TQ", "Dosage"): Conversion(tq_dosage, "A Dosage: its Timing, the quantity as dose, condition, text.", (1, *_TQ, 7, 8)),
     ("TQ", "Period"): Conversion(tq_period, "A Period from its start to its end.", (4, 5)),
-    ("CQ", "Duration"): Conversion(duration, "A Duration, where the unit is one of time.", (1, 2)),
-    **{("CQ", to): Conversion(whole_minutes, "Whole minutes.", (1, 2)) for to in ("positiveInt", "unsignedInt")},
 }
-
-PLACES = {("PV2", field, "Duration"): Conversion(days, "A Duration in days.", (1,)) for field in (10, 11)}

@@ -60,7 +60,7 @@ IDENTIFIERS = [
     ("XON", "BV A^^^^^HIS^^^^48001", {"system": "http://bv.example/his", "value": "48001"}),
     ("XCN", "D1^Lê^Hoa^^^^^^HIS", {"system": "http://bv.example/his", "value": "D1"}),
     ("XCN", "D1^Lê^Hoa", {"system": f"{OWN}staff", "value": "D1"}),
-    ("PLN", "D1^NPI", {"system": f"{OWN}staff", "value": "D1"}),
+    ("PLN", "D1^NPI", {"type": {"text": "NPI"}, "system": f"{OWN}staff", "value": "D1"}),
     ("CX", "1^^^BV&2.8&ISO", {"system": "http://bv.example/authority/BV", "value": "1", "assigner": {"display": "BV"}}),
 ]
 
