@@ -104,28 +104,35 @@ def _segments(data: bytes) -> dict[str, Any]:
 
 
 def compare(before: Made, after: Made) -> list[Change]:
-    """Every difference, the fate first, then resources, then what is said about them."""
+    """Every difference, the fate first, then resources, then what is said about them.
+
+    Of a message that only one of the two sends, not each resource is named again.
+    """
+    sent = not before.fate and not after.fate
     return [
-        *_fate(before, after),
-        *_things(before.things, after.things),
+        *(_destinations(before.destinations, after.destinations) if sent else _fate(before.fate, after.fate)),
+        *(_things(before.things, after.things) if sent else ()),
         *_said("finding", before.findings, after.findings),
         *_said("read by nothing:", before.unread, after.unread),
     ]
 
 
-def _fate(before: Made, after: Made) -> Iterator[Change]:
-    if before.fate != after.fate:
-        kind: Kind = "changed" if before.fate and after.fate else "removed" if before.fate else "added"
-        said = _general(after.fate or before.fate)
-        yield Change(kind, said, "the message", before.fate or "is mapped", after.fate or "is mapped")
-    if before.fate or after.fate:
+def _fate(before: str, after: str) -> Iterator[Change]:
+    if before == after:
         return
-    for name in before.destinations:
-        if name not in after.destinations:
-            yield Change("removed", f"destination {name}", name, name)
-    for name in after.destinations:
-        if name not in before.destinations:
-            yield Change("added", f"destination {name}", name, None, name)
+    kind: Kind = "changed" if before and after else "removed" if before else "added"
+    yield Change(kind, _general(after or before), "the message", before or "is mapped", after or "is mapped")
+
+
+def _destinations(before: Sequence[str], after: Sequence[str]) -> Iterator[Change]:
+    for kind, these, others in _both(before, after):
+        for name in these:
+            if name not in others:
+                yield Change(kind, f"destination {name}", f"destination {name}")
+
+
+def _both(before: Sequence[str], after: Sequence[str]) -> tuple[tuple[Kind, Sequence[str], Sequence[str]], ...]:
+    return ("removed", before, after), ("added", after, before)
 
 
 def _general(fate: str) -> str:
@@ -180,10 +187,10 @@ def _change(kind: Kind, of: str, thing: str, path: str, old: Any, new: Any) -> C
 
 
 def _said(noun: str, before: Sequence[str], after: Sequence[str]) -> Iterator[Change]:
-    for kind, these, others in (("removed", before, after), ("added", after, before)):
+    for kind, these, others in _both(before, after):
         for text in these:
             if text not in others:
-                yield Change(kind, _INDEX.sub("", f"{noun} {_head(text)}"), f"{noun} {text}")  # type: ignore[arg-type]
+                yield Change(kind, _INDEX.sub("", f"{noun} {_head(text)}"), f"{noun} {text}")
 
 
 def _head(said: str) -> str:

@@ -1,4 +1,4 @@
-"""``init``, ``check``, ``test``, ``transform``, ``explain``: an engineer's day, on a small site and on the sample."""
+"""``init``, ``check``, ``test``, ``transform``: an engineer's day, on a small site and on the sample."""
 
 from __future__ import annotations
 
@@ -6,78 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from interop_engine.cli.app import app
-from tests.support.texts import result as lab_result
+from tests.support.small_site import CHANNEL, ENGINE, MAPPING, run, small_site
+from tests.support.small_site import messages as message
 
 ROOT = Path(__file__).parent.parent.parent
-ENGINE = 'site: Bệnh viện mẫu\nfacility: "24001"\ntimezone: Asia/Ho_Chi_Minh\n'
-CHANNEL = """channel: patients
-source:
-  mllp: {listen: 127.0.0.1:2575}
-accept: [ADT^A04]
-otherwise: reject
-patient: {authority: BV24001, type: MR}
-mapping: adt
-deliver:
-  - name: folder
-    file: {folder: var/out}
-"""
-MAPPING = """mapping: adt
-message: ADT_A01
-events: [A04]
-resources:
-  patient:
-    resource: Patient
-    key: PID-3 | own_number
-    set:
-      identifier: PID-3
-      name: PID-5
-      birthDate: PID-7
-"""
-CASES = """cases_for: adt
-cases:
-  - name: a registration
-    input: registration.hl7
-    expect:
-      - Bundle.entry.resource.ofType(Patient).birthDate = @1980-01-31
-    golden: registration.json
-"""
-MESSAGE = (
-    "MSH|^~\\&|HIS|24001|ENGINE|24001|20260302080000||ADT^A04^ADT_A01|{0}|P|2.5\nPID|1||BN001^^^BV24001^MR||Nguyễn^Ánh||{1}|F\n"
-)
-
-
-def run(*arguments: object) -> Result:
-    """A verb; whatever it is given, it never ends in a traceback."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A small site with one mapping and one case, and a message beside it."""
-    files = {
-        "engine.yaml": ENGINE,
-        "channels/patients.yaml": CHANNEL,
-        "mappings/adt.yaml": MAPPING,
-        "mappings/cases/adt.yaml": CASES,
-        "mappings/cases/registration.hl7": MESSAGE.format("C1", "19800131"),
-    }
-    for name, text in files.items():
-        path = tmp_path / "site" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return tmp_path / "site"
-
-
-def message(folder: Path, *birth_dates: str) -> Path:
-    """A file of messages, one for each birth date."""
-    path = folder / "messages.hl7"
-    path.write_text("".join(MESSAGE.format(f"C{n}", date) for n, date in enumerate(birth_dates)), encoding="utf-8")
-    return path
+    return small_site(tmp_path / "site")
 
 
 # --- init ----------------------------------------------------------------------------------------------------------------
@@ -260,37 +199,3 @@ def test_without_a_site_here_the_sample_is_used(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     result = run("transform", message(tmp_path, "19800131"))
     assert (result.exit_code, json.loads(result.stdout)["resourceType"]) == (0, "Bundle")
-
-
-# --- explain -------------------------------------------------------------------------------------------------------------
-
-
-def test_explain_shows_where_each_element_comes_from(site: Path, tmp_path: Path) -> None:
-    """Element, value, field, rule and line; and the populated fields that nothing read."""
-    result = run("explain", "--project", site, message(tmp_path, "19800131"))
-    lines = [line.split() for line in result.stdout.splitlines()]
-    assert result.exit_code == 0
-    assert ["birthDate", "1980-01-31", "PID-7", "PID-7", "11:18"] in lines
-    assert "Populated, and read by nothing: PID[1]-8" in result.stdout
-
-
-def test_explain_as_json_and_as_code(site: Path, tmp_path: Path) -> None:
-    """JSON for other programs, a line for each message; the compiled mapping for the curious."""
-    path = message(tmp_path, "19800131", "19810131")
-    first, second = (json.loads(line) for line in run("explain", "--project", site, path, "--json").stdout.splitlines())
-    assert [made["values"] for made in second["made"] if made["rule"] == "PID-7"] == [{"birthDate": "1981-01-31"}]
-    assert first["unread"] == ["PID[1]-8"]
-    assert "def build_patient(" in run("explain", "--project", site, path, "--code").stdout
-
-
-def test_explain_counts_the_codes_that_nobody_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample's concept map does not know this laboratory's code: it is on the worklist, once for each time it was met."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "result.hl7"
-    path.write_bytes(lab_result("M1").replace(b"2345-7^Glucose^LN", b"XGLU^Glucose^99LAB"))
-    rows = [
-        line.split()
-        for line in run("explain", path, path).stdout.splitlines()
-        if " XGLU " in line and line.strip().startswith("lab-tests ")
-    ]
-    assert [(row[0], row[2], row[3]) for row in rows] == [("lab-tests", "XGLU", "2")]
