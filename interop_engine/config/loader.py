@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from interop_engine.config import cross
 from interop_engine.config.reading import File, read
@@ -103,7 +105,9 @@ def _library(loading: _Loading, names: Naming) -> Library:
     return library
 
 
-def _scope(site: SiteOptions, patient: PatientOptions, library: Library, names: Naming) -> Scope:
+def _scope(
+    site: SiteOptions, patient: PatientOptions, library: Library, names: Naming, results: Literal["delta", "snapshot"] = "delta"
+) -> Scope:
     return Scope(
         facility=site.facility,
         base=site.base,
@@ -125,6 +129,7 @@ def _channels(loading: _Loading, options: SiteOptions, library: Library, names: 
         if channel is not None:
             channels.append((channel, found))
     return channels
+        results=results,
 
 
 class _Channel:
@@ -153,7 +158,7 @@ class _Channel:
             source=source_options,
             destinations=destinations,
             programs=programs,
-            scope=_scope(self._site, options.patient, self._library, self._names),
+            scope=_scope(self._site, options.patient, self._library, self._names, options.results),
             filter=filter_,
             dialect=self._dialect(options),
             digest=digest("\n".join([self._file.text, *(program.digest for program in programs.values())]).encode()),

@@ -136,6 +136,11 @@ class ChannelOptions(Options):
     mapping: str | tuple[str, ...] | dict[str, str | tuple[str, ...]] = Field(
         (), description="A mapping, several (the one that fits is used), or one for each event.", examples=["oru_r01_lab"]
     )
+    results: Literal["delta", "snapshot"] = Field(
+        "delta",
+        description="A report says part of its results (delta), or all of them: a missing one is withdrawn (snapshot).",
+        examples=["delta"],
+    )
     filter: str = Field("", description="Only messages for which this condition holds go on.", examples=["PV1-2 != 'T'"])
     order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
 

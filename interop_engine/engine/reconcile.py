@@ -45,13 +45,20 @@ class Writing(NamedTuple):
 
 
 def reconcile(
-    draft: Sequence[DraftResource], known: Known, destination: str, *, first: dict[int, Writing] | None = None
+    draft: Sequence[DraftResource],
+    known: Known,
+    destination: str,
+    *,
+    first: dict[int, Writing] | None = None,
+    keeps_results: bool = False,
 ) -> Share:
     """The share of ``destination``. Resources keep the draft's order.
 
     ``first`` is kept by who asks for several destinations: what goes out as drafted, by its place, is encoded once for all.
+    ``keeps_results``: every result's content is kept, since a later message may withdraw it.
     """
     first = {} if first is None else first
+    keeps = frozenset({"Observation"}) if keeps_results else frozenset()
     writings: list[Writing] = []
     sent: list[Sent] = []
     stale: list[str] = []
@@ -61,7 +68,7 @@ def reconcile(
             if (writing := first.get(place)) is None:
                 writing = first[place] = _writing(_without_cleared(item.content))
             writings.append(writing)
-            sent.append(_sent(item, destination, object_, writing))
+            sent.append(_sent(item, destination, object_, writing, keeps))
         elif item.write == "if-new":
             if (grown := _grown(item, before)) is not None:
                 writing = _writing(grown)
@@ -71,7 +78,7 @@ def reconcile(
             stale.append(object_)
         elif (changed := _changed(item, before)) is not None:
             writings.append(changed[1])
-            sent.append(_sent(changed[0], destination, object_, changed[1]))
+            sent.append(_sent(changed[0], destination, object_, changed[1], keeps))
     resources, encoded = tuple([one.content for one in writings]), tuple([one.encoded for one in writings])
     return Share(destination, resources, encoded, tuple(sent), tuple(stale))
 
@@ -97,6 +104,20 @@ def is_stale(item: DraftResource, before: Sent) -> bool:
     if item.version and before.version and item.version != before.version:
         return item.version < before.version
     return item.rank < before.rank
+
+
+_OF_STATUS = frozenset({"status", "_status", "issued", "_issued"})
+
+
+def says_the_same(item: DraftResource, before: Sent | None) -> bool:
+    """Whether what was sent is the same result, if perhaps with another status."""
+    if before is None:
+        return False
+    content = _without_cleared(item.content)
+    if digest(bundle.encode(content)) == before.digest:
+        return True
+    old = bundle.decode(before.content) if before.content is not None else {}
+    return all(content.get(name) == old.get(name) for name in {*content, *old} - _OF_STATUS)
 
 
 def _reopens(item: DraftResource, before: Sent) -> bool:
@@ -186,11 +207,11 @@ def _status(content: bytes | None) -> str:
     return str(bundle.decode(content).get("status", "")) if content is not None else ""
 
 
-def _sent(item: DraftResource, destination: str, object_: str, writing: Writing) -> Sent:
+def _sent(item: DraftResource, destination: str, object_: str, writing: Writing, keeps: frozenset[str]) -> Sent:
     # Content is kept only where a later message may need it: a plain replace never looks back, but OBX-11 = U makes an open
     # result final without sending its value again.
     open_result = item.type == "Observation" and item.content.get("status") in _OPEN_RESULT
-    whole = writing.encoded if item.write != "replace" or item.union or open_result else None
+    whole = writing.encoded if item.write != "replace" or item.union or open_result or item.type in keeps else None
     if item.write == "if-new":  # a stand-in has no time: it must not hold back what the owner says, however late that comes
         return Sent(destination, object_, writing.digest, "", 0, whole)
     return Sent(destination, object_, writing.digest, item.version, item.rank, whole)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interop_engine.core.errors import CharsetError, ParseError
-from interop_engine.core.model import NOTHING_KNOWN, Known, Received, Resource, digest
-from interop_engine.engine.reconcile import reconcile
+from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Received, Resource, digest
+from interop_engine.engine.results import share_of
 from interop_engine.engine.transform import Parked, fault_of, invalid, make_bundle, origin_of
 from interop_engine.hl7.message import Message, parse
 
@@ -76,7 +76,9 @@ def map_message(
     draft = program.build(program.identify(message, scope), known)
     if (parked := fault_of(draft, known, program)) is not None:
         return Mapped(program.name, None, Parked(parked.code, parked.why), draft.findings, draft.unread)
-    share = reconcile(draft.resources, known, DESTINATION)
+    share = share_of(draft.resources, known, DESTINATION, scope)
+    if isinstance(share, Park):
+        return Mapped(program.name, None, Parked(share.code, share.why), draft.findings, draft.unread)
     if not share.resources:
         return Mapped(program.name, None, None, draft.findings, draft.unread, share.stale)
     bundle = make_bundle(share.resources, received, origin_of(received, message, program, scope, config or program.digest), scope)

@@ -1,20 +1,21 @@
 """From a message to what each destination is sent. Pure: the verbs ``transform``, ``explain`` and ``test`` call it too.
 
 It runs in two steps, because the journal must be asked in between: ``prepare`` reads the message and says what it needs
-to know; ``transform`` maps, reconciles, validates and routes with the answer. Run again with a newer answer, it gives the
-newer result.
+to know; ``transform`` maps, reconciles, validates and routes with the answer, or says what it needs to know besides. Run again
+with a newer answer, it gives the newer result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from interop_engine.core.diagnostics import Finding
 from interop_engine.core.errors import ParseError
 from interop_engine.core.model import Known, Learned, Media, Park, Question, Received, Resource, Sent, digest, new_id
-from interop_engine.engine.reconcile import Share, Writing, merge_fault, reconcile
+from interop_engine.engine.reconcile import Share, Writing, merge_fault
+from interop_engine.engine.results import kept, share_of, still_to_ask
 from interop_engine.engine.routing import Address, route
 from interop_engine.fhir import bundle as bundles
 from interop_engine.fhir import schema
@@ -33,18 +34,17 @@ _MOST_ISSUES = 5  # of an invalid bundle that are told
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A message read and identified, waiting for what is known. ``addresses``: where it goes, if there is something to send."""
+    """A message read and identified, waiting for what is known. ``addresses``: where it goes, if there is something to send.
+
+    ``question``: what the journal is to be asked.
+    """
 
     received: Received
     message: Message
     program: Program | None  # None where only originals are sent
     plan: Plan | None
     addresses: tuple[Address, ...]
-
-    @property
-    def question(self) -> Question:
-        """What the journal is to be asked."""
-        return self.plan.question if self.plan is not None else Question()
+    question: Question = field(default_factory=Question)
 
     @property
     def destinations(self) -> tuple[str, ...]:
@@ -82,20 +82,25 @@ def prepare(received: Received, channel: ChannelConfig, message: Message | None 
     program = channel.program_for(message)
     if program is None:
         return Parked("200", f"No mapping of this channel fits {received.message_type}.")
-    return Prepared(received, message, program, program.identify(message, channel.scope), addresses)
+    plan = program.identify(message, channel.scope)
+    return Prepared(received, message, program, plan, addresses, plan.question)
 
 
-def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forward | Parked:
-    """What each address is sent, and what it teaches."""
+def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forward | Parked | Prepared:
+    """What each address is sent, and what it teaches. A Prepared asks more: what ``known`` leads to must be known too."""
     if prepared.program is None or prepared.plan is None:
         return Forward(deliveries=tuple(_original(prepared, address, channel) for address in prepared.addresses))
     draft = prepared.program.build(prepared.plan, known)
     if (unfit := fault_of(draft, known, prepared.program)) is not None:
         return unfit
+    more = still_to_ask(draft.resources, known, prepared.destinations, channel.scope, prepared.question)
+    if more is not None:
+        return replace(prepared, question=more)
     outcome = _Outbox(prepared, draft, known, channel).fill()
     if isinstance(outcome, Parked):
         return outcome
     deliveries, stale = outcome
+    findings = (*draft.findings, *kept(draft.resources, known, prepared.destinations, channel.scope))
     code, why = "", ""
     if not deliveries:
         code, why = ("stale", "Something newer was sent already.") if stale else ("unchanged", "All of it was sent already.")
@@ -105,7 +110,7 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
         stamp=known.stamp,
         code=code,
         why=why,
-        findings=tuple(str(finding) for finding in draft.findings) + tuple(f"stale {object_}" for object_ in stale),
+        findings=tuple(str(finding) for finding in findings) + tuple(f"stale {object_}" for object_ in stale),
         ledger=draft.unread if channel.dialect is None else channel.dialect.losses(draft.unread),
     )
 
@@ -139,7 +144,9 @@ class _Outbox:
             if address.original:
                 deliveries.append(_original(self._prepared, address, self._channel))
                 continue
-            share = reconcile(self._draft.resources, self._known, address.state, first=self._first)
+            share = share_of(self._draft.resources, self._known, address.state, self._channel.scope, first=self._first)
+            if isinstance(share, Park):
+                return Parked(share.code, share.why, self._draft.findings)
             stale.extend(object_ for object_ in share.stale if object_ not in stale)
             if not share.resources:
                 continue

@@ -2,7 +2,7 @@
 
 The engine's process keeps all that waits: sockets, journal, exchange. A process beside it is forked before any thread starts, so
 it has the very site the engine runs and nothing of it is loaded twice; it holds no other file, ends when its socket closes, and
-is asked twice a message: what must be known (it keeps the prepared message), and then for the result.
+is asked twice a message: what must be known (it keeps the prepared message), and then for the result, which may ask once more.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Inside:
 
     async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
         """Both steps, here."""
-        first = _first(received, channel, message)
-        if not isinstance(first, Prepared):
-            return first
-        return _second(first, await ask(first.question, first.destinations), channel)
+        step = _first(received, channel, message)
+        while isinstance(step, Prepared):
+            step = _second(step, await ask(step.question, step.destinations), channel)
+        return step
 
 
 def _first(received: Received, channel: ChannelConfig, message: Message | None) -> Result | Prepared:
@@ -63,7 +63,7 @@ def _first(received: Received, channel: ChannelConfig, message: Message | None) 
         return _internal(error)
 
 
-def _second(prepared: Prepared, known: Known, channel: ChannelConfig) -> Result:
+def _second(prepared: Prepared, known: Known, channel: ChannelConfig) -> Result | Prepared:
     try:
         return transform(prepared, known, channel)
     except Exception as error:  # noqa: BLE001 - as above
@@ -131,15 +131,14 @@ class _Worker:
         """Both steps. Raises ConnectionError where the process died."""
         number = next(self._numbers)
         answer = await self._request(number, ("first", received, channel))
-        if isinstance(answer, Parked | Forward):
-            return answer
-        try:
-            known = await ask(*answer)
-        except BaseException:
-            self._send((number, ("forget",)))
-            raise
-        result: Result = await self._request(number, ("second", known, channel))
-        return result
+        while not isinstance(answer, Parked | Forward):
+            try:
+                known = await ask(*answer)
+            except BaseException:
+                self._send((number, ("forget",)))
+                raise
+            answer = await self._request(number, ("second", known, channel))
+        return answer
 
     async def stop(self) -> None:
         """Close the socket, at which the process ends."""
@@ -207,16 +206,16 @@ def _serve(sock: socket.socket, site: Site) -> None:
 def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfig], prepared: dict[int, Prepared]) -> Any:
     match what:
         case ("first", received, channel):
-            first = _first(received, channels[channel], None)
-            if not isinstance(first, Prepared):
-                return first
-            prepared[number] = first
-            return first.question, first.destinations
+            step = _first(received, channels[channel], None)
         case ("second", known, channel):
-            return _second(prepared.pop(number), known, channels[channel])
+            step = _second(prepared.pop(number), known, channels[channel])
         case _:  # the engine gave up between the two
             prepared.pop(number, None)
             return None
+    if not isinstance(step, Prepared):
+        return step
+    prepared[number] = step
+    return step.question, step.destinations
 
 
 def _close_all_but(kept: int) -> None:

@@ -27,6 +27,11 @@ def resource_id(scope: str, type_: str, key: Sequence[str]) -> str:
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
 
 
+def occurrence(key: Sequence[str], number: int) -> tuple[str, ...]:
+    """The key of the so manieth thing, from 1, of several with an equal one."""
+    return tuple(key) if number == 1 else (*key, f"#{number}")
+
+
 def provenance_id(scope: str, source_digest: str, mapping_digest: str) -> str:
     """The id of the Provenance of one source message through one version of a mapping: a resend writes the same one."""
     return resource_id(scope, "Provenance", (source_digest, mapping_digest))

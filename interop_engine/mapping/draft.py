@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from interop_engine.core.diagnostics import Finding
 from interop_engine.core.model import Park, Question, Resource, Write
+from interop_engine.fhir.identity import occurrence, resource_id
 from interop_engine.mapping.context import Scope, Unmapped
 from interop_engine.mapping.runtime import Run
 
@@ -15,7 +16,8 @@ class DraftResource:
     """One resource as the message says it. ``version``: the time that orders versions, ISO 8601 in UTC, '' where unknown.
 
     ``content`` may hold None for an element that a ``""`` clears (``write: merge``). ``union``: list elements that are the union
-    with what was sent. ``merged_into``: "Patient/<id>" of the survivor.
+    with what was sent. ``merged_into``: "Patient/<id>" of the survivor. ``key``: what names it within ``scope``, of a part first
+    the id of what it is a part of.
     """
 
     name: str
@@ -28,6 +30,12 @@ class DraftResource:
     union: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     merged_into: str = ""
+    scope: str = ""
+    key: tuple[str, ...] = ()
+
+    def occurrence(self, number: int) -> str:
+        """``Type/id`` of the so manieth thing with this key, from 1."""
+        return f"{self.type}/{resource_id(self.scope, self.type, occurrence(self.key, number))}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,10 @@ from typing import Any
 
 from interop_engine.core.model import Known, Resource
 from interop_engine.fhir import definitions
-from interop_engine.fhir.identity import resource_id
+from interop_engine.fhir.identity import occurrence, resource_id
+from interop_engine.hl7 import dictionary
+from interop_engine.hl7.message import Segment
+from interop_engine.hl7.structure import Group
 from interop_engine.mapping.runtime import Instance, Parked, Run
 from interop_engine.mapping.typed import ResourcePlan
 
@@ -21,18 +24,54 @@ def is_part(plan: ResourcePlan) -> bool:
 
 
 def number_repeats(run: Run) -> None:
-    """Parts with an equal key get their occurrence number. Results do not: which of two is meant is for a person to say."""
-    for instances in run.found.values():
-        seen: dict[tuple[str, tuple[str, ...]], int] = {}
-        for instance in instances:
-            if not is_part(instance.plan) or instance.plan.type == "Observation":
-                break
-            name = (instance.scope, instance.key)
-            seen[name] = count = seen.get(name, 0) + 1
-            if count > 1:
-                instance.called(resource_id(instance.scope, instance.plan.type, (*instance.key, f"#{count}")))
-                said = f"{instance.plan.name}: the same key ({instance.plan.named_by}) stands {count} times; each has its number."
-                run.context.note("key-repeated", said)
+    """Parts with an equal key get their occurrence numbers, in the order of the message, and that is said.
+
+    One that says the very same as another, but for its set id, is that one.
+    """
+    parts = [each for found in run.found.values() if found and is_part(found[0].plan) for each in found]
+    named: dict[str, list[Instance]] = {}
+    for instance in parts:
+        named.setdefault(instance.ref, []).append(instance)
+    if len(named) < len(parts):
+        for same in named.values():
+            if len(same) > 1:
+                _number(run, same)
+
+
+def _number(run: Run, same: list[Instance]) -> None:
+    numbers: dict[tuple[Any, ...], int] = {}
+    for instance in sorted(same, key=_place):
+        plan = instance.plan
+        number = numbers.setdefault(_said(instance), len(numbers) + 1)
+        instance.called(resource_id(instance.scope, plan.type, occurrence(instance.key, number)))
+    if len(numbers) > 1:
+        plan = same[0].plan
+        run.context.segment, run.context.field = _segments(same[0].levels[-1])[0], 0
+        said = f"{plan.name}: the same key ({plan.named_by}) stands {len(numbers)} times; each has its number."
+        run.context.note("key-repeated", said)
+
+
+def _place(instance: Instance) -> int:
+    return _segments(instance.levels[-1])[0].index
+
+
+def _said(instance: Instance) -> tuple[Any, ...]:
+    """What the message says of a part, without the set ids."""
+    levels = (instance.levels[-1], *(more[-1] for more in instance.more or ()))
+    return tuple((s.name, *s.fields[_first_field(s.name) :]) for level in levels for s in _segments(level))
+
+
+def _first_field(segment: str) -> int:
+    """The first field of a segment that says anything: the second where the first is a set id."""
+    known = dictionary.segment(segment)
+    return 2 if known is not None and 1 in known.fields and known.fields[1].datatype == "SI" else 1
+
+
+def _segments(level: Any) -> list[Segment]:
+    """The segments of a group in their order, or the one segment of ``each: DG1``."""
+    if isinstance(level, Group):
+        return sorted((s for group in level.walk() for found in group.segments.values() for s in found), key=lambda s: s.index)
+    return [level]
 
 
 def resolve(run: Run, known: Known) -> None:

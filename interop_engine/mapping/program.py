@@ -46,6 +46,9 @@ _RANKS = {
     "entered-in-error": 6,
 }
 
+# Types of which the content sent decides, where it is kept: a closed order stays closed, an open result may be repeated.
+_LOOKED_BACK = frozenset({"ServiceRequest", "Observation"})
+
 
 @dataclass(frozen=True)
 class Program:
@@ -201,6 +204,8 @@ class Program:
             instance.aliases,
             retired.get(instance.id, ""),
         )
+            instance.scope,
+            instance.key,
 
 
 def _version(run: Run, newer: str) -> str:
@@ -221,7 +226,7 @@ def _question(run: Run) -> Question:
             aliases += instance.aliases
             ref = f"{instance.plan.type}/{instance.id}"
             objects[ref] = None
-            if instance.plan.write == "merge" or instance.plan.union or instance.plan.type == "ServiceRequest":
+            if instance.plan.write == "merge" or instance.plan.union or instance.plan.type in _LOOKED_BACK:
                 whole[ref] = None
     return Question(tuple(dict.fromkeys(aliases)), tuple(objects), tuple(whole))
 

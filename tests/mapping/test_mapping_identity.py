@@ -96,15 +96,6 @@ def test_consecutive_texts_of_one_code_are_one_observation() -> None:
     assert "OBX-5" not in found.unread
 
 
-def test_a_repeat_that_nothing_tells_apart_parks() -> None:
-    """Two numbers for one code in one report; with different sub-ids both stay."""
-    found = draft(ORU, MSH_ORU, PID, OBR, obx(1, "GLU", "5"), obx(2, "GLU", "6"))
-    assert found.park is not None
-    assert found.park.code == "205"
-    told_apart = draft(ORU, MSH_ORU, PID, OBR, obx(1, "GLU", "5", sub="a"), obx(2, "GLU", "6", sub="b"))
-    assert len(contents(told_apart, "observation")) == 2
-
-
 def test_the_same_thing_twice_is_one() -> None:
     """Two groups for one patient with the same content give one Patient; with different content the message parks."""
     found = draft(ORU, MSH_ORU, PID, OBR, PID, OBR.replace("F1", "F2"))
@@ -171,11 +162,11 @@ def test_an_order_without_a_number_parks() -> None:
 
 
 def test_a_program_asks_for_what_it_needs_to_know() -> None:
-    """Aliases of orders, every object, and the content of those that are merged or united."""
+    """Aliases of orders, every object, and the content of those that are merged or united, and of results that may be open."""
     compiled = program(ORU)
     question = compiled.identify(message(MSH_ORU, PID, OBR, obx(1, "GLU", "5")), SCOPE).question
     assert [thing.partition("/")[0] for thing in question.objects] == ["Patient", "DiagnosticReport", "Observation"]
-    assert [thing.partition("/")[0] for thing in question.whole] == ["DiagnosticReport"]
+    assert [thing.partition("/")[0] for thing in question.whole] == ["DiagnosticReport", "Observation"]
     orders = program(ORDER)
     assert orders.identify(message(MSH_ORM, "ORC|NW|A17|F9"), SCOPE).question.aliases == (
         "ServiceRequest|placer|24001|A17",
