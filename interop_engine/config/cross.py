@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from interop_engine.config import transport
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions
 from interop_engine.core.diagnostics import Mark, Mistake
 
@@ -28,6 +30,8 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
     if len(channels) == sum(1 for _ in (root / "channels").glob("*.yaml")):  # else a channel that cannot be read may use it
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
+    for channel, file in channels:
+        yield from transport.check_channel(root, channel, file, datetime.now(UTC))
 
 
 def _names(channels: Channels) -> Iterator[Mistake]:

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from interop_engine.core.model import Accept, Delivery, Outcome
+from interop_engine.core.units import Duration
 from interop_engine.exchange.base import Exchange
 
 
@@ -27,6 +28,39 @@ class Sending(Options):
 
     send: Literal["bundle", "original"] = Field(
         "bundle", description="bundle (FHIR), or original: the HL7 v2 as received.", examples=["original"]
+    )
+
+
+class Acknowledging(Options):
+    """The options of a source whose senders are acknowledged; the engine reads them, the connector need not."""
+
+    ack: Literal["stored", "transformed", "delivered"] = Field(
+        "stored",
+        description="When a message is acknowledged: stored, once the journal has it; transformed, once it is mapped;"
+        " delivered, once its receivers took it. What fails by then is answered AE.",
+        examples=["delivered"],
+    )
+    ack_destinations: tuple[str, ...] = Field(
+        (), description="The destinations that ack: delivered waits for; without any, every one.", examples=[["hub"]]
+    )
+    ack_within: Duration = Field(
+        30.0,
+        gt=0,
+        description="How long a sender waits for that. Past it the connection is closed in silence; a resend waits for the same"
+        " message.",
+        examples=["30s"],
+    )
+    ack_mode: Literal["msh", "original"] = Field(
+        "msh",
+        description="msh: enhanced where MSH-15 or MSH-16 is valued; original: they are not believed, each message gets one AA,"
+        " AE or AR.",
+        examples=["original"],
+    )
+    ack_to: str = Field(
+        "",
+        description="The destination of this channel that application acknowledgements of enhanced mode are sent to, journaled;"
+        " else they go back on the connection, as long as it lasts.",
+        examples=["lis-acks"],
     )
 
 

@@ -1,7 +1,8 @@
-"""MLLP as a destination: a client that keeps one connection and has one message in flight on it.
+"""MLLP as a destination: a client that keeps its connections and has one message in flight on each.
 
-An answer counts only if its MSA-2 is the message's MSH-10; others are late answers to earlier messages and skipped. After
-anything but a matching answer the socket is closed, so that no late answer can be taken for the next message's.
+Which delivery may go beside which is the engine's to say: two of one lane are never under way at once. An answer counts only if
+its MSA-2 is the message's MSH-10; others are late answers to earlier messages and skipped. After anything but a matching answer
+the socket is closed, so that no late answer can be taken for the next message's.
 """
 
 from __future__ import annotations
@@ -9,18 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import Literal
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from interop_engine.connectors.addresses import Address, read_address
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.units import Duration
-from interop_engine.hl7.ack import Ack, AckCode, read_ack, wanted, wanted_later
-from interop_engine.hl7.framing import Decoder, Frame, Oversize, frame
+from interop_engine.hl7.ack import Ack, AckCode, is_ack, read_ack, wanted, wanted_later
+from interop_engine.hl7.framing import COMMITTED, NOT_COMMITTED, Decoder, Frame, Oversize, frame
 from interop_engine.hl7.message import parse
+
+if TYPE_CHECKING:
+    from interop_engine.hl7.message import Message
 
 _LARGEST_ANSWER = 1_000_000
 _PACKET = 65_536
@@ -42,8 +49,20 @@ class MllpDestinationOptions(Options):
     """Send HL7 v2 over MLLP."""
 
     connect: Address = Field(description="The receiver's address.", examples=["10.20.0.5:2575"])
+    tls: TlsClient | None = Field(
+        None, description="TLS; without it everything goes in clear.", examples=[{"ca_file": "tls/ca.pem"}]
+    )
     connect_timeout: Duration = Field(10.0, gt=0, description="Time to connect.", examples=["10s"])
     ack_timeout: Duration = Field(30.0, gt=0, description="Time the receiver has to answer a message.", examples=["30s"])
+    concurrency: int = Field(
+        1, ge=1, le=64, description="Connections, each with one message in flight; order is kept by lane.", examples=[4]
+    )
+    wait_for: Literal["accept", "application"] = Field(
+        "accept",
+        description="Of a receiver in enhanced mode: accept, CA is enough; application, the answer that follows it on the same"
+        " connection decides (where MSH-16 asks for one).",
+        examples=["application"],
+    )
     answers: dict[AckCode, Decision] = Field(
         default_factory=dict,
         description="What an answer means, where it is not the usual: AA and CA delivered, AE, AR, CE and CR park.",
@@ -52,19 +71,23 @@ class MllpDestinationOptions(Options):
 
 
 class MllpDestination:
-    """The client."""
+    """The client: a pool of connections."""
 
-    def __init__(self, options: MllpDestinationOptions, surroundings: Surroundings) -> None:  # noqa: ARG002 - as every factory
+    def __init__(self, options: MllpDestinationOptions, surroundings: Surroundings) -> None:
         self._options = options
-        self._decisions = _DECISIONS | options.answers
-        self._lock = asyncio.Lock()
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._decoder = Decoder(max_frame=_LARGEST_ANSWER)
+        self._root = surroundings.root
+        self._lines: list[_Line] = []
+        self._free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()  # the last one used first, so that idle ones stay idle
         self._problem = ""
 
     async def open(self) -> None:
-        """Nothing to do: the first delivery connects."""
+        """Make ready; the first delivery connects. Raises OSError where a file of the certificate cannot be used."""
+        if self._lines:
+            return
+        tls = await asyncio.to_thread(self._options.tls.context, self._root) if self._options.tls else None
+        self._lines = [_Line(self._options, tls) for _ in range(self._options.concurrency)]
+        for line in self._lines:
+            self._free.put_nowait(line)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Send one message and wait for its answer."""
@@ -78,28 +101,68 @@ class MllpDestination:
             return Park("102", str(error))
         if not message.control_id:
             return Park("101", "MSH-10 is empty, so no answer could be matched")
-        answered = wanted(message, accepted=True) or wanted_later(message, accepted=True)
-        async with self._lock:
-            kept = self._writer is not None
-            outcome = await self._exchange(framed, message.control_id if answered else "")
+        expected = _expected(message, self._options.wait_for)
+        line = await self._free.get()
+        try:
+            kept = line.connected
+            outcome = await line.exchange(framed, expected)
             if kept and isinstance(outcome, Retry) and outcome.code == _BROKEN:
                 # A receiver that closes after each answer, or when idle: seen only when the next message is sent.
-                outcome = await self._exchange(framed, message.control_id if answered else "")
+                outcome = await line.exchange(framed, expected)
+        finally:
+            self._free.put_nowait(line)
         self._problem = outcome.why if isinstance(outcome, Retry) else ""
         return outcome
 
     async def close(self) -> None:
         """Close; twice is harmless."""
-        writer = self._drop()
-        if writer is not None:
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+        for line in self._lines:
+            writer = line.drop()
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
     def health(self) -> ConnectorHealth:
-        """Whether it is connected, and why the last delivery failed, if it did."""
-        return ConnectorHealth(place=self._options.connect, connections=int(self._writer is not None), problem=self._problem)
+        """How many are connected, and why the last delivery failed, if it did."""
+        connections = sum(line.connected for line in self._lines)
+        return ConnectorHealth(place=self._options.connect, connections=connections, problem=self._problem)
 
-    async def _exchange(self, framed: bytes, control_id: str) -> Outcome:
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """The answers a message is waited for with: nothing where it has no control id to match."""
+
+    control_id: str = ""
+    application: bool = False  # CA is followed by the answer that counts
+
+
+def _expected(message: Message, wait_for: str) -> _Expected:
+    if is_ack(message):  # an acknowledgement is never acknowledged
+        return _Expected()
+    later = wanted_later(message, accepted=True)
+    if not wanted(message, accepted=True) and not later:
+        return _Expected()
+    return _Expected(message.control_id, application=later and wait_for == "application")
+
+
+class _Line:
+    """One connection, made when it is needed and closed after anything but a matching answer."""
+
+    def __init__(self, options: MllpDestinationOptions, tls: ssl.SSLContext | None) -> None:
+        self._options = options
+        self._tls = tls
+        self._decisions = _DECISIONS | options.answers
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._decoder = Decoder(max_frame=_LARGEST_ANSWER)
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection is kept."""
+        return self._writer is not None
+
+    async def exchange(self, framed: bytes, expected: _Expected) -> Outcome:
+        """Send once, and wait for what is expected."""
         clean = False
         try:
             try:
@@ -107,13 +170,15 @@ class MllpDestination:
                     reader, writer = await self._connected()
             except TimeoutError:
                 return Retry("no connection in time", "connect")
+            except ssl.SSLError as error:
+                return Retry(f"no TLS connection: {_reason(error)}", "tls")
             except OSError as error:
                 return Retry(f"no connection: {error.strerror or type(error).__name__}", "connect")
             try:
                 async with asyncio.timeout(self._options.ack_timeout):
                     writer.write(framed)
                     await writer.drain()
-                    ack = await self._answer(reader, control_id) if control_id else None
+                    ack = await self._answer(reader, expected) if expected.control_id else None
             except TimeoutError:
                 return Retry("no answer in time", "ack-timeout")
             except OSError as error:
@@ -124,20 +189,30 @@ class MllpDestination:
             return self._outcome(ack)
         finally:
             if not clean:  # also when this delivery is cancelled
-                self._drop()
+                self.drop()
+
+    def drop(self) -> asyncio.StreamWriter | None:
+        """Close the connection, if there is one."""
+        writer, self._reader, self._writer = self._writer, None, None
+        if writer is not None:
+            writer.close()
+        return writer
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is not None and self._writer is not None:
             if not self._reader.at_eof() and not self._writer.is_closing():
                 return self._reader, self._writer
-            self._drop()
+            self.drop()
         host, port = read_address(self._options.connect)
-        self._reader, self._writer = await asyncio.open_connection(host, port)
+        name = (self._options.tls.server_name if self._options.tls else "") or host
+        self._reader, self._writer = await asyncio.open_connection(
+            host, port, ssl=self._tls, server_hostname=name if self._tls else None
+        )
         self._decoder = Decoder(max_frame=_LARGEST_ANSWER)
         return self._reader, self._writer
 
-    async def _answer(self, reader: asyncio.StreamReader, control_id: str) -> Ack | Retry:
-        """The answer to this message, or why there will be none."""
+    async def _answer(self, reader: asyncio.StreamReader, expected: _Expected) -> Ack | Retry:
+        """The answer that counts for this message, or why there will be none."""
         while True:
             data = await reader.read(_PACKET)
             if not data:
@@ -145,13 +220,13 @@ class MllpDestination:
             for event in self._decoder.feed(data):
                 if isinstance(event, Oversize):
                     return Retry("the answer is too large", "bad-ack")
-                if not isinstance(event, Frame):
-                    continue
+                if not isinstance(event, Frame) or event.data in (COMMITTED, NOT_COMMITTED):
+                    continue  # release 2: the word of a transport, where the receiver's own decides
                 try:
                     ack = read_ack(event.data)
                 except ParseError as error:
                     return Retry(f"the answer cannot be read: {error}", "bad-ack")
-                if ack.control_id == control_id:
+                if ack.control_id == expected.control_id and not (expected.application and ack.code == "CA"):
                     return ack
 
     def _outcome(self, ack: Ack | None) -> Outcome:
@@ -165,8 +240,6 @@ class MllpDestination:
         why = f"the receiver answered {ack.code}" + (f" with condition {said}" if said else "")
         return Retry(why, condition) if decision == "retry" else Park(condition, why)
 
-    def _drop(self) -> asyncio.StreamWriter | None:
-        writer, self._reader, self._writer = self._writer, None, None
-        if writer is not None:
-            writer.close()
-        return writer
+
+def _reason(error: ssl.SSLError) -> str:
+    return str(getattr(error, "verify_message", "") or error.reason or type(error).__name__).replace("_", " ").lower()

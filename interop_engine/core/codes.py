@@ -37,6 +37,12 @@ CODES: Mapping[str, str] = {
     "C121": "There is no such segment or field.",
     "C122": "A channel has no such function, table or resource.",
     "C123": "A pattern is not a regular expression of RE2.",
+    "C130": "A certificate or a key cannot be read.",
+    "C131": "A private key is not that of its certificate.",
+    "C132": "A certificate has ended, or soon will.",
+    "C133": "Patient data leave the machine in clear.",
+    "C134": "An acknowledgement waits for, or goes to, a destination that is not there.",
+    "C135": "An acknowledgement cannot go to that kind of destination.",
     # Mappings: their form
     "M100": "A key is not known here.",
     "M101": "An expression cannot be read.",

@@ -42,15 +42,21 @@ class Arrival:
     peer: str
     headers: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""  # a fault of the carrier (framing) that makes the bytes a message to be journaled as rejected
+    facilities: tuple[str, ...] | None = None  # the sending facilities (MSH-4) its certificate may speak for; None: any
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Committed. ``reply`` is the acknowledgement to send as it is (empty where the carrier has none)."""
+    """Committed. ``reply`` is the acknowledgement to send as it is (empty where the carrier has none).
+
+    ``later`` waits for what enhanced mode says later on the same connection: the application acknowledgement, empty where
+    there is none. A carrier that cannot send it need not call.
+    """
 
     id: str
     reply: bytes = b""
     duplicate: bool = False
+    later: Callable[[], Awaitable[bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,8 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Not committed: the source stays silent (MLLP closes, AMQP does not ack) and the sender tries again."""
+    """Not committed, or not delivered in time where the sender waits for that: the source stays silent (MLLP closes, AMQP
+    does not ack) and the sender tries again."""
 
     why: str
 
@@ -76,7 +83,11 @@ Accept = Callable[[Arrival], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as the journal holds it."""
+    """A message as the journal holds it.
+
+    Of a replay: ``only`` names the one destination it is for (``hub``, or ``hub/24002`` for one receiver of an exchange), and
+    ``through`` the configuration that is to map it; both are empty where it is for all, and through the one of now.
+    """
 
     id: str
     channel: str
@@ -90,6 +101,8 @@ class Received:
     lanes: tuple[str, ...]
     headers: Mapping[str, str] = field(default_factory=dict)
     replay_of: str | None = None
+    only: str = ""
+    through: str = ""
 
 
 # --- What a destination is given, and what it answers ---------------------------------------------------------------

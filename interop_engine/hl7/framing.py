@@ -17,6 +17,8 @@ from interop_engine.core.errors import FramingError
 
 START = b"\x0b"
 END = b"\x1c\r"
+COMMITTED = b"\x06"  # release 2: the content of a frame that says a message is in safe storage…
+NOT_COMMITTED = b"\x15"  # …and of one that says it could not be put there
 
 _NEW_START = re.compile(rb"\x0b(?=MSH|FHS|BHS)")
 _KEEP_ALIVE = b"\r\n\t \x00"

@@ -15,7 +15,7 @@ from interop_engine.core.model import Delivered, Delivery, Media, Outcome, Park,
 from interop_engine.hl7.ack import AckCode, AckError, acknowledge
 from interop_engine.hl7.framing import frame
 from interop_engine.hl7.message import parse
-from tests.support.mllp import AT, Channel, Peer, listening, message, surroundings
+from tests.support.mllp import AT, Channel, Peer, listening, message, surroundings, turns
 
 Serve = Callable[[Peer, int], Awaitable[None]]
 
@@ -83,11 +83,83 @@ async def test_one_message_in_flight() -> None:
     assert outcomes == [Delivered("AA")] * 20
 
 
+async def test_several_connections() -> None:
+    """``concurrency`` messages are in flight at once, each on a connection of its own; the next waits for one of them."""
+    came: asyncio.Semaphore = asyncio.Semaphore(0)
+    gate = asyncio.Event()
+    numbers: set[int] = set()
+
+    async def serve(peer: Peer, number: int) -> None:
+        while data := await peer.answer():
+            numbers.add(number)
+            came.release()
+            await gate.wait()
+            await peer.send(ack(data))
+
+    async with serving(serve, concurrency=3) as destination:
+        under_way = [asyncio.ensure_future(destination.deliver(delivery(message(number)))) for number in range(7)]
+        for _ in range(3):
+            await came.acquire()
+        await turns(20)
+        assert (came.locked(), destination.health().connections) == (True, 3)
+        gate.set()
+        assert await asyncio.gather(*under_way) == [Delivered("AA")] * 7
+    assert numbers == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("wait_for", "codes", "expected"),
+    [
+        ("accept", ("CA",), Delivered("CA")),
+        ("application", ("CA", "AA"), Delivered("AA")),
+        ("application", ("CA", "AE"), Park("AE", "the receiver answered AE")),
+        ("application", ("CR",), Park("CR", "the receiver answered CR")),
+        ("application", ("CA",), Retry("no answer in time", "ack-timeout")),
+    ],
+)
+async def test_a_receiver_in_enhanced_mode(wait_for: str, codes: tuple[AckCode, ...], expected: Outcome) -> None:
+    """Its accept acknowledgement is enough, or the application's that follows it decides, as ``wait_for`` says."""
+    body = message("A1").replace(b"|2.5.1\r", b"|2.5.1|||AL|AL\r")
+
+    async def serve(peer: Peer, _: int) -> None:
+        data = await peer.answer()
+        for code in codes:
+            await peer.send(ack(data, code))
+        await peer.answer()
+
+    async with serving(serve, wait_for=wait_for, ack_timeout="200ms") as destination:
+        assert await destination.deliver(delivery(body)) == expected
+
+
+async def test_a_receiver_of_release_2() -> None:
+    """Commit bytes before the answer are passed over: the answer decides."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        await peer.send(b"\x0b\x06\x1c\r" + ack(await peer.answer()))
+        await peer.answer()
+
+    async with serving(serve) as destination:
+        assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+
+
+async def test_an_acknowledgement_is_sent_without_an_answer() -> None:
+    """What is itself an acknowledgement is written, and nothing is waited for."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        while await peer.answer():
+            pass
+
+    async with serving(serve) as destination:
+        body = acknowledge(parse(message("A1")), "AA", control_id="1", at=AT)
+        assert await destination.deliver(delivery(body)) == Delivered("no answer was asked for")
+
+
 async def test_our_own_source() -> None:
     """Source and destination speak to each other."""
     channel = Channel()
     async with listening(channel) as source:
         destination = MllpDestination(MllpDestinationOptions(connect=source.health().place), surroundings())
+        await destination.open()
         assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
         await destination.close()
     assert [arrival.data for arrival in channel.arrivals] == [message("A1")]
@@ -216,8 +288,9 @@ async def test_a_connection_that_ended_while_idle() -> None:
     async with serving(serve) as destination:
         assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
         await closed.wait()
-        assert destination._reader is not None
-        assert await destination._reader.read() == b""
+        (line,) = destination._lines
+        assert line._reader is not None
+        assert await line._reader.read() == b""
         assert await destination.deliver(delivery(message("A2"))) == Delivered("AA")
 
 
@@ -240,6 +313,7 @@ async def test_a_connection_that_ends_when_the_next_message_comes() -> None:
 async def test_nobody_there() -> None:
     """A receiver that is down is Retry, and the health says so."""
     destination = MllpDestination(MllpDestinationOptions(connect="127.0.0.1:1"), surroundings())
+    await destination.open()
     outcome = await destination.deliver(delivery(message("A1")))
     assert isinstance(outcome, Retry)
     assert outcome.code == "connect"
@@ -277,6 +351,7 @@ async def test_a_cancelled_delivery_closes_the_socket() -> None:
 async def test_what_cannot_be_sent_parks(body: bytes, media: Media, code: str) -> None:
     """FHIR, no HL7, no control id, content that would break its frame: nothing is sent."""
     destination = MllpDestination(MllpDestinationOptions(connect="127.0.0.1:1"), surroundings())
+    await destination.open()
     outcome = await destination.deliver(delivery(body, media))
     assert isinstance(outcome, Park)
     assert outcome.code == code

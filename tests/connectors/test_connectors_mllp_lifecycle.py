@@ -120,7 +120,8 @@ async def test_stopping_does_not_wait_for_idle_peers() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"ack": "delivered"},
+        {"ack": "whenever"},
+        {"senders": {"lab": ["24001"]}},
         {"listen": "2575"},
         {"listen": "localhost:99999"},
         {"listen": "::1:2575"},

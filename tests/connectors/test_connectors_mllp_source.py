@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
+from interop_engine.core.model import Accepted, Unavailable
 from interop_engine.hl7.framing import frame
 from tests.support.mllp import Channel, code_and_id, connected, listening, message, reply_to, turns, until
 
@@ -45,36 +45,30 @@ async def test_a_thousand_in_one_packet() -> None:
     assert [arrival.data for arrival in channel.arrivals] == [message(number) for number in range(1000)]
 
 
-async def test_commits_side_by_side_are_answered_in_order() -> None:
-    """Later commits that end first wait for their turn to be answered."""
-    turns = {str(number): asyncio.Event() for number in range(3)}
-
-    class Backwards(Channel):
-        async def accept(self, arrival: Arrival) -> Answer:
-            self.arrivals.append(arrival)
-            number = arrival.data.split(b"|")[9].decode()
-            if number == "2":
-                turns["1"].set()
-                turns["0"].set()
-            else:
-                await turns[number].wait()
-            return reply_to(arrival)
-
-    async with listening(Backwards()) as source, connected(source) as peer:
-        await peer.send(b"".join(frame(message(number)) for number in range(3)))
-        assert [code_and_id(await peer.answer())[1] for _ in range(3)] == ["0", "1", "2"]
-
-
-async def test_no_more_than_a_pipeline_is_under_way() -> None:
-    """A sender that never waits cannot fill the memory: reading stops until commits end."""
+async def test_one_commit_at_a_time() -> None:
+    """What a sender pipelines behind a message is committed after it, so that it can never get in front."""
     channel = Channel()
     channel.gate.clear()
     async with listening(channel) as source, connected(source) as peer:
         await peer.send(b"".join(frame(message(number)) for number in range(200)))
-        for _ in range(64):
-            await channel.entered.acquire()
-        await turns(20)
-        assert len(channel.arrivals) == 64
+        await channel.entered.acquire()
+        await turns(50)
+        assert len(channel.arrivals) == 1
+        channel.gate.set()
+        assert [code_and_id(await peer.answer())[1] for _ in range(200)] == [str(number) for number in range(200)]
+
+
+async def test_a_sender_that_never_waits_is_not_read() -> None:
+    """Reading stops 64 messages ahead of the commits, so that memory is bounded; it goes on when they do."""
+    channel = Channel()
+    channel.gate.clear()
+    async with listening(channel, idle_timeout="1h") as source, connected(source) as peer:
+        await peer.send(b"".join(frame(message(number)) for number in range(200)))
+        await channel.entered.acquire()
+        (connection,) = source._connections
+        await until(lambda: connection._count == 64)
+        await turns(50)
+        assert connection._count == 64
         channel.gate.set()
         assert [code_and_id(await peer.answer())[1] for _ in range(200)] == [str(number) for number in range(200)]
 
@@ -94,12 +88,13 @@ async def test_large_messages_wait_for_each_other() -> None:
 
 
 async def test_unavailable_is_silence() -> None:
-    """What cannot be committed closes the connection without an ACK, also for what came after it."""
+    """What cannot be committed closes the connection without an ACK; what came behind it is not committed either."""
     channel = Channel(answer=lambda arrival: Unavailable("full") if b"|2|" in arrival.data else reply_to(arrival))
     async with listening(channel) as source, connected(source) as peer:
         await peer.send(b"".join(frame(message(number)) for number in range(1, 5)))
         assert code_and_id(await peer.answer()) == ("AA", "1")
         assert await peer.ended()
+    assert [arrival.data for arrival in channel.arrivals] == [message(1), message(2)]
 
 
 async def test_what_is_not_hl7_is_handed_over() -> None:

@@ -1,0 +1,99 @@
+"""How a site's routes are carried: certificates that can be used, and patient data that leaves the machine in clear."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.base import Acknowledging
+from interop_engine.connectors.tls import TlsFault, faults
+from interop_engine.core.diagnostics import Mistake, Severity, near
+
+if TYPE_CHECKING:
+    from interop_engine.config.reading import File
+    from interop_engine.config.site import ChannelConfig
+    from interop_engine.connectors.base import Options
+
+_CODES = {"unreadable": "C130", "mismatch": "C131", "expired": "C132", "expiring": "C132"}
+_HELP = {
+    "unreadable": "a PEM file, from the site's folder",
+    "mismatch": "certificate and key are made together: name the two files of one pair",
+    "expired": "no peer accepts it any more: put a new one in its place",
+    "expiring": "put a new one in its place before that day",
+}
+
+
+def check_channel(root: Path, channel: ChannelConfig, file: File, now: datetime) -> Iterator[Mistake]:
+    """The mistakes in how one channel is carried and acknowledged."""
+    ends: list[tuple[Options, tuple[str | int, ...]]] = [(channel.source, ("source", channel.connector))]
+    ends += [(each.options, ("deliver", index, each.connector)) for index, each in enumerate(channel.destinations)]
+    for options, path in ends:
+        tls = getattr(options, "tls", None)
+        if tls is not None:
+            for fault in faults(tls, str(root), now):
+                yield _fault(fault, file, path)
+        elif key := _in_clear(options):
+            yield Mistake(
+                "C133",
+                "patient data leave this machine in clear",
+                file.mark(*path, key),
+                "add tls:, or https:// — or, on a line that is safe by itself, allow: with the networks of a source's senders",
+                severity="warning",
+            )
+    yield from _acknowledging(channel, file)
+
+
+def _fault(fault: TlsFault, file: File, path: tuple[str | int, ...]) -> Mistake:
+    severity: Severity = "warning" if fault.kind == "expiring" else "error"
+    return Mistake(_CODES[fault.kind], fault.message, file.mark(*path, "tls", fault.key), _HELP[fault.kind], severity=severity)
+
+
+def _in_clear(options: Options) -> str:
+    """The option that says where patient data go, or come from, unencrypted beyond this machine; '' where they do not."""
+    listen, allow = getattr(options, "listen", ""), getattr(options, "allow", ())
+    if listen and not allow and not _here(read_address(listen)[0]):
+        return "listen"
+    connect = getattr(options, "connect", "")
+    if connect and not _here(read_address(connect)[0]):
+        return "connect"
+    url = urlsplit(getattr(options, "url", ""))
+    return "url" if url.scheme == "http" and not _here(url.hostname or "") else ""
+
+
+def _here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _acknowledging(channel: ChannelConfig, file: File) -> Iterator[Mistake]:
+    """The destinations that a source's acknowledgements name are there."""
+    source = channel.source
+    if not isinstance(source, Acknowledging):
+        return
+    names = [each.name for each in channel.destinations]
+    path = ("source", channel.connector)
+    for index, name in enumerate(source.ack_destinations):
+        if name not in names:
+            mark = file.mark(*path, "ack_destinations", index)
+            yield Mistake("C134", f'the channel has no destination "{name}"', mark, near(name, names) or _one_of(names))
+    if source.ack_to and source.ack_to not in names:
+        mark = file.mark(*path, "ack_to")
+        yield Mistake(
+            "C134", f'the channel has no destination "{source.ack_to}"', mark, near(source.ack_to, names) or _one_of(names)
+        )
+    elif source.ack_to and (to := channel.destinations[names.index(source.ack_to)]).connector != "mllp":
+        mark = file.mark(*path, "ack_to")
+        yield Mistake("C135", f"acknowledgements cannot go to {to.name}, which is {to.connector}", mark, "they go over mllp")
+
+
+def _one_of(names: list[str]) -> str:
+    return f"one of {', '.join(names)}"

@@ -1,0 +1,90 @@
+"""``check`` on certificates, routes in clear, and where acknowledgements go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from interop_engine import config
+from tests.config.test_config_check import CHANNEL, site, told
+from tests.support.certificates import Authority
+
+
+def tls(certificate: str, key: str) -> str:
+    """The channel over TLS."""
+    return CHANNEL.replace(":2578}", f":2578, tls: {{certificate: {certificate}, key: {key}}}}}")
+
+
+def test_a_pair_that_is_good_for_a_year(tmp_path: Path) -> None:
+    """Nothing to say; what ``check`` passes, ``run`` loads."""
+    root = site(tmp_path, channels__patients=tls(*Authority(tmp_path).sign("engine")))
+    assert told(root) == ""
+    assert config.load(root, {}).channels[0].name == "patients"
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    """Each is named at its place; paths start at the site's folder."""
+    (tmp_path / "other.pem").write_text("no certificate")
+    assert told(site(tmp_path, channels__patients=tls("other.pem", "no.key"))) == (
+        "channels/patients.yaml:3:53: C130 the file other.pem holds no certificate in PEM\n"
+        "    help: a PEM file, from the site's folder\n"
+        "channels/patients.yaml:3:69: C130 the file no.key is not there\n"
+        "    help: a PEM file, from the site's folder"
+    )
+
+
+def test_a_key_of_another_certificate(tmp_path: Path) -> None:
+    """Found before a peer finds it."""
+    ca = Authority(tmp_path)
+    ca.sign("engine")
+    ca.sign("other")
+    assert told(site(tmp_path, channels__patients=tls("engine.pem", "other.key"))) == (
+        "channels/patients.yaml:3:70: C131 the private key is not that of the certificate\n"
+        "    help: certificate and key are made together: name the two files of one pair"
+    )
+
+
+@pytest.mark.parametrize(("days", "word", "severity"), [(-1, "ended on", "error"), (20, "ends on", "warning")])
+def test_the_end_of_a_certificate(tmp_path: Path, days: int, word: str, severity: str) -> None:
+    """One that has ended is an error, one that ends within 30 days a warning."""
+    Authority(tmp_path).sign("engine", days=days)
+    (mistake,) = config.check(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
+    day = (datetime.now(UTC) + timedelta(days=days)).date()
+    assert (mistake.code, mistake.severity) == ("C132", severity)
+    assert mistake.message == f"the certificate of engine.pem {word} {day}"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "warned"),
+    [
+        ("127.0.0.1:2578", "0.0.0.0:2578", True),
+        ("127.0.0.1:2578", "'[::1]:2578'", False),
+        ("127.0.0.1:2578", "0.0.0.0:2578, allow: [10.20.0.0/16]", False),
+        ("file: {folder: out}", "mllp: {connect: 10.20.0.5:2575}", True),
+        ("file: {folder: out}", "mllp: {connect: 10.20.0.5:2575, tls: {}}", False),
+        ("file: {folder: out}", "mllp: {connect: localhost:2575}", False),
+        ("file: {folder: out}", "fhir: {url: 'http://hub.example/fhir'}", True),
+        ("file: {folder: out}", "fhir: {url: 'http://127.0.0.1:8080/fhir'}", False),
+        ("file: {folder: out}", "fhir: {url: 'https://hub.example/fhir'}", False),
+    ],
+)
+def test_patient_data_in_clear(tmp_path: Path, was: str, now: str, warned: bool) -> None:
+    """A route off the machine without TLS is a warning; a source that lists its senders' networks is not."""
+    found = config.check(site(tmp_path, channels__patients=CHANNEL.replace(was, now)), {})
+    assert [(each.code, each.severity) for each in found] == ([("C133", "warning")] if warned else [])
+
+
+def test_acknowledgements_name_destinations(tmp_path: Path) -> None:
+    """Those waited for, and the one that application acknowledgements go to, are destinations of the channel."""
+    channel = CHANNEL.replace("{listen: 127.0.0.1:2578}", "{listen: 127.0.0.1:2578, ack_destinations: [our], ack_to: hub}")
+    assert told(site(tmp_path, channels__patients=channel)) == (
+        'channels/patients.yaml:3:53: C134 the channel has no destination "our"\n'
+        '    help: did you mean "out"?\n'
+        'channels/patients.yaml:3:67: C134 the channel has no destination "hub"\n'
+        "    help: one of out"
+    )
+    assert told(site(tmp_path, channels__patients=channel.replace("[our]", "[out]").replace("hub", "out"))) == (
+        "channels/patients.yaml:3:67: C135 acknowledgements cannot go to out, which is file\n    help: they go over mllp"
+    )
