@@ -23,6 +23,7 @@ from interop_engine.mapping.language import (
     When,
 )
 from interop_engine.mapping.lowering import IDENTITY, TEXT, Levels, Lowering, Site, shared_level
+from interop_engine.mapping.outbound.compiler import compile_outbound
 from interop_engine.mapping.resolve import Level, Names, Report, z_segments
 from interop_engine.mapping.typed import (
     Apply,
@@ -49,6 +50,7 @@ def check(texts: Mapping[str, str], site: Site) -> tuple[dict[str, MappingPlan],
     described = {name: fields for dialect in files.dialects.values() for name, fields in dialect.segments.items()}
     site = replace(site, names=Names({**site.names.segments, **z_segments(described)}))
     files.compiled = {name: compile_dialect(dialect, site, report) for name, dialect in files.dialects.items()}
+    files.messages = compile_outbound(files.outbound, texts, site, report)
     plans: dict[str, MappingPlan] = {}
     for name in files.mappings:
         mapping = extended(name, files, report, ())
@@ -254,6 +256,9 @@ class _Mapping:
             if not isinstance(tree, syntax.FieldPath) or not tree.segment:
                 self._report.add("M104", "ignore: takes fields and segments", source.mark, "OBX-12")
                 continue
+            inherited = source.mark.file != self._mapping.mark.file
+            if inherited and self._structure is not None and not self._structure.reaches(tree.segment):
+                continue  # the structure of the mapping that this one extends has it
             found = self._lowering.resolver.read(tree, root, source.at)
             if found is not None:
                 masks[found.segment] = masks.get(found.segment, 0) | (1 << found.field if found.field else -1)

@@ -151,10 +151,10 @@ class FragmentFile:
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """``PID-3 := PID-2 when not exists(PID-3)``: a field put right before anything reads it."""
+    """``PID-3 := PID-2 when not exists(PID-3)``, a field put right; ``drop PID-19`` has no source."""
 
     target: Source
-    source: Source
+    source: Source | None
     when: When | None
 
 
@@ -170,7 +170,10 @@ class DialectFile:
 
 
 def extend(base: MappingFile, child: MappingFile) -> MappingFile:
-    """``child`` with everything of ``base`` that it does not replace; a null takes a line or a resource away."""
+    """``child`` with everything of ``base`` that it does not replace; a null takes a line or a resource away.
+
+    Which events and messages ``base`` takes is said of its own structure: a child with another does not inherit that.
+    """
     resources: dict[str, ResourceRule | None] = dict(base.resources)
     for name, rule in child.resources.items():
         before = resources.get(name)
@@ -183,8 +186,8 @@ def extend(base: MappingFile, child: MappingFile) -> MappingFile:
     return replace(
         child,
         message=child.message or base.message,
-        events=base.events if child.events is None else child.events,
-        when=child.when or base.when,
+        events=base.events if child.events is None and child.message is None else child.events,
+        when=child.when or (base.when if child.message is None else None),
         bundle=child.bundle or base.bundle,
         use=(*base.use, *(name for name in child.use if name.text not in {known.text for known in base.use})),
         ignore=(*base.ignore, *child.ignore),
