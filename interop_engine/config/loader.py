@@ -6,8 +6,9 @@ What loads is what runs: ``run`` refuses a site exactly when ``check`` finds an 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,9 +52,31 @@ def load(directory: Path | str = ".", environment: Mapping[str, str] | None = No
     return site
 
 
+def rebuild(snapshot: str, environment: Mapping[str, str] | None = None) -> Site:
+    """The site that a snapshot was taken of, with the variables of now. Raises ConfigError where it cannot be used any more."""
+    with tempfile.TemporaryDirectory(prefix="interop-engine-") as folder:
+        for name, text in msgspec.json.decode(snapshot, type=dict[str, str]).items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return load(folder, environment)
+
+
 def check(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> list[Mistake]:
     """Every mistake of a site, errors and warnings, in the order of files and lines."""
-    _, mistakes = _load(Path(directory), os.environ if environment is None else environment)
+    return examine(directory, environment)[1]
+
+
+def examine(
+    directory: Path | str = ".", environment: Mapping[str, str] | None = None
+) -> tuple[Site | None, list[Mistake]]:
+    """What ``check`` finds, and as much of the site as can be read for all that; None where the folder holds no site."""
+    site, mistakes = _load(Path(directory), os.environ if environment is None else environment)
+    return site, in_order(mistakes)
+
+
+def in_order(mistakes: Iterable[Mistake]) -> list[Mistake]:
+    """Mistakes in the order of files and lines."""
     return sorted(mistakes, key=lambda each: (each.mark.file, each.mark.line, each.mark.column, each.code))
 
 
@@ -68,11 +91,12 @@ def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list
     library = _library(loading, names)
     channels = _channels(loading, options, library, names)
     loading.mistakes += cross.check(loading.root, options, channels, library)
-    snapshot = "".join(f"# --- {name}\n{text}\n" for name, text in sorted(loading.texts.items()))
+    snapshot = msgspec.json.encode(dict(sorted(loading.texts.items()))).decode()
+    named = digest(snapshot.encode())
     warnings = tuple(mistake for mistake in loading.mistakes if mistake.severity != "error")
-    configs = tuple(channel for channel, _ in channels)
+    configs = tuple(replace(channel, site=named) for channel, _ in channels)
     scope = _scope(options, PatientOptions(), library, names)
-    return Site(root, options, configs, library, scope, digest(snapshot.encode()), snapshot, warnings), loading.mistakes
+    return Site(root, options, configs, library, scope, named, snapshot, warnings), loading.mistakes
 
 
 def _file(loading: _Loading, path: Path) -> File:
@@ -117,6 +141,7 @@ def _scope(
         identifier_type=patient.type,
         tables=library.tables,
         terminology=library.terminology,
+        results=results,
     )
 
 
@@ -129,7 +154,6 @@ def _channels(loading: _Loading, options: SiteOptions, library: Library, names: 
         if channel is not None:
             channels.append((channel, found))
     return channels
-        results=results,
 
 
 class _Channel:

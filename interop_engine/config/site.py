@@ -51,7 +51,11 @@ class DestinationConfig:
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """One channel, ready to run. ``digest`` names the configuration each of its messages went through."""
+    """One channel, ready to run.
+
+    ``digest`` names its own part of the configuration, ``site`` the whole of it: each message is stamped with that, and from the
+    snapshot kept by it the channel can be built again (``loader.rebuild``).
+    """
 
     options: ChannelOptions
     connector: str
@@ -63,6 +67,7 @@ class ChannelConfig:
     dialect: Dialect | None
     digest: str
     zone: ZoneInfo
+    site: str = ""
 
     @property
     def name(self) -> str:
@@ -84,7 +89,8 @@ class ChannelConfig:
 class Site:
     """A whole site. ``scope`` is that of a message of no channel.
 
-    ``snapshot`` is the configuration as text, named by ``digest``; variables are not filled in, so no secret is in it.
+    ``snapshot`` is the configuration as text (JSON: file → text), named by ``digest``; variables are not filled in, so no secret
+    is in it.
     """
 
     root: Path

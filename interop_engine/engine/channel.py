@@ -13,6 +13,7 @@ from interop_engine.core.retry import Backoff
 from interop_engine.engine.delivery import Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
 from interop_engine.engine.parsed import Parsed
+from interop_engine.engine.replays import Replays
 from interop_engine.engine.transform import Parked
 from interop_engine.engine.workers import Workers
 from interop_engine.journal.base import Forward, Queue
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
     from interop_engine.config.site import ChannelConfig, DestinationConfig
     from interop_engine.connectors.base import ConnectorHealth, Destination, Source
+    from interop_engine.core.model import Received
     from interop_engine.engine.transformers import Transformer
     from interop_engine.engine.workers import Broken
     from interop_engine.exchange.base import Exchange
+    from interop_engine.hl7.message import Message
     from interop_engine.journal.base import Journal, Lease
 
 _TRANSFORMS = 16  # messages under way at once: they wait for commits together, which is what makes a commit cheap
@@ -61,6 +64,7 @@ class Channel:
         self._journal = journal
         self._transformer = transformer
         self._parsed = Parsed()
+        self._replays = Replays(config, journal)
         self._ingress = Ingress(config, journal, self._parsed, broken)
 
         def surroundings(name: str) -> Surroundings:
@@ -142,9 +146,14 @@ class Channel:
         received = lease.message
         assert received is not None
         message = self._parsed.take(received.id)
-        result = await self._transformer.run(received, self.config, message, self._journal.known)
+        result = await self._result(received, message)
         while not await self._finish(lease, result):
-            result = await self._transformer.run(received, self.config, None, self._journal.known)
+            result = await self._result(received, None)
+
+    async def _result(self, received: Received, message: Message | None) -> Parked | Forward:
+        if received.replay_of is not None:
+            return await self._replays.run(received)
+        return await self._transformer.run(received, self.config, message, self._journal.known)
 
     async def _finish(self, lease: Lease, result: Parked | Forward) -> bool:
         """Write the result; False where what was known has changed meanwhile, so that it must be made anew."""

@@ -75,5 +75,5 @@ def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
         code="100" if arrival.fault else "",
         why=arrival.fault,
         headers=dict(headers),
-        config=channel.digest,
+        config=channel.site,
     )

@@ -109,7 +109,7 @@ def _row(arrival: Arrival, channel: ChannelConfig, message: Message | None, judg
         code=judgement.code,
         why=judgement.why,
         search=search_keys(message) if message is not None else (),
-        config=channel.digest,
+        config=channel.site,
     )
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from interop_engine.config.checkout import commit_of
 from interop_engine.config.schema import AmqpOptions
 from interop_engine.core import events
 from interop_engine.engine.channel import Channel
@@ -50,7 +51,7 @@ class Runtime:
             if self._beside is not None:
                 await self._beside.start()  # first: it forks, and the journal has a thread
             await self.journal.open()
-            await self.journal.keep_config(self.site.digest, self.site.snapshot)
+            await self.journal.keep_config(self.site.digest, self.site.snapshot, commit_of(self.site.root))
             await self.exchange.open()
             for channel in sorted(self.channels, key=lambda each: each.config.connector != "exchange"):
                 await channel.start()

@@ -12,6 +12,7 @@ A message
         └─ accept as ignored ────────────► FILTERED
 
 A TRANSFORMED message with a parked delivery that is replayed, or sent again, is SUPERSEDED too, and that delivery DISCARDED.
+A replay for one destination leaves the message as it is, and discards only what is parked for that destination.
 
 A delivery
 ----------
@@ -20,6 +21,8 @@ A delivery
                    │                       │
                    └─ leased by its lane ──┴─ settle: Delivered ──► DELIVERED
                                            └─ settle: Park ───────► PARKED ──► retry ──► WAITING
+                                                                       ├─────► retry, but overtaken ► DISCARDED, and its message
+                                                                       │         is received again for its destination alone
                                                                        └─────► discard ► DISCARDED
 
 Work is leased by **lane**: of all items of a queue that share a lane, in order of arrival, only the first is ever handed
@@ -202,6 +205,10 @@ class MessageRow:
     why: str = ""
     replay_of: str | None = None
     arrivals: int = 1  # 1 + duplicates answered with the same reply
+    config: str = ""  # digest of the site's configuration it was received under
+    commit: str = ""  # the commit checked out when that configuration was first run, where its folder has one
+    only: str = ""  # of a replay: the one destination it is for
+    through: str = ""  # of a replay: digest of the configuration that maps it, where that is not the one of now
     deliveries: tuple[DeliveryRow, ...] = ()
     findings: tuple[str, ...] = ()
     search: tuple[tuple[str, str], ...] = ()
@@ -281,11 +288,21 @@ class Journal(Protocol):
     async def body(self, delivery_id: str) -> Delivery:
         """The exact bytes of a delivery."""
 
-    async def replay(self, message_id: str, *, config: str = "") -> str:
-        """Receive a message again, as a new one that cites the old: returns its id. A parked one becomes SUPERSEDED."""
+    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
+        """Receive a message again, as a new one that cites the old: returns its id. A parked one becomes SUPERSEDED.
 
-    async def retry(self, delivery_id: str) -> None:
-        """Make a parked or waiting delivery due now."""
+        ``config`` is the digest of the configuration of now. ``only``: for this destination alone, see ``Received.only``.
+        ``then``: through the configuration that the message was received under. ``once``: where a replay of it for the same
+        destinations is there already, that one's id is returned and nothing is done, so that a replay of many can be resumed.
+        """
+
+    async def retry(self, delivery_id: str) -> str | None:
+        """Make a parked or waiting delivery due now: the same id, the same bytes.
+
+        A parked one is *overtaken* where a later delivery, neither parked nor discarded, brought its receiver one of the objects
+        it carries: sent as it is it would put old over new. It is discarded, with the code ``overtaken``, and its message is
+        received again for its destination alone; returns that new message's id, else None.
+        """
 
     async def discard(self, message_id: str, why: str) -> None:
         """Give up a parked message, or the parked and waiting deliveries of a message, with a reason."""
@@ -302,8 +319,11 @@ class Journal(Protocol):
     async def unread(self) -> Mapping[tuple[str, str], int]:
         """The loss ledger: (channel, path) → how often it was populated and read by nobody."""
 
-    async def keep_config(self, config: str, text: str) -> None:
-        """Keep a configuration snapshot by its digest, once."""
+    async def keep_config(self, config: str, text: str, commit: str = "") -> None:
+        """Keep a configuration snapshot by its digest, once, with the commit it was checked out from."""
+
+    async def config(self, config: str) -> str:
+        """A configuration snapshot by its digest."""
 
     async def health(self) -> JournalHealth:
         """How the journal is."""

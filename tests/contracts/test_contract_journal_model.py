@@ -74,6 +74,12 @@ class Model:
         for each in parked:
             each.state = "discarded"
 
+    def overtaken(self, item: Item) -> bool:
+        """Whether a later delivery that counts brought what this one carries."""
+        assert item.sent is not None
+        later = self.deliveries[self.deliveries.index(item) + 1 :]
+        return any(each.sent and each.sent[0] == item.sent[0] and each.state in {"waiting", "delivered"} for each in later)
+
     def version(self, thing: str) -> str | None:
         """What counts as sent of an object."""
         counted = [each for each in self.deliveries if each.sent and each.sent[0] == thing]
@@ -188,8 +194,14 @@ class JournalLife(RuleBasedStateMachine):
     def retry(self, data: Any) -> None:
         if open_ := [each for each in self.model.deliveries if each.state in {"parked", "waiting"}]:
             item = data.draw(st.sampled_from(open_))
-            self.do(self.journal.retry(item.id))
-            item.state, item.due_later = "waiting", False
+            made = self.do(self.journal.retry(item.id))
+            if item.state == "parked" and self.model.overtaken(item):
+                item.state = "discarded"
+                of = next(each for each in self.model.messages if each.id == item.parent)
+                self.model.messages.append(Item(made, of.lanes, "received", new=of.new))
+            else:
+                assert made is None
+                item.state, item.due_later = "waiting", False
 
     @rule(data=st.data())
     def discard(self, data: Any) -> None:

@@ -11,6 +11,15 @@ LANGUAGE sql AS $$
   INSERT INTO tally VALUES ('delivery', p_channel, p_destination, p_state, p_n)
 $$;
 
+-- Discard an open delivery.
+CREATE OR REPLACE FUNCTION give_up_one(item deliveries, p_code text, p_why text, p_now bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE deliveries SET state = 'discarded', code = p_code, why = p_why, due_at = NULL, settled_at = p_now WHERE seq = item.seq;
+  PERFORM count_delivery(item.channel, item.destination, item.state, -1);
+  PERFORM count_delivery(item.channel, item.destination, 'discarded', 1);
+  PERFORM abandon(item.channel, item.destination, item.seq);
+END $$;
+
 -- Give up what is open (or only parked) of a message's deliveries; names the queues that go on by it.
 CREATE OR REPLACE FUNCTION give_up(p_message bigint, p_states text[], p_code text, p_why text, p_now bigint)
 RETURNS SETOF text LANGUAGE plpgsql AS $$
@@ -18,10 +27,7 @@ DECLARE
   each deliveries;
 BEGIN
   FOR each IN SELECT * FROM deliveries d WHERE d.message = p_message AND d.state = ANY (p_states) ORDER BY d.seq LOOP
-    UPDATE deliveries SET state = 'discarded', code = p_code, why = p_why, due_at = NULL, settled_at = p_now WHERE seq = each.seq;
-    PERFORM count_delivery(each.channel, each.destination, each.state, -1);
-    PERFORM count_delivery(each.channel, each.destination, 'discarded', 1);
-    PERFORM abandon(each.channel, each.destination, each.seq);
+    PERFORM give_up_one(each, p_code, p_why, p_now);
     RETURN NEXT each.destination;
   END LOOP;
 END $$;
@@ -232,7 +238,8 @@ BEGIN
     PERFORM count_delivery(p_channel, p_destination, p_state, 1);
     IF p_state = 'delivered' THEN
       DELETE FROM sent old USING sent new WHERE new.delivery = p_seq AND old.destination = new.destination
-        AND old.object = new.object AND old.delivery < p_seq;
+        AND old.object = new.object AND old.delivery < p_seq
+        AND (SELECT d.state FROM deliveries d WHERE d.seq = old.delivery) <> 'parked';  -- which a retry asks about
     END IF;
   END IF;
   IF p_counts > 0 THEN
@@ -251,37 +258,86 @@ END $$;
 
 -- --- operators -------------------------------------------------------------------------------------------------------------
 
--- Receive a message again; returns its channel, nothing where there is no such message. The new one stands in the duplicate
--- table where the old one stood.
-CREATE OR REPLACE FUNCTION replay(p_old text, p_new text, p_config text, p_now bigint) RETURNS text LANGUAGE plpgsql AS $$
+-- What a delivery's destination is called where one is replayed to: by its name, and with its receiver.
+CREATE OR REPLACE FUNCTION names(p_destination text, p_headers text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT ARRAY[p_destination, concat_ws('/', p_destination, p_headers::json ->> 'receiver')]
+$$;
+
+-- Write a message again, for one destination ("p_only") or all.
+CREATE OR REPLACE FUNCTION receive_again(
+  item messages, p_new text, p_config text, p_only text, p_then boolean, p_now bigint
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  made bigint;
+  copy bigint;
+BEGIN
+  INSERT INTO bodies (digest, size, zipped, data) SELECT digest, size, zipped, data FROM bodies WHERE id = item.body
+    RETURNING id INTO copy;
+  INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
+                        lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through)
+    VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
+            copy, item.size, item.reply, item.lanes, item.headers, '', '', p_config, item.duplicate_key, item.id, p_only,
+            CASE WHEN p_then THEN item.config ELSE '' END)
+    RETURNING seq INTO made;
+  INSERT INTO search_keys SELECT kind, value, made FROM search_keys WHERE message = item.seq;
+  PERFORM count_message(item.channel, 'received', 1);
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'replayed', item.seq, rtrim(p_new || ' ' || p_only));
+  PERFORM enqueue(item.channel, '', made, item.lanes, 0);
+  RETURN made;
+END $$;
+
+-- Receive a message again; returns its channel and the new one's id, nothing where there is no such message. Where it is for all
+-- destinations, it stands in the duplicate table where the old one stood.
+CREATE OR REPLACE FUNCTION replay(
+  p_old text, p_new text, p_config text, p_only text, p_then boolean, p_once boolean, p_now bigint
+) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
   item messages;
-  old bigint;
+  made bigint;
+  there text;
 BEGIN
   SELECT * INTO item FROM messages WHERE id = p_old;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  old := item.seq;
-  INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
-                        lanes, headers, code, why, config, duplicate_key, replay_of)
-    VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
-            item.body, item.size, item.reply, item.lanes, item.headers, '', '', p_config, item.duplicate_key, item.id)
-    RETURNING * INTO item;
-  INSERT INTO search_keys SELECT kind, value, item.seq FROM search_keys WHERE message = old;
-  PERFORM count_message(item.channel, 'received', 1);
-  UPDATE duplicates SET message = item.seq WHERE channel = item.channel AND key = item.duplicate_key AND message = old;
-  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'replayed', old, p_new);
-  PERFORM supersede(old, p_new, p_now);
-  PERFORM enqueue(item.channel, '', item.seq, item.lanes, 0);
-  RETURN item.channel;
+  IF p_once THEN
+    SELECT id INTO there FROM messages WHERE replay_of = p_old AND only_to = p_only ORDER BY seq DESC LIMIT 1;
+    IF FOUND THEN RETURN ARRAY[item.channel, there]; END IF;
+  END IF;
+  made := receive_again(item, p_new, p_config, p_only, p_then, p_now);
+  IF p_only = '' THEN
+    PERFORM supersede(item.seq, p_new, p_now);
+    UPDATE duplicates SET message = made WHERE channel = item.channel AND key = item.duplicate_key AND message = item.seq;
+  ELSE
+    PERFORM give_up_one(d, 'superseded', 'superseded by ' || p_new, p_now) FROM deliveries d
+      WHERE d.message = item.seq AND d.state = 'parked' AND p_only = ANY (names(d.destination, d.headers));
+  END IF;
+  RETURN ARRAY[item.channel, p_new];
 END $$;
 
--- Make a parked or waiting delivery due now; returns its channel, destination and the state it was in.
-CREATE OR REPLACE FUNCTION retry(p_delivery text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+-- Whether a later delivery that counts brought one of the objects that this one carries.
+CREATE OR REPLACE FUNCTION overtaken(p_seq bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT 1 FROM sent mine JOIN sent later ON later.destination = mine.destination AND later.object = mine.object
+    WHERE mine.delivery = p_seq AND later.delivery > p_seq
+      AND (SELECT d.state FROM deliveries d WHERE d.seq = later.delivery) IN ('waiting', 'delivered'))
+$$;
+
+-- Make a parked or waiting delivery due now; returns its channel, destination and the state it was in ('overtaken' where it was
+-- parked and is given up now, and its message received again as "p_new").
+CREATE OR REPLACE FUNCTION retry(p_delivery text, p_new text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
   item deliveries;
+  of messages;
 BEGIN
   SELECT * INTO item FROM deliveries WHERE id = p_delivery;
   IF NOT FOUND THEN RETURN NULL; END IF;
+  IF item.state = 'parked' AND overtaken(item.seq) THEN
+    INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
+    PERFORM give_up_one(item, 'overtaken',
+      'Something newer of what it carries was sent since: its message was received again, as ' || p_new || '.', p_now);
+    SELECT * INTO of FROM messages WHERE seq = item.message;
+    PERFORM receive_again(of, p_new, of.config, (names(item.destination, item.headers))[2], false, p_now);
+    RETURN ARRAY[item.channel, item.destination, 'overtaken'];
+  END IF;
   IF item.state IN ('parked', 'waiting') THEN
     UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = item.seq;
     INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');

@@ -150,14 +150,14 @@ def give_back(item: Item) -> Statement:
     return Statement(statements.GIVE_BACK, _place(item), (item.queue,))
 
 
-def replay(message_id: str, new: str, config: str) -> Statement:
+def replay(message_id: str, new: str, config: str, only: str, *, then: bool, once: bool) -> Statement:
     """Receive a message again."""
-    return Statement(statements.REPLAY, (plain(message_id), new, config, codec.now()))
+    return Statement(statements.REPLAY, (plain(message_id), new, config, plain(only), then, once, codec.now()))
 
 
-def retry(delivery_id: str) -> Statement:
-    """Make a parked or waiting delivery due now."""
-    return Statement(statements.RETRY, (plain(delivery_id), codec.now()))
+def retry(delivery_id: str, new: str) -> Statement:
+    """Make a parked or waiting delivery due now, or receive its message again as ``new`` where it is overtaken."""
+    return Statement(statements.RETRY, (plain(delivery_id), new, codec.now()))
 
 
 def discard(message_id: str, why: str) -> Statement:
@@ -165,9 +165,9 @@ def discard(message_id: str, why: str) -> Statement:
     return Statement(statements.DISCARD, (plain(message_id), plain(why), codec.now()))
 
 
-def keep_config(config: str, text: str, packer: codec.Packer) -> Statement:
+def keep_config(config: str, text: str, commit: str, packer: codec.Packer) -> Statement:
     """Keep a configuration snapshot, once."""
-    return Statement(statements.KEEP_CONFIG, (config, codec.now(), packer.pack(text.encode())))
+    return Statement(statements.KEEP_CONFIG, (config, codec.now(), packer.pack(text.encode()), commit))
 
 
 def _place(item: Item) -> tuple[str, str, int, int]:

@@ -236,30 +236,37 @@ class PostgresJournal:
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    async def replay(self, message_id: str, *, config: str = "") -> str:
+    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
         """Receive a message again, as a new one that cites the old; returns its id."""
         new = new_id()
 
         def read(rows: list[Row]) -> str:
-            if (channel := rows[0][0]) is None:
+            if rows[0][0] is None:
                 raise UnknownItem(f"There is no message {message_id}.")
+            channel, made = rows[0][0]
             self._writing.announce(Queue(channel))
-            return new
+            return str(made)
 
-        return str(await self._do(jobs.replay(message_id, new, config), read))
+        return str(await self._do(jobs.replay(message_id, new, config, only, then=then, once=once), read))
 
-    async def retry(self, delivery_id: str) -> None:
-        """Make a parked or waiting delivery due now."""
+    async def retry(self, delivery_id: str) -> str | None:
+        """Make a parked or waiting delivery due now, or receive its message again where it is overtaken."""
+        new = new_id()
 
-        def read(rows: list[Row]) -> None:
+        def read(rows: list[Row]) -> str | None:
             if rows[0][0] is None:
                 raise UnknownItem(f"There is no delivery {delivery_id}.")
             channel, destination, state = rows[0][0]
-            if state not in {"parked", "waiting"}:
+            if state not in {"parked", "waiting", "overtaken"}:
                 raise UnknownItem(f"The delivery {delivery_id} is {state}: it cannot be tried again.")
             self._writing.announce(Queue(channel, destination))
+            if state != "overtaken":
+                return None
+            self._writing.announce(Queue(channel))
+            return new
 
-        await self._do(jobs.retry(delivery_id), read)
+        made: str | None = await self._do(jobs.retry(delivery_id, new), read)
+        return made
 
     async def discard(self, message_id: str, why: str) -> None:
         """Give up a parked message, or the parked and waiting deliveries of a message."""
@@ -273,6 +280,10 @@ class PostgresJournal:
 
         await self._do(jobs.discard(message_id, why), read)
 
-    async def keep_config(self, config: str, text: str) -> None:
+    async def keep_config(self, config: str, text: str, commit: str = "") -> None:
         """Keep a configuration snapshot by its digest, once."""
-        await self._do(jobs.keep_config(config, text, self._packer), lambda _: None)
+        await self._do(jobs.keep_config(config, text, commit, self._packer), lambda _: None)
+
+    async def config(self, config: str) -> str:
+        """A configuration snapshot by its digest."""
+        return await self._reads.config(config)

@@ -63,11 +63,11 @@ class Session:
 
 def received(row: Sequence[Any], unpacker: codec.Unpacker) -> Received:
     """A message of a row (``statements.MESSAGE``)."""
-    id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, *body = row
+    id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, only, through, *body = row
     data = unpacker.body(*body)
     return Received(
         id_, channel, data, media, codec.moment(at), peer, control_id, message_type, digest, tuple(lanes),
-        codec.mapping(headers), replay_of,
+        codec.mapping(headers), replay_of, only, through,
     )  # fmt: skip
 
 
@@ -163,6 +163,10 @@ class Reads:
             keys.setdefault(message, []).append((kind, value))
         return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
 
+    async def config(self, config: str) -> str:
+        """A configuration snapshot."""
+        return self._unpacker.pack((await self._one(statements.CONFIG, config, "configuration"))[0]).decode()
+
     # --- counts -------------------------------------------------------------------------------------------------------
 
     async def counts(self) -> list[QueueCount]:
@@ -250,10 +254,13 @@ def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
 
 
 def _message_row(row: Sequence[Any], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
-    _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings = row
+    (
+        _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings,
+        config, commit, only, through,
+    ) = row  # fmt: skip
     return MessageRow(
         id_, channel, MessageState(state), codec.moment(at), control_id, message_type, peer, size, code, why, replay_of,
-        arrivals, tuple(deliveries), codec.strings(findings), tuple(keys),
+        arrivals, config, commit, only, through, tuple(deliveries), codec.strings(findings), tuple(keys),
     )  # fmt: skip
 
 

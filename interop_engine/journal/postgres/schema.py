@@ -12,8 +12,8 @@ from interop_engine.core.errors import JournalError
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-# The n-th brings a schema from version n to n + 1. Functions are replaced as a whole by a later one.
-MIGRATIONS: Final = (("tables.sql", "lanes.sql", "changes.sql"),)
+MIGRATIONS: Final = ("tables.sql", "tables2.sql")  # the n-th brings a schema from version n to n + 1
+_FUNCTIONS: Final = ("lanes.sql", "changes.sql")  # replaced as a whole after a migration
 OLDEST_SERVER: Final = 130000
 
 # All writers of one journal take turns; two journals in two schemas of one database do not.
@@ -77,10 +77,10 @@ async def migrate(connection: Connection) -> None:
         if version == 0:
             await connection.execute("CREATE TABLE journal_schema (version integer NOT NULL)")
             await connection.execute("INSERT INTO journal_schema VALUES (0)")
-        for number in range(version, len(MIGRATIONS)):
-            for name in MIGRATIONS[number]:
+        if version < len(MIGRATIONS):
+            for name in (*MIGRATIONS[version:], *_FUNCTIONS):
                 await connection.execute(_text(name), prepare=False)  # several commands at once
-            await connection.execute("UPDATE journal_schema SET version = %s", (number + 1,))
+            await connection.execute("UPDATE journal_schema SET version = %s", (len(MIGRATIONS),))
 
 
 async def check_version(connection: Connection) -> None:

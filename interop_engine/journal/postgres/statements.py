@@ -15,7 +15,7 @@ END_LEASES: Final = "SELECT q_channel, q_destination FROM end_leases(%s, %s)"
 
 ACCEPT: Final = """
 SELECT stored_id, stored_reply, duplicate, other_content FROM accept(
-  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1)::messages,
+  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1, '', '')::messages,
   %s, %s, %s, %s, %s, %s, %s)"""
 FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
 FORWARD: Final = """
@@ -23,16 +23,18 @@ SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], 
                %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
-REPLAY: Final = "SELECT replay(%s, %s, %s, %s)"
-RETRY: Final = "SELECT retry(%s, %s)"
+REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s)"
+RETRY: Final = "SELECT retry(%s, %s, %s)"
 DISCARD: Final = "SELECT discard(%s, %s, %s)"
-KEEP_CONFIG: Final = "INSERT INTO configs (config, at, data) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+KEEP_CONFIG: Final = """
+INSERT INTO configs (config, at, data, git_commit) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+CONFIG: Final = "SELECT data FROM configs WHERE config = %s"
 
 # --- leases and content -----------------------------------------------------------------------------------------------
 
 _MESSAGE: Final = """
 SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
-       m.replay_of, b.digest, b.size, b.zipped, b.data"""
+       m.replay_of, m.only_to, m.through, b.digest, b.size, b.zipped, b.data"""
 _DELIVERY: Final = """
 SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at,
        b.digest, b.size, b.zipped, b.data"""
@@ -62,7 +64,8 @@ PACKS: Final = "SELECT id, size, data FROM packs WHERE id = ANY (%s)"
 
 ROWS: Final = """
 SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
-       m.replay_of, m.arrivals, m.findings FROM messages m"""
+       m.replay_of, m.arrivals, m.findings, m.config,
+       coalesce((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through FROM messages m"""
 ROW_BY_ID: Final = ROWS + " WHERE m.id = %s"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Received, Retry
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue, Stored
@@ -58,7 +57,7 @@ def accept(tx: Transaction, message: NewMessage, window: int) -> Committed:
     seq = _insert(tx, message, at)
     left: tuple[Place, ...] = ()
     if first is not None and earlier is not None:
-        left = _supersede(tx, first, message.channel, earlier[2], message.id)
+        left = supersede(tx, first, message.channel, earlier[2], message.id)
     if other_content:
         tx.event("other-content", seq)
     lanes = message.lanes if message.state == MessageState.RECEIVED else ()
@@ -128,7 +127,7 @@ def _add_keys(tx: Transaction, seq: int, search: Sequence[tuple[str, str]]) -> N
         tx.executemany(statements.ADD_KEY, [(kind, value, seq) for kind, value in search])
 
 
-def _supersede(tx: Transaction, seq: int, channel: str, state: str, by: str) -> tuple[Place, ...]:
+def supersede(tx: Transaction, seq: int, channel: str, state: str, by: str) -> tuple[Place, ...]:
     """A parked message, or one with parked deliveries, is superseded; a rejected or discarded one only cites its successor."""
     rows = tx.rows(statements.OPEN_DELIVERIES, seq)
     parked = [row for row in rows if row[3] == DeliveryState.PARKED]
@@ -138,11 +137,12 @@ def _supersede(tx: Transaction, seq: int, channel: str, state: str, by: str) -> 
         tx.count_message(channel, state, -1)
         tx.count_message(channel, after)
     tx.event("superseded", seq, detail=by)
-    return tuple(_give_up(tx, row, "superseded", f"superseded by {by}") for row in parked)
+    return tuple(give_up(tx, row, "superseded", f"superseded by {by}") for row in parked)
 
 
-def _give_up(tx: Transaction, row: tuple[int, str, str, str], code: str, why: str) -> Place:
-    seq, channel, destination, state = row
+def give_up(tx: Transaction, row: tuple[int, str, str, str, str], code: str, why: str) -> Place:
+    """Discard an open delivery (a row of ``OPEN_DELIVERIES``)."""
+    seq, channel, destination, state, _ = row
     tx.execute(statements.GIVE_UP, (code, why, tx.at, seq))
     tx.count_delivery(channel, destination, state, -1)
     tx.count_delivery(channel, destination, DeliveryState.DISCARDED)
@@ -180,6 +180,7 @@ def _add_deliveries(tx: Transaction, seq: int, message: Received, made: Forward)
     bodies: dict[bytes, tuple[int, int, str]] = {}
     written = []
     created = codec.moment(tx.at)
+    pack = tx.numbers.pack + 1  # where ``keep_sent`` will write what they bring
     for new in made.deliveries:
         if new.body not in bodies:
             bodies[new.body] = _add_body(tx, new.body)
@@ -201,6 +202,7 @@ def _add_deliveries(tx: Transaction, seq: int, message: Received, made: Forward)
                 new.media,
                 codec.headers(new.headers),
                 tx.at,
+                pack if new.sent else 0,
             ),
         )
         tx.count_delivery(message.channel, new.destination, DeliveryState.WAITING)
@@ -253,61 +255,3 @@ def park_corrupt(tx: Transaction, queue: Queue, seq: int, code: str, why: str) -
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.WAITING, -1)
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.PARKED)
     tx.put_in_force(seq, counts=False)
-
-
-# --- operators --------------------------------------------------------------------------------------------------------
-
-
-def replay(tx: Transaction, message_id: str, new: str, config: str) -> Committed:
-    """Receive a message again. The new one stands in the duplicate table where the old one stood."""
-    row = tx.rows(statements.MESSAGE_STATE, message_id)
-    if not row:
-        raise UnknownItem(f"There is no message {message_id}.")
-    old, channel, state, lanes, key, _ = row[0]
-    tx.numbers.message += 1
-    seq = tx.numbers.message
-    tx.execute(statements.SEND_AGAIN, (seq, new, tx.at, config, old))
-    tx.execute(statements.COPY_KEYS, (seq, old))
-    tx.count_message(channel, MessageState.RECEIVED)
-    if key is not None:
-        tx.execute(statements.REPOINT_KEY, (seq, channel, key, old))
-    tx.event("replayed", old, detail=new)
-    left = _supersede(tx, old, channel, state, new)
-    return Committed(Stored(new, b""), seq, codec.strings(lanes), left, channel)
-
-
-def retry(tx: Transaction, delivery_id: str) -> tuple[Queue, int, tuple[str, ...]]:
-    """Make a parked or waiting delivery due now."""
-    row = tx.rows(statements.DELIVERY_STATE, delivery_id)
-    if not row:
-        raise UnknownItem(f"There is no delivery {delivery_id}.")
-    seq, message, channel, destination, state, lanes = row[0]
-    if state not in (DeliveryState.PARKED, DeliveryState.WAITING):
-        raise UnknownItem(f"The delivery {delivery_id} is {state}: it cannot be tried again.")
-    tx.execute(statements.MAKE_DUE, (seq,))
-    if state == DeliveryState.PARKED:
-        tx.count_delivery(channel, destination, state, -1)
-        tx.count_delivery(channel, destination, DeliveryState.WAITING)
-        tx.put_in_force(seq, counts=True)
-    tx.event("retried", message, seq)
-    return Queue(channel, destination), seq, codec.strings(lanes)
-
-
-def discard(tx: Transaction, message_id: str, why: str) -> tuple[Place, ...]:
-    """Give up a parked message, or what is open of its deliveries."""
-    row = tx.rows(statements.MESSAGE_STATE, message_id)
-    if not row:
-        raise UnknownItem(f"There is no message {message_id}.")
-    seq, channel, state, *_ = row[0]
-    if state == MessageState.PARKED:
-        tx.execute(statements.SET_MESSAGE_STATE, (str(MessageState.DISCARDED), why, seq))
-        tx.count_message(channel, state, -1)
-        tx.count_message(channel, MessageState.DISCARDED)
-    left = tuple(_give_up(tx, each, "discarded", why) for each in tx.rows(statements.OPEN_DELIVERIES, seq))
-    tx.event("discarded", seq, detail=why)
-    return left
-
-
-def keep_config(tx: Transaction, config: str, text: str) -> None:
-    """Keep a configuration snapshot, once."""
-    tx.execute(statements.KEEP_CONFIG, (config, tx.at, tx.packer.pack(text.encode())))

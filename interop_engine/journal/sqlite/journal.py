@@ -11,7 +11,7 @@ from pathlib import Path
 
 import apsw
 
-from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
+from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Received, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
@@ -25,27 +25,15 @@ from interop_engine.journal.base import (
     Selection,
     Stored,
 )
-from interop_engine.journal.sqlite import changes, learned, schema
-from interop_engine.journal.sqlite.lanes import Item, Line
+from interop_engine.journal.sqlite import changes, learned, operators, schema
+from interop_engine.journal.sqlite.leases import Leases
 from interop_engine.journal.sqlite.reads import Reads
 from interop_engine.journal.sqlite.sentstate import SentReader
 from interop_engine.journal.sqlite.transaction import Transaction
-from interop_engine.journal.sqlite.warm import Warm
 from interop_engine.journal.sqlite.writer import Writer
 
 _LARGE_WAL = 256 << 20
 _LARGE_FILE = 256 << 20  # checking it takes longer than an engine may take to be back: it is done beside the work
-_CORRUPT = "journal-corrupt"
-
-
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A lease in force."""
-
-    line: Line
-    item: Item
-    until: float  # of the event loop's clock
-    owner: str
 
 
 class SqliteJournal:
@@ -56,14 +44,8 @@ class SqliteJournal:
         self._readonly = readonly
         self._reserve = reserve
         self._window = window // timedelta(microseconds=1)
-        self._lease_seconds = lease_time.total_seconds()
         self._guard = schema.Guard(path)
-        self._lines: dict[Queue, Line] = {}
-        self._held: dict[int, _Held] = {}
-        self._fence = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._warm_messages: Warm[Received] = Warm()
-        self._warm_deliveries: Warm[Delivery] = Warm()
+        self._leases = Leases(lease_time.total_seconds())
         self._opened: _Opened | None = None
         self._checking: apsw.Connection | None = None
         self._check: asyncio.Task[None] | None = None
@@ -118,18 +100,14 @@ class SqliteJournal:
             self._checking.interrupt()
             await self._check
             self._checking.close()
-        if self._timer is not None:
-            self._timer.cancel()
-        for line in self._lines.values():
-            line.fail(JournalError("The journal is closed."))
+        self._leases.fail(JournalError("The journal is closed."))
         opened.reads.connection.close()  # first: the last connection to close removes the write-ahead log
         if opened.writer is not None:
             await opened.writer.stop()
         self._guard.give_back()
 
     def _break(self) -> None:
-        for line in self._lines.values():
-            line.fail(JournalBroken(self._writer.broken))
+        self._leases.fail(JournalBroken(self._writer.broken))
 
     @property
     def _reads(self) -> Reads:
@@ -155,134 +133,63 @@ class SqliteJournal:
         return committed.stored
 
     def _after_accept(self, message: NewMessage, committed: changes.Committed) -> None:
-        self._leave(committed.left)
-        if not committed.seq or message.state != "received":
-            return
-        if (line := self._lines.get(Queue(message.channel))) is not None:
-            self._warm_messages.put(committed.seq, len(message.data), _received(message))
-            line.add(committed.seq, committed.lanes)
+        self._leases.leave(committed.left)
+        if committed.seq and message.state == "received":
+            self._leases.add_message(committed.seq, _received(message))
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:
         """Write what a transformation made; False where its ``Known`` is out of date."""
-        held = self._lease(lease)
+        item = self._leases.item(lease)
         assert lease.message is not None, "only the message of a lease is forwarded"
-        run = partial(changes.forward, seq=held.item.seq, message=lease.message, made=forward)
+        run = partial(changes.forward, seq=item.seq, message=lease.message, made=forward)
         return await self._writer.do(run, partial(self._after_forward, lease.fence)) is not None
 
     def _after_forward(self, fence: int, written: list[changes.Forwarded] | None) -> None:
         if written is None:
             return
-        self._finish(fence)
+        self._leases.finish(fence)
         for each in written:
-            delivery = each.delivery
-            if (line := self._lines.get(Queue(delivery.channel, delivery.destination))) is not None:
-                self._warm_deliveries.put(each.seq, len(delivery.body), delivery)
-                line.add(each.seq, delivery.lanes)
+            self._leases.add_delivery(each.seq, each.delivery)
 
     async def park(self, lease: Lease, code: str, why: str, findings: Sequence[str] = ()) -> None:
         """Park the message of a lease."""
-        held = self._lease(lease)
-        run = partial(changes.park, seq=held.item.seq, channel=lease.queue.channel, code=code, why=why, findings=tuple(findings))
-        await self._writer.do(run, lambda _: self._finish(lease.fence))
+        item = self._leases.item(lease)
+        run = partial(changes.park, seq=item.seq, channel=lease.queue.channel, code=code, why=why, findings=tuple(findings))
+        await self._writer.do(run, lambda _: self._leases.finish(lease.fence))
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
     async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
         """Settle the delivery of a lease."""
-        held = self._lease(lease)
+        item = self._leases.item(lease)
         assert lease.delivery is not None, "only the delivery of a lease is settled"
-        run = partial(changes.settle, seq=held.item.seq, delivery=lease.delivery, outcome=outcome, due_at=due_at)
+        run = partial(changes.settle, seq=item.seq, delivery=lease.delivery, outcome=outcome, due_at=due_at)
         due = codec.micros(due_at) if due_at is not None else None
         after = partial(self._after_settle, lease.fence, due)
         await self._writer.do(run, after)
 
     def _after_settle(self, fence: int, due: int | None, _: None) -> None:
         if due is None:
-            self._finish(fence)
+            self._leases.finish(fence)
         else:
-            self._give_back(fence, due)
+            self._leases.give_back(fence, due)
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
     async def lease(self, queue: Queue, owner: str) -> Lease:
         """Wait until an item of the queue is due and free, and take it."""
-        if (line := self._lines.get(queue)) is None:
-            line = self._lines[queue] = Line(queue, partial(self._reads.due, queue))
-        while True:
-            if broken := self._writer.broken:
-                raise JournalBroken(broken)
-            self._fence += 1
-            if (item := line.take(self._fence)) is None:
-                await line.wait()
-                continue
-            if (lease := await self._hand_out(line, item)) is not None:
-                now = asyncio.get_running_loop().time()
-                self._held[lease.fence] = _Held(line, item, now + self._lease_seconds, owner)
-                self._watch(self._lease_seconds)
-                return lease
-
-    async def _hand_out(self, line: Line, item: Item) -> Lease | None:
-        """The lease of an item; None where it is not due any more, or is not as it was written (then it parks)."""
-        queue = line.queue
-        try:
-            if queue.destination is None:
-                message = self._warm_messages.take(item.seq) or self._reads.due_message(item.seq)
-                if message is not None:
-                    return Lease(queue, item.lanes, item.fence, message=message)
-            else:
-                delivery = self._warm_deliveries.take(item.seq) or self._reads.due_delivery(item.seq)
-                if delivery is not None:
-                    return Lease(queue, item.lanes, item.fence, delivery=delivery)
-        except JournalBroken as error:
-            park = partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error))
-            try:
-                await self._writer.do(park)
-            except BaseException:
-                line.give_back(item, None)  # the next who leases finds it so again
-                raise
-        line.finish(item)
-        return None
+        return await self._leases.take(queue, owner, self._reads, self._writer)
 
     async def release(self, lease: Lease) -> None:
         """Give an item back unsettled."""
-        self._give_back(lease.fence, None)
-
-    def _lease(self, lease: Lease) -> _Held:
-        if (held := self._held.get(lease.fence)) is None:
-            raise UnknownItem("The lease has ended: its item was handed out again or is settled.")
-        return held
-
-    def _finish(self, fence: int) -> None:
-        if (held := self._held.pop(fence, None)) is not None:
-            held.line.finish(held.item)
-
-    def _give_back(self, fence: int, due: int | None) -> None:
-        if (held := self._held.pop(fence, None)) is not None:
-            held.line.give_back(held.item, due)
-
-    def _leave(self, places: tuple[changes.Place, ...]) -> None:
-        for queue, seq in places:
-            if (line := self._lines.get(queue)) is not None:
-                line.remove(seq)
-
-    def _watch(self, seconds: float) -> None:
-        """One timer for the oldest lease: all live equally long."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._end_old_leases)
-
-    def _end_old_leases(self) -> None:
-        self._timer = None
-        now = asyncio.get_running_loop().time()
-        for fence, held in list(self._held.items()):
-            if held.until > now:
-                self._watch(held.until - now)
-                return
-            self._give_back(fence, None)
+        self._leases.give_back(lease.fence, None)
 
     # --- what is known, listings, content -----------------------------------------------------------------------------
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
-        """Answer a question."""
+        """Answer a question; beside a running engine only of names and merges, for no destination."""
+        if self._readonly and not destinations:
+            return learned.names(self._reads.connection, question)
         reads, writer = self._reads, self._writer
         sent = SentReader(reads.connection, reads.unpacker, writer.recent)
         return learned.answer(reads.connection, writer.changes, writer.merges, sent, question, destinations)
@@ -331,33 +238,41 @@ class SqliteJournal:
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    async def replay(self, message_id: str, *, config: str = "") -> str:
+    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
         """Receive a message again, as a new one that cites the old; returns its id."""
-        run = partial(changes.replay, message_id=message_id, new=new_id(), config=config)
+        again = operators.Again(new_id(), config, only, then, once)
+        run = partial(operators.replay, message_id=message_id, again=again)
         committed: changes.Committed = await self._writer.do(run, self._after_replay, needs_room=True)
         return committed.stored.id
 
     def _after_replay(self, committed: changes.Committed) -> None:
-        self._leave(committed.left)
-        if (line := self._lines.get(Queue(committed.channel))) is not None:
-            line.add(committed.seq, committed.lanes)
+        self._leases.leave(committed.left)
+        if not committed.stored.duplicate:
+            self._leases.add(Queue(committed.channel), committed.seq, committed.lanes)
 
-    async def retry(self, delivery_id: str) -> None:
-        """Make a parked or waiting delivery due now."""
-        await self._writer.do(partial(changes.retry, delivery_id=delivery_id), self._after_retry)
+    async def retry(self, delivery_id: str) -> str | None:
+        """Make a parked or waiting delivery due now, or receive its message again where it is overtaken."""
+        run = partial(operators.retry, delivery_id=delivery_id, again=operators.Again(new_id(), ""))
+        done: operators.Retried = await self._writer.do(run, self._after_retry)
+        return done.replay.stored.id if done.replay is not None else None
 
-    def _after_retry(self, place: tuple[Queue, int, tuple[str, ...]]) -> None:
-        queue, seq, lanes = place
-        if (line := self._lines.get(queue)) is not None:
-            line.add(seq, lanes)
+    def _after_retry(self, done: operators.Retried) -> None:
+        if done.replay is not None:
+            self._after_replay(done.replay)
+            return
+        self._leases.add(*done.place, done.lanes)
 
     async def discard(self, message_id: str, why: str) -> None:
         """Give up a parked message, or the parked and waiting deliveries of a message."""
-        await self._writer.do(partial(changes.discard, message_id=message_id, why=why), self._leave)
+        await self._writer.do(partial(operators.discard, message_id=message_id, why=why), self._leases.leave)
 
-    async def keep_config(self, config: str, text: str) -> None:
+    async def keep_config(self, config: str, text: str, commit: str = "") -> None:
         """Keep a configuration snapshot by its digest, once."""
-        await self._writer.do(partial(changes.keep_config, config=config, text=text))
+        await self._writer.do(partial(operators.keep_config, config=config, text=text, commit=commit))
+
+    async def config(self, config: str) -> str:
+        """A configuration snapshot by its digest."""
+        return self._reads.config(config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class Reads:
     def due_message(self, seq: int) -> Received | None:
         """A message to be leased; None where it is not due any more."""
         rows = schema.rows(self.connection, statements.RECEIVED_BY_SEQ, (seq,))
-        return self._received(rows[0]) if rows and rows[0][11] == MessageState.RECEIVED else None
+        return self._received(rows[0]) if rows and rows[0][13] == MessageState.RECEIVED else None
 
     def due_delivery(self, seq: int) -> Delivery | None:
         """A delivery to be leased; None where it is not waiting any more."""
@@ -49,7 +49,7 @@ class Reads:
         return self._delivery(rows[0]) if rows and rows[0][9] == DeliveryState.WAITING else None
 
     def _received(self, row: tuple[Any, ...]) -> Received:
-        id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, _, *body = row
+        id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, only, through, _, *body = row
         data = self.unpacker.body(*body)
         return Received(
             id_,
@@ -64,6 +64,8 @@ class Reads:
             codec.strings(lanes),
             codec.mapping(headers),
             replay_of,
+            only,
+            through,
         )
 
     def _delivery(self, row: tuple[Any, ...]) -> Delivery:
@@ -126,6 +128,11 @@ class Reads:
         for message, kind, value in schema.rows(self.connection, statements.ROW_KEYS, (wanted,)):
             keys.setdefault(message, []).append((kind, value))
         return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
+
+    def config(self, config: str) -> str:
+        """A configuration snapshot."""
+        row = self._one(statements.CONFIG, (config,), f"There is no configuration {config}.")
+        return self.unpacker.pack(row[0]).decode()
 
     # --- counts -------------------------------------------------------------------------------------------------------
 
@@ -208,7 +215,10 @@ def _add_states(states: tuple[str, ...], add: Any) -> None:
 
 
 def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
-    _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings = row
+    (
+        _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings,
+        config, commit, only, through,
+    ) = row  # fmt: skip
     return MessageRow(
         id_,
         channel,
@@ -222,6 +232,10 @@ def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list
         why,
         replay_of,
         arrivals,
+        config,
+        commit,
+        only,
+        through,
         tuple(deliveries),
         codec.strings(findings),
         tuple(keys),

@@ -95,7 +95,24 @@ CREATE TABLE ledger (
 CREATE TABLE configs (config TEXT PRIMARY KEY, at INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
 """
 
-MIGRATIONS = (_VERSION_1,)  # the n-th brings a file from user_version n to n + 1
+_VERSION_2 = """
+ALTER TABLE messages ADD COLUMN only_to TEXT NOT NULL DEFAULT '';  -- of a replay: the one destination it is for
+ALTER TABLE messages ADD COLUMN through TEXT NOT NULL DEFAULT '';  -- of a replay: the configuration that maps it, '' for today's
+ALTER TABLE deliveries ADD COLUMN pack INTEGER NOT NULL DEFAULT 0;  -- where what it brings its receiver is written; 0: nowhere
+ALTER TABLE configs ADD COLUMN git_commit TEXT NOT NULL DEFAULT '';
+CREATE INDEX messages_replays ON messages (replay_of) WHERE replay_of IS NOT NULL;
+CREATE INDEX messages_type ON messages (message_type, received_at);
+
+-- A replay has a body of its own, so that its message can be pruned without it.
+CREATE TEMP TABLE own AS
+  SELECT seq, body, (SELECT ifnull(max(id), 0) FROM bodies) + row_number() OVER (ORDER BY seq) AS copy
+  FROM messages WHERE replay_of IS NOT NULL;
+INSERT INTO bodies SELECT own.copy, b.digest, b.size, b.zipped, b.data FROM own JOIN bodies b ON b.id = own.body;
+UPDATE messages SET body = own.copy FROM own WHERE own.seq = messages.seq;
+DROP TABLE own;
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2)  # the n-th brings a file from user_version n to n + 1
 
 
 class Guard:

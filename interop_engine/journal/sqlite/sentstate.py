@@ -166,11 +166,27 @@ class SentReader:
 
     def find(self, keys: Sequence[Key], whole: set[str]) -> dict[Key, Sent]:
         """What counts as sent of each key; with its content for the objects in ``whole``."""
+        return {key: made.sent(state, whole=key[1] in whole) for key, (made, state) in self._find(keys).items()}
+
+    def keys(self, number: int, delivery: int) -> list[Key]:
+        """What a delivery brings, by the pack it stands in."""
+        return [
+            key
+            for made in self._load({number}).values()
+            for key, states in made.states.items()
+            if any(state[2] == delivery for state in states)
+        ]
+
+    def newest_deliveries(self, keys: Sequence[Key]) -> list[int]:
+        """Of the keys that count as sent, the deliveries that brought them last."""
+        return [state[2] for _, state in self._find(keys).values()]
+
+    def _find(self, keys: Sequence[Key]) -> dict[Key, tuple[Pack, State]]:
         packs = self._recent.packs
         recent = {key: found for key in keys if (found := packs(key))}
-        states = self._newest(recent, whole) if recent else {}
+        states = self._newest(recent) if recent else {}
         if self._recent.indexed and (older := [key for key in keys if key not in states]):
-            states.update(self._newest(self._indexed(older), whole))
+            states.update(self._newest(self._indexed(older)))
         return states
 
     def _indexed(self, keys: Sequence[Key]) -> dict[Key, tuple[int, ...]]:
@@ -178,9 +194,9 @@ class SentReader:
         rows = schema.rows(self._connection, statements.INDEXED, (codec.text(list(numbers)),))
         return {numbers[number]: (older, newest) if older else (newest,) for number, newest, older in rows}
 
-    def _newest(self, chains: dict[Key, tuple[int, ...]], whole: set[str]) -> dict[Key, Sent]:
+    def _newest(self, chains: dict[Key, tuple[int, ...]]) -> dict[Key, tuple[Pack, State]]:
         """Of each chain of packs the newest state that counts."""
-        found: dict[Key, Sent] = {}
+        found: dict[Key, tuple[Pack, State]] = {}
         while chains:
             loaded = self._load({chain[-1] for chain in chains.values()})
             held = [
@@ -192,7 +208,7 @@ class SentReader:
             void = self._void({state[2] for _, _, state in held})
             for key, made, state in held:
                 if state[2] not in void:
-                    found[key] = made.sent(state, whole=key[1] in whole)
+                    found[key] = made, state
             chains = {key: chain[:-1] for key, chain in chains.items() if key not in found and len(chain) > 1}
         return found
 

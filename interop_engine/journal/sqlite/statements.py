@@ -18,21 +18,26 @@ INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 SEND_AGAIN: Final = """
 INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
-                      lanes, headers, code, why, config, duplicate_key, replay_of)
-SELECT ?, ?, channel, 'received', ?, control_id, message_type, peer, media, digest, body, size, reply,
-       lanes, headers, '', '', ?, duplicate_key, id FROM messages WHERE seq = ?"""
+                      lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through)
+SELECT ?, ?, channel, 'received', ?, control_id, message_type, peer, media, digest, ?, size, reply,
+       lanes, headers, '', '', ?, duplicate_key, id, ?, iif(?, config, '') FROM messages WHERE seq = ?"""
+COPY_BODY: Final = """
+INSERT INTO bodies (id, digest, size, zipped, data)
+SELECT ?, b.digest, b.size, b.zipped, b.data FROM messages m JOIN bodies b ON b.id = m.body WHERE m.seq = ?"""
+REPLAYED: Final = "SELECT id FROM messages WHERE replay_of = ? AND only_to = ? ORDER BY seq DESC LIMIT 1"
 COPY_KEYS: Final = "INSERT INTO search_keys SELECT kind, value, ? FROM search_keys WHERE message = ?"
 ADD_KEY: Final = "INSERT OR IGNORE INTO search_keys (kind, value, message) VALUES (?, ?, ?)"
 FINISH_MESSAGE: Final = """
 UPDATE messages SET state = ?, code = ?, why = ?, findings = ? WHERE seq = ? AND state = 'received'"""
 MESSAGE_STATE: Final = "SELECT seq, channel, state, lanes, duplicate_key, digest FROM messages WHERE id = ?"
+CONFIG_OF: Final = "SELECT config FROM messages WHERE seq = ?"
 SET_MESSAGE_STATE: Final = "UPDATE messages SET state = ?, why = ? WHERE seq = ?"
 SUPERSEDE: Final = "UPDATE messages SET state = ?, superseded_by = ? WHERE seq = ?"
 DUE_MESSAGES: Final = """
 SELECT seq, lanes, NULL FROM messages WHERE channel = ? AND state = 'received' AND seq > ? ORDER BY seq LIMIT ?"""
 RECEIVED: Final = """
 SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
-       m.replay_of, m.state, b.digest, b.size, b.zipped, b.data
+       m.replay_of, m.only_to, m.through, m.state, b.digest, b.size, b.zipped, b.data
 FROM messages m JOIN bodies b ON b.id = m.body """
 RECEIVED_BY_SEQ: Final = RECEIVED + "WHERE m.seq = ?"
 RECEIVED_BY_ID: Final = RECEIVED + "WHERE m.id = ?"
@@ -51,18 +56,21 @@ NOTE_ARRIVAL: Final = "UPDATE messages SET arrivals = arrivals + 1 WHERE seq = ?
 
 LAST_DELIVERY: Final = "SELECT ifnull(max(seq), 0) FROM deliveries"
 ADD_DELIVERY: Final = """
-INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at)
-VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at,
+                        pack)
+VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?)"""
 SETTLE: Final = """
 UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = NULL, settled_at = ?, code = ?, why = ?
 WHERE seq = ? AND state = 'waiting'"""
 POSTPONE: Final = """
 UPDATE deliveries SET attempts = attempts + ?, due_at = ?, code = ?, why = ? WHERE seq = ? AND state = 'waiting'"""
 ADD_ATTEMPT: Final = "INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, code, why) VALUES (?, ?, ?, ?, ?, ?)"
-DELIVERY_STATE: Final = "SELECT seq, message, channel, destination, state, lanes FROM deliveries WHERE id = ?"
+DELIVERY_STATE: Final = """
+SELECT d.seq, d.message, d.channel, d.destination, d.state, d.lanes, d.pack, d.headers, m.id
+FROM deliveries d JOIN messages m ON m.seq = d.message WHERE d.id = ?"""
 MAKE_DUE: Final = "UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = ?"
 OPEN_DELIVERIES: Final = """
-SELECT seq, channel, destination, state FROM deliveries WHERE message = ? AND state IN ('parked', 'waiting')"""
+SELECT seq, channel, destination, state, headers FROM deliveries WHERE message = ? AND state IN ('parked', 'waiting')"""
 GIVE_UP: Final = "UPDATE deliveries SET state = 'discarded', code = ?, why = ?, due_at = NULL, settled_at = ? WHERE seq = ?"
 DUE_DELIVERIES: Final = """
 SELECT seq, lanes, due_at FROM deliveries
@@ -124,13 +132,15 @@ UNREAD: Final = "SELECT channel, path, n FROM ledger"
 
 # --- configurations ---------------------------------------------------------------------------------------------------
 
-KEEP_CONFIG: Final = "INSERT OR IGNORE INTO configs (config, at, data) VALUES (?, ?, ?)"
+KEEP_CONFIG: Final = "INSERT OR IGNORE INTO configs (config, at, data, git_commit) VALUES (?, ?, ?, ?)"
+CONFIG: Final = "SELECT data FROM configs WHERE config = ?"
 
 # --- listings ---------------------------------------------------------------------------------------------------------
 
 ROWS: Final = """
 SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
-       m.replay_of, m.arrivals, m.findings FROM """
+       m.replay_of, m.arrivals, m.findings, m.config,
+       ifnull((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through FROM """
 ROW_BY_ID: Final = ROWS + "messages m WHERE m.id = ?"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
 ROW_DELIVERIES: Final = """

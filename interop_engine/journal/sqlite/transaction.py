@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from interop_engine.core.model import Sent
 from interop_engine.journal import codec
 from interop_engine.journal.sqlite import schema, statements
-from interop_engine.journal.sqlite.sentstate import Pack, Recent, pack
+from interop_engine.journal.sqlite.sentstate import Key, Pack, Recent, pack
 
 _REMEMBERED_CHANGES = 65_536
 _MOST_MERGES = 50_000
@@ -132,6 +132,7 @@ class Transaction:
     """Handed to every job of a group. Its methods write through ``execute``; counts are written once a group."""
 
     def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
         self._cursor = cursor = connection.cursor()
         self.execute = cursor.execute
         self.executemany = cursor.executemany
@@ -238,6 +239,11 @@ class Transaction:
         self.execute(statements.ADD_PACK, (number, made.start, len(made.data), self.packer.pack(made.data)))
         self._sent.append((number, made))
         self.changes.touch([thing for _, thing in made.states])
+
+    def brings(self, keys: Iterable[Key]) -> bool:
+        """Whether this group itself brings a state of one of these keys."""
+        wanted = set(keys)
+        return any(not wanted.isdisjoint(made.states) for _, made in self._sent)
 
     def keep_merged(self, merged: Mapping[str, str], message: int) -> None:
         """Write which objects were merged into which."""

@@ -1,0 +1,132 @@
+"""What operators do, and what the site leaves to be found later. Called by the writer, inside the group's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from interop_engine.core.errors import UnknownItem
+from interop_engine.journal import codec
+from interop_engine.journal.base import DeliveryState, MessageState, Queue, Stored
+from interop_engine.journal.sqlite import statements
+from interop_engine.journal.sqlite.changes import Committed, Place, give_up, supersede
+from interop_engine.journal.sqlite.sentstate import SentReader
+from interop_engine.journal.sqlite.transaction import Transaction
+
+_OVERTAKEN = "Something newer of what it carries was sent since: its message was received again, as {}."
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a replay is for, see ``Journal.replay``."""
+
+    new: str
+    config: str
+    only: str = ""
+    then: bool = False
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A delivery that is due again at ``place``, or the message that was received again in its place."""
+
+    place: Place
+    lanes: tuple[str, ...]
+    replay: Committed | None = None
+
+
+def replay(tx: Transaction, message_id: str, again: Again) -> Committed:
+    """Receive a message again. Where it is for all destinations, it stands in the duplicate table where the old one stood."""
+    row = tx.rows(statements.MESSAGE_STATE, message_id)
+    if not row:
+        raise UnknownItem(f"There is no message {message_id}.")
+    old, channel, state, _, key, _ = row[0]
+    if again.once and (there := tx.rows(statements.REPLAYED, message_id, again.only)):
+        return Committed(Stored(there[0][0], b"", duplicate=True))
+    left = _give_up_for(tx, old, again) if again.only else supersede(tx, old, channel, state, again.new)
+    made = _receive_again(tx, row[0], again, left)
+    if key is not None and not again.only:
+        tx.execute(statements.REPOINT_KEY, (made.seq, channel, key, old))
+    return made
+
+
+def _receive_again(tx: Transaction, row: tuple[Any, ...], again: Again, left: tuple[Place, ...]) -> Committed:
+    old, channel, _, lanes, _, _ = row
+    tx.numbers.message += 1
+    tx.numbers.body += 1
+    seq = tx.numbers.message
+    tx.execute(statements.COPY_BODY, (tx.numbers.body, old))
+    values = (seq, again.new, tx.at, tx.numbers.body, again.config, again.only, int(again.then), old)
+    tx.execute(statements.SEND_AGAIN, values)
+    tx.execute(statements.COPY_KEYS, (seq, old))
+    tx.count_message(channel, MessageState.RECEIVED)
+    tx.event("replayed", old, detail=f"{again.new} {again.only}".rstrip())
+    return Committed(Stored(again.new, b""), seq, codec.strings(lanes), left, channel)
+
+
+def _give_up_for(tx: Transaction, seq: int, again: Again) -> tuple[Place, ...]:
+    """Discard what is parked of a message for one destination."""
+    rows = tx.rows(statements.OPEN_DELIVERIES, seq)
+    parked = [row for row in rows if row[3] == DeliveryState.PARKED and again.only in _names(row[2], row[4])]
+    return tuple(give_up(tx, row, "superseded", f"superseded by {again.new}") for row in parked)
+
+
+def _names(destination: str, headers: str) -> tuple[str, str]:
+    """What a delivery's destination is called by ``Received.only``."""
+    receiver = codec.mapping(headers).get("receiver", "")
+    return destination, f"{destination}/{receiver}" if receiver else destination
+
+
+def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
+    """Make a parked or waiting delivery due now; an overtaken one is given up, and its message received again."""
+    row = tx.rows(statements.DELIVERY_STATE, delivery_id)
+    if not row:
+        raise UnknownItem(f"There is no delivery {delivery_id}.")
+    seq, message, channel, destination, state, lanes, pack, headers, message_id = row[0]
+    place = Queue(channel, destination), seq
+    if state not in (DeliveryState.PARKED, DeliveryState.WAITING):
+        raise UnknownItem(f"The delivery {delivery_id} is {state}: it cannot be tried again.")
+    tx.event("retried", message, seq)
+    if state == DeliveryState.PARKED and pack and _overtaken(tx, pack, seq):
+        give_up(tx, (seq, channel, destination, state, headers), "overtaken", _OVERTAKEN.format(again.new))
+        old = tx.rows(statements.MESSAGE_STATE, message_id)[0]
+        for_it = Again(again.new, again.config or _config(tx, message), only=_names(destination, headers)[1])
+        return Retried(place, (), _receive_again(tx, old, for_it, (place,)))
+    tx.execute(statements.MAKE_DUE, (seq,))
+    if state == DeliveryState.PARKED:
+        tx.count_delivery(channel, destination, state, -1)
+        tx.count_delivery(channel, destination, DeliveryState.WAITING)
+        tx.put_in_force(seq, counts=True)
+    return Retried(place, codec.strings(lanes))
+
+
+def _config(tx: Transaction, message: int) -> str:
+    return str(tx.rows(statements.CONFIG_OF, message)[0][0])
+
+
+def _overtaken(tx: Transaction, pack: int, delivery: int) -> bool:
+    """Whether a later delivery that counts brought one of the objects that this one carries."""
+    reader = SentReader(tx.connection, codec.Unpacker(), tx.recent)
+    keys = reader.keys(pack, delivery)
+    return tx.brings(keys) or any(later > delivery for later in reader.newest_deliveries(keys))
+
+
+def discard(tx: Transaction, message_id: str, why: str) -> tuple[Place, ...]:
+    """Give up a parked message, or what is open of its deliveries."""
+    row = tx.rows(statements.MESSAGE_STATE, message_id)
+    if not row:
+        raise UnknownItem(f"There is no message {message_id}.")
+    seq, channel, state, *_ = row[0]
+    if state == MessageState.PARKED:
+        tx.execute(statements.SET_MESSAGE_STATE, (str(MessageState.DISCARDED), why, seq))
+        tx.count_message(channel, state, -1)
+        tx.count_message(channel, MessageState.DISCARDED)
+    left = tuple(give_up(tx, each, "discarded", why) for each in tx.rows(statements.OPEN_DELIVERIES, seq))
+    tx.event("discarded", seq, detail=why)
+    return left
+
+
+def keep_config(tx: Transaction, config: str, text: str, commit: str) -> None:
+    """Keep a configuration snapshot, once."""
+    tx.execute(statements.KEEP_CONFIG, (config, tx.at, tx.packer.pack(text.encode()), commit))

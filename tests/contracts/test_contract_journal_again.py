@@ -1,0 +1,168 @@
+"""The journal's contract: what is sent again. Replays, retries of what was overtaken meanwhile, kept configurations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interop_engine.core.errors import UnknownItem
+from interop_engine.core.model import Park
+from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue
+from tests.support.journals import (
+    ADAPTERS,
+    DELIVERED,
+    HUB,
+    LAB,
+    Store,
+    delivery,
+    forwarded,
+    lease,
+    lease_now,
+    message,
+    new_store,
+    sent,
+    settled,
+)
+
+DISTRICT = Queue("lab", "district")
+
+
+@pytest.fixture(params=ADAPTERS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each adapter."""
+    return new_store(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def journal(store: Store) -> AsyncIterator[Journal]:
+    """An empty journal."""
+    async with store.opened() as opened:
+        yield opened
+
+
+# --- a retry that comes late --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("newer", ["delivered", "waiting"])
+async def test_what_was_overtaken_is_made_again(journal: Journal, newer: str) -> None:
+    """The parked delivery is given up with its reason; its message is received again for that destination alone."""
+    old = delivery(sent=(sent("Patient/1", "1"), sent("Observation/1", "1")))
+    first = await forwarded(journal, old)
+    await settled(journal, Park("fhir-422", "no"))
+    await forwarded(journal, delivery(sent=(sent("Patient/1", "2"),)))
+    if newer == "delivered":
+        await settled(journal, DELIVERED)
+    again = await journal.retry(old.id)
+    assert again is not None
+    row, made = await journal.show(first), await journal.show(again)
+    assert (row.state, row.deliveries[0].state, row.deliveries[0].code) == (
+        MessageState.TRANSFORMED,
+        DeliveryState.DISCARDED,
+        "overtaken",
+    )
+    assert (made.replay_of, made.only, made.through) == (first, "hub", "")
+    held = await lease(journal, LAB)
+    assert held.message is not None
+    assert (held.message.id, held.message.only) == (again, "hub")
+    with pytest.raises(UnknownItem):
+        await journal.retry(old.id)
+
+
+@pytest.mark.parametrize("other", ["another object", "given up", "parked too", "older"])
+async def test_what_was_not_overtaken_is_sent_as_it_is(journal: Journal, other: str) -> None:
+    """The same id and bytes, where nothing newer of its objects counts as sent to its receiver."""
+    if other == "older":
+        await forwarded(journal, delivery(sent=(sent("Patient/1", "0"),)))
+        await settled(journal, DELIVERED)
+    old = delivery(sent=(sent("Patient/1", "1"),))
+    await forwarded(journal, old)
+    await settled(journal, Park("fhir-422", "no"))
+    if other != "older":
+        thing = "Patient/2" if other == "another object" else "Patient/1"
+        beside = await forwarded(journal, delivery(sent=(sent(thing, "2"),)))
+        if other == "given up":
+            await journal.discard(beside, "mistake")
+        else:
+            await settled(journal, Park("fhir-422", "no") if other == "parked too" else DELIVERED)
+    assert await journal.retry(old.id) is None
+    held = await lease(journal, HUB)
+    assert held.delivery is not None
+    assert (held.delivery.id, held.delivery.body) == (old.id, old.body)
+
+
+async def test_an_overtaken_delivery_is_known_after_a_restart(store: Store) -> None:
+    """What a parked delivery carries is not forgotten, neither by newer states nor by a new process."""
+    old = delivery(sent=(sent("Patient/1", "1"),))
+    async with store.opened() as journal:
+        await forwarded(journal, old)
+        await settled(journal, Park("fhir-422", "no"))
+        await forwarded(journal, delivery(sent=(sent("Patient/1", "2"),)))
+        await settled(journal, DELIVERED)
+    async with store.opened() as journal:
+        assert await journal.retry(old.id) is not None
+
+
+async def test_one_receiver_of_an_exchange_is_made_again(journal: Journal) -> None:
+    """A destination of an exchange has many receivers: the replay is for the one that the delivery was for."""
+    old = replace(delivery(sent=(sent("Patient/1", "1"),)), headers={"kind": "lab", "receiver": "24002"})
+    await forwarded(journal, old)
+    await settled(journal, Park("unrouted", "nobody"))
+    await forwarded(journal, delivery(sent=(sent("Patient/1", "2"),)))
+    again = await journal.retry(old.id)
+    assert again is not None
+    assert (await journal.show(again)).only == "hub/24002"
+
+
+# --- replays ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_replay_for_one_destination_leaves_the_others(journal: Journal) -> None:
+    """The message keeps its state; what is parked for that destination is discarded, what is parked for another stays."""
+    first = await forwarded(journal, delivery(), delivery("district"))
+    await settled(journal, Park("x", "y"))
+    await settled(journal, Park("x", "y"), DISTRICT)
+    again = await journal.replay(first, config="c2", only="hub")
+    row, made = await journal.show(first), await journal.show(again)
+    states = {each.destination: each.state for each in row.deliveries}
+    assert states == {"hub": DeliveryState.DISCARDED, "district": DeliveryState.PARKED}
+    assert (row.state, made.only, made.config) == (MessageState.TRANSFORMED, "hub", "c2")
+
+
+async def test_a_replay_can_go_through_the_configuration_of_then(journal: Journal) -> None:
+    """It carries the digest that the message was received under, by which that configuration is kept, and its commit."""
+    await journal.keep_config("c1", '{"engine.yaml": "site: A"}', "1a2b3c")
+    new = message()
+    await journal.accept(new)
+    await journal.forward(await lease(journal, LAB), Forward((delivery(),)))
+    again = await journal.replay(new.id, config="c2", then=True)
+    held = await lease(journal, LAB)
+    assert held.message is not None
+    assert (held.message.id, held.message.through) == (again, "c1")
+    assert await journal.config("c1") == '{"engine.yaml": "site: A"}'
+    row = await journal.show(new.id)
+    assert (row.config, row.commit) == ("c1", "1a2b3c")
+    with pytest.raises(UnknownItem):
+        await journal.config("c9")
+
+
+async def test_a_replay_of_many_can_be_resumed(journal: Journal) -> None:
+    """Asked for once, a second replay for the same destination gives the first one's id; another destination is another."""
+    first = await forwarded(journal, delivery())
+    again = await journal.replay(first, once=True)
+    assert await journal.replay(first, once=True) == again
+    assert await journal.replay(first, only="hub", once=True) != again
+    assert await journal.replay(first) != again
+
+
+async def test_a_replay_for_one_destination_does_not_stand_for_a_resend(journal: Journal) -> None:
+    """The sender's resend is a duplicate of the message that went everywhere."""
+    first = message(duplicate_key="k")
+    await journal.accept(first)
+    await journal.forward(await lease(journal, LAB), Forward((delivery(),)))
+    await settled(journal, DELIVERED)
+    await journal.replay(first.id, only="hub")
+    assert (await journal.accept(message(first.data.decode(), duplicate_key="k"))).id == first.id
+    assert await lease_now(journal, LAB) is not None

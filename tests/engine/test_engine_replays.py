@@ -1,0 +1,110 @@
+"""What is sent again, by whole nodes: late retries, replays for one destination, replays through the mappings of another day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interop_engine.demo.fhir_server import Fault, FhirServer
+from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Selection
+from tests.support.hub import make_hub_site
+from tests.support.node import Node, make_site, resources, running
+from tests.support.texts import result
+
+NINE, TEN = "20261121090000+0700", "20261121100000+0700"
+
+
+async def rows(node: Node, channel: str) -> list[MessageRow]:
+    """A channel's messages, oldest first."""
+    return (await node.runtime.journal.search(Selection(channel=channel)))[::-1]
+
+
+async def parked(node: Node, channel: str) -> DeliveryRow:
+    """The one delivery of a channel that is parked."""
+    found = [each for row in await rows(node, channel) for each in row.deliveries if each.state is DeliveryState.PARKED]
+    (delivery,) = found
+    return delivery
+
+
+async def test_an_old_bundle_is_not_written_over_a_newer_one(tmp_path: Path) -> None:
+    """Refused, corrected meanwhile, retried: the FHIR server keeps the correction; what it lacks of the old one it gets."""
+    async with FhirServer() as server, running(make_hub_site(tmp_path, server.url)) as node:
+        server.fail(Fault("refuse", status=422))
+        await node.send("lab-results", result("M1", status="F", value="5.20", at=NINE))
+        await node.settled()
+        late = await parked(node, "hub")
+        await node.send("lab-results", result("M2", status="C", value="5.30", at=TEN))
+        await node.settled()
+        again = await node.runtime.journal.retry(late.id)
+        assert again is not None
+        await node.settled()
+        (observation,) = server.store.all("Observation")
+        assert (observation["status"], str(observation["valueQuantity"]["value"])) == ("corrected", "5.30")
+        assert len(server.store.all("Patient")) == 1  # M2 did not bring it: only the old bundle has it
+        made = await node.runtime.journal.show(again)
+        assert f"stale Observation/{observation['id']}" in made.findings
+
+
+async def test_an_old_result_is_not_sent_after_a_newer_one(tmp_path: Path) -> None:
+    """At the sender: nobody received it, a correction went meanwhile; the retry is made again, and says what is stale."""
+    site = make_site(tmp_path, receivers=())
+    async with running(site) as node:
+        await node.send("lab-results", result("M1", status="F", value="5.20", at=NINE))
+        await node.settled()
+        late = await parked(node, "lab-results")
+    async with running(make_site(tmp_path, receivers=("hub",))) as node:
+        await node.send("lab-results", result("M2", status="C", value="5.30", at=TEN))
+        await node.settled()
+        again = await node.runtime.journal.retry(late.id)
+        assert again is not None
+        await node.settled()
+        made = await node.runtime.journal.show(again)
+        assert (made.only, made.state, made.code) == ("hub/hub", MessageState.FILTERED, "stale")
+        assert [each["status"] for each in resources(node.bundles("hub")[-1], "Observation")] == ["corrected"]
+
+
+async def test_a_replay_goes_to_one_receiver_alone(tmp_path: Path) -> None:
+    """The other gets nothing again: neither the message's new life, nor a copy."""
+    async with running(make_site(tmp_path)) as node:
+        await node.send("lab-results", result("M1", requester="24017"))
+        await node.settled()
+        (row,) = await rows(node, "to-24017")
+        await node.runtime.journal.replay(row.id, only="record")
+        (first,) = await rows(node, "lab-results")
+        again = await node.runtime.journal.replay(first.id, only="hub/none")
+        await node.settled()
+        assert (len(node.bundles("hub")), len(node.bundles("24017"))) == (1, 2)
+        assert (await node.runtime.journal.show(again)).code == "unknown-receiver"
+
+
+async def test_a_replay_through_the_mappings_of_that_day(tmp_path: Path) -> None:
+    """The mapping has changed since; the replay is mapped as it was, and goes where messages go today."""
+    site = make_site(tmp_path)
+    channel = site / "channels" / "lab-results.yaml"
+    kept = channel.read_text(encoding="utf-8")
+    async with running(site) as node:
+        await node.send("lab-results", result("M1"))
+        await node.settled()
+        (first,) = await rows(node, "lab-results")
+        assert (first.config, first.commit) == (node.runtime.site.digest, "")
+    channel.write_text(kept + "filter: MSH-10 = 'none of them'\n", encoding="utf-8")
+    async with running(site) as node:
+        journal = node.runtime.journal
+        now = await journal.replay(first.id, config=node.runtime.site.digest)
+        then = await journal.replay(first.id, config=node.runtime.site.digest, then=True)
+        await node.settled()
+        assert ((await journal.show(now)).code, (await journal.show(then)).code) == ("filter", "unchanged")
+        assert (await journal.show(then)).through == first.config
+
+
+async def test_a_configuration_that_is_lost_parks_the_replay(tmp_path: Path) -> None:
+    """Through which mappings it went cannot be said any more: a person must choose."""
+    async with running(make_site(tmp_path)) as node:
+        await node.send("lab-results", result("M1"))
+        await node.settled()
+        (first,) = await rows(node, "lab-results")
+        unknown = await node.runtime.journal.replay(first.id, config="f" * 64)
+        again = await node.runtime.journal.replay(unknown, then=True)
+        await node.settled()
+        row = await node.runtime.journal.show(again)
+        assert (row.state, row.code) == (MessageState.PARKED, "config-lost")
+        assert "There is no configuration" in row.why
