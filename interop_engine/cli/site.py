@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,9 @@ from interop_engine.cli import output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from interop_engine.cli.junit import Timed
     from interop_engine.config.site import Site
-    from interop_engine.engine.cases import CaseResult
+    from interop_engine.engine.cases import Case, CaseResult
 
 Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)]
 
@@ -90,16 +92,23 @@ def run_cases(
     *,
     update: Annotated[bool, typer.Option("--update", help="Write the golden files anew.")] = False,
     mapping: Annotated[str | None, typer.Option(metavar="NAME", help="Only the cases of this mapping.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML too, for a CI system.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Show the results as JSON.")] = False,
 ) -> None:
     """Run the test cases that stand beside the mappings; ends with 1 if one fails, or if there is none."""
+    from interop_engine.cli import junit
     from interop_engine.engine import cases
 
     site = load(directory)
     found = cases.load(site)
     output.show_mistakes(found.mistakes, directory)
     chosen = [case for case in found.cases if mapping in (None, case.mapping)]
-    results = [cases.run(case, site, update=update) for case in chosen]
+    timed = [_timed(case, site, update=update) for case in output.tracked(chosen, "testing")]
+    results = [result for result, _ in timed]
+    if file is not None:
+        junit.write(file, timed, found.mistakes)
     failed = [result for result in results if result.failures]
     if json:
         output.write_json(results)
@@ -109,6 +118,14 @@ def run_cases(
         output.remark("error", "there is no test case", "a YAML file in mappings/ with cases_for: NAME holds them")
     if failed or found.mistakes or not results:
         raise typer.Exit(1)
+
+
+def _timed(case: Case, site: Site, *, update: bool) -> Timed:
+    from interop_engine.engine import cases
+
+    begin = time.perf_counter()
+    result = cases.run(case, site, update=update)
+    return result, time.perf_counter() - begin
 
 
 def _show(results: Sequence[CaseResult], directory: Path) -> None:

@@ -1,6 +1,6 @@
 """Test cases of mappings, in YAML beside them: input, what is known, what is expected (mapping-language, "Tests").
 
-Expectations are FHIRPath (https://hl7.org/fhirpath/), evaluated by fhirpathpy. A golden file is the whole bundle; digests of
+Expectations are FHIRPath (``expectations``). A golden file is the whole bundle; digests of
 mapping and configuration in it are masked, so that it changes only when the result does.
 """
 
@@ -9,17 +9,18 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.model import NOTHING_KNOWN, Known, Resource, Sent
+from interop_engine.engine import expectations
 from interop_engine.engine.single import DESTINATION, Mapped, map_message, read
 from interop_engine.engine.transform import Parked
 from interop_engine.fhir import bundle as bundles
@@ -128,7 +129,11 @@ def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
     if isinstance(message, Parked):
         return _result(case, _parked(case, message))
     mapped = map_message(message, program, _scope(site, program), received_at=RECEIVED_AT, known=known)
-    failures = [*_parked(case, mapped.parked), *_expectations(case, mapped), *_diagnostics(case, mapped)]
+    failures = [
+        *_parked(case, mapped.parked),
+        *expectations.failures(case.expect, mapped.bundle or {}),
+        *_diagnostics(case, mapped),
+    ]
     changed, difference = _golden(case, mapped, update=update)
     return _result(case, [*failures, *difference], updated=changed)
 
@@ -166,27 +171,6 @@ def _parked(case: Case, parked: Parked | None) -> list[str]:
     if case.parks == parked.code:
         return []
     return [f"parks with {parked.code}: {parked.why}"]
-
-
-def _expectations(case: Case, mapped: Mapped) -> Iterator[str]:
-    if not case.expect:
-        return
-    import fhirpathpy  # noqa: PLC0415 - its grammar takes a tenth of a second to load, which only cases need
-    from fhirpathpy.models import models  # noqa: PLC0415
-
-    def evaluate(path: str) -> Any:
-        return fhirpathpy.evaluate(mapped.bundle or {}, path, model=models["r4"])
-
-    for expectation in case.expect:
-        try:
-            value = evaluate(expectation)
-        except Exception as error:  # noqa: BLE001 - the library raises bare Exception for a wrong path
-            yield f"{expectation}\n    is no FHIRPath: {error}"
-            continue
-        if value != [True]:
-            left, equals, _ = expectation.rpartition(" = ")
-            shown = evaluate(left) if equals else value
-            yield f"{expectation}\n    the left side is {json.dumps(shown, default=str, ensure_ascii=False)}"
 
 
 def _diagnostics(case: Case, mapped: Mapped) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.support.small_site import CHANNEL, ENGINE, MAPPING, run, small_site
+from tests.support.small_site import CASES, CHANNEL, ENGINE, MAPPING, run, small_site
 from tests.support.small_site import messages as message
 
 ROOT = Path(__file__).parent.parent.parent
@@ -117,6 +118,39 @@ def test_results_as_json(site: Path) -> None:
     """For other programs."""
     (result,) = json.loads(run("test", site, "--update", "--json").stdout)
     assert (result["mapping"], result["name"], result["failures"], result["updated"]) == ("adt", "a registration", [], True)
+
+
+def test_results_as_junit_for_ci(site: Path, tmp_path: Path) -> None:
+    """A suite for each mapping; each case with its place and time; a failure with its text; a wrong case file is an error."""
+    cases = (site / "mappings/cases/adt.yaml").read_text()
+    wrong = (
+        "  - name: wrong\n    input: registration.hl7\n    expect: [\"Bundle.entry.resource.gender = 'x'\"]\n  - name: empty\n"
+    )
+    (site / "mappings/cases/adt.yaml").write_text(cases + wrong)
+    assert run("test", site, "--update", "--junit", tmp_path / "out/junit.xml").exit_code == 1
+    root = ET.parse(tmp_path / "out/junit.xml").getroot()
+    assert [root.get(key) for key in ("tests", "failures", "errors")] == ["3", "1", "1"]
+    suites = {suite.get("name"): suite for suite in root}
+    passed, failed = suites["adt"]
+    assert (passed.get("name"), len(passed), passed.get("file")) == ("a registration", 0, "mappings/cases/adt.yaml")
+    assert "the left side gives nothing" in str(failed[0].text)
+    assert suites["case files"][0][0].get("type") == "T102"
+
+
+def test_a_failed_expectation_says_what_the_left_side_is(site: Path) -> None:
+    """Also where an operator stands in brackets or quotes, and of several parts only the one that does not hold."""
+    date = '"1980-01-31"'
+    where = "Bundle.entry.resource.where(resourceType = 'Patient')"
+    expected = {
+        f"{where}.birthDate = @1999-01-01": f"the left side is {date}",
+        f"{where}.exists(gender = 'male')": "it is false",
+        f"{where}.gender.empty() and {where}.birthDate = 'x = y'": f"{where}.birthDate = 'x = y': the left side is {date}",
+        f"{where}.gender = 'male'": "the left side gives nothing",
+    }
+    lines = "".join(f'      - "{each}"\n' for each in expected)
+    (site / "mappings/cases/adt.yaml").write_text(CASES.partition("    expect:")[0] + "    expect:\n" + lines)
+    (result,) = json.loads(run("test", site, "--json").stdout)
+    assert [failure.split("\n    ") for failure in result["failures"]] == [[text, said] for text, said in expected.items()]
 
 
 def test_the_sample_cases_pass() -> None:
