@@ -1,6 +1,6 @@
 """A checked mapping → Python source → functions, once at load.
 
-For each resource two functions: ``find_N`` walks the groups, asks ``when:`` and names each instance; ``build_N`` fills one.
+For each resource two functions: ``find_N`` walks the groups, asks ``when:`` and names each instance; ``build_N`` fills them.
 Besides, ``fits`` for the mapping's own ``when:`` and one function a fragment.
 """
 
@@ -25,7 +25,7 @@ class Compiled:
     source: str
     fits: Callable[[Any, None], bool] | None
     find: Mapping[str, Callable[..., None]]
-    build: Mapping[str, Callable[..., dict[str, Any]]]
+    build: Mapping[str, Callable[..., list[dict[str, Any]]]]
     indexes: int
 
 
@@ -38,7 +38,7 @@ def compile_mapping(plan: MappingPlan) -> Compiled:
     _register_parents(module, plan)  # every index must be known before the instances are filed
     finds = [_find(module, plan.resources[name], names[name]) for name in plan.order]
     fits = [_fits(module, plan)] if plan.when is not None else []
-    source = "\n\n".join("\n".join(lines) for lines in (*fits, *fragments, *finds, *builds)) + "\n"
+    source = "\n\n".join("\n".join(lines) for lines in (*fits, module.literals(), *fragments, *finds, *builds) if lines) + "\n"
     space: dict[str, Any] = {**helpers.NAMES, **module.objects}
     exec(compile(source, f"<mapping {safe(plan.name)}>", "exec"), space)  # noqa: S102 - only our own names and repr of constants
     return Compiled(
@@ -155,17 +155,26 @@ def _text(writer: Writer, emitter: Emitter, node: Node | None) -> str:
 
 
 def _build(module: Module, plan: ResourcePlan, name: str) -> list[str]:
+    """A function of the instances of a resource, which gives their contents. What they share is read once."""
     levels = _levels(plan)
-    writer = Writer(module, f"def build_{name}(i, P, c, R):", levels)
+    writer = Writer(module, f"def build_{name}(every, P, c, R):", levels)
     emitter = Emitter(writer, module)
-    writer.line(f"{', '.join(levels)}, = i.levels")
-    writer.here()
-    writer.line(f"o = {{'resourceType': {plan.type!r}, 'id': i.id}}")
-    emitter.body(plan.body, "o", nested=False, clears=plan.write == "merge")
-    if plan.newer is not None:
-        writer.line("i.newer = ''")
-        emitter.node(plan.newer, lambda _, value: writer.line(f"i.newer = {value}"))
-    writer.line("return o")
+    writer.line("made = []")
+    writer.line("shared = None")
+    with writer.block("for i in every:"):
+        writer.line(f"{', '.join(levels)}, = i.levels")
+        if len(levels) > 1:
+            with writer.block(f"if {levels[-2]} is not shared:"):
+                writer.line(f"shared = {levels[-2]}")
+                writer.outer_here()
+        writer.here()
+        writer.line(f"o = {{'resourceType': {plan.type!r}, 'id': i.id}}")
+        writer.line("made.append(o)")
+        emitter.body(plan.body, "o", nested=False, clears=plan.write == "merge")
+        if plan.newer is not None:
+            writer.line("i.newer = ''")
+            emitter.node(plan.newer, lambda _, value: writer.line(f"i.newer = {value}"))
+    writer.line("return made")
     return writer.finish()
 
 

@@ -66,7 +66,7 @@ class Emitter(Calls):
 
     def _const(self, node: Const, sink: Sink, seen: str) -> None:
         self.note_seen(seen)
-        sink(repr(node.element), self.module.constant(node.value))
+        sink(repr(node.element), self.module.shared(node.value))
 
     def _all(self, node: All, sink: Sink, seen: str) -> None:
         for item in node.nodes:
@@ -248,12 +248,13 @@ class Emitter(Calls):
 
     def _refs(self, node: Refs, sink: Sink, seen: str) -> None:
         w = self.w
-        index = self.module.index(node.target, node.level)
-        var = w.name("r")
-        which, near = "references", ""
+        index, level = self.module.index(node.target, node.level), w.levels[node.level]
+        var, found = w.name("r"), w.once(f"P.references({index}, {level}, {node.target!r})", level)
         if node.single:
-            which, near = "one_reference", f", {next(level for level in reversed(w.levels) if level.startswith('g'))}"
-        with w.block(f"for {var} in P.{which}({index}, {w.levels[node.level]}, {node.target!r}{near}):"):
+            near = next(level for level in reversed(w.levels) if level.startswith("g"))
+            one = f"P.one_reference({index}, {level}, {node.target!r}, {near})"
+            found = one if found.startswith("P.") else f"{found} if len({found}) < 2 else {one}"
+        with w.block(f"for {var} in {found}:"):
             self.note_seen(seen)
             sink(repr(node.element), f"{{'reference': {var}}}")
 
@@ -279,7 +280,11 @@ class Emitter(Calls):
         if clears:
             self.deleted = w.name("h")
             w.line(f"{self.deleted} = False")
-        if line.repeats:
+        if line.repeats and isinstance(line.node, Const):
+            w.line(f"{target}[{line.element!r}] = [{self.module.shared(line.node.value)}]")
+            if there:
+                w.line(f"{there} = True")
+        elif line.repeats:
             every = w.name("l")
             w.line(f"{every} = []")
             self.node(line.node, lambda _, value: w.line(f"{every}.append({value})"))

@@ -27,6 +27,7 @@ from interop_engine.mapping.draft import Draft, DraftResource, Plan
 from interop_engine.mapping.helpers import Whole
 from interop_engine.mapping.language import Fragment, MappingFile
 from interop_engine.mapping.lowering import Site
+from interop_engine.mapping.outbound.compiler import Outbound
 from interop_engine.mapping.resolve import Names
 from interop_engine.mapping.runtime import Instance, Parked, Run, context_parks, utc
 from interop_engine.mapping.typed import MappingPlan
@@ -184,8 +185,9 @@ class Program:
 
     def _contents(self, run: Run) -> None:
         for name, build in self.compiled.build.items():
-            for instance in run.found.get(name, ()):
-                instance.content = build(instance, run, run.context, run.reads)
+            instances = run.found.get(name, ())
+            for instance, content in zip(instances, build(instances, run, run.context, run.reads), strict=True):
+                instance.content = content
 
     def _draft(self, run: Run, instance: Instance, retired: Mapping[str, str], made: str) -> DraftResource:
         plan = instance.plan
@@ -203,9 +205,9 @@ class Program:
             union,
             instance.aliases,
             retired.get(instance.id, ""),
-        )
             instance.scope,
             instance.key,
+        )
 
 
 def _version(run: Run, newer: str) -> str:
@@ -262,6 +264,7 @@ class Library:
     tables: Mapping[str, CodeTable] = field(default_factory=dict)
     terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()  # mappings whose own mistakes leave them without a program
+    outbound: Mapping[str, Outbound] = field(default_factory=dict)  # the mappings that make messages
 
     def fitting(self, message: Message) -> list[Program]:
         """The mappings that fit a message: one is right, none or two are for the caller to refuse."""
@@ -289,5 +292,5 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
             more.append(Mistake("M104", f'"{name}" is nested too deeply to be compiled', mapping.mark))
             continue
         programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping, files.used_by(mapping))
-    broken = frozenset(files.mappings) - programs.keys()
-    return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken)
+    broken = (frozenset(files.mappings) - programs.keys()) | (frozenset(files.outbound) - files.messages.keys())
+    return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken, files.messages)

@@ -88,7 +88,7 @@ class Tracer:
 
     def _run(self, run: Run, instance: Instance, alone: str, line: Line) -> Made:
         bits = [0] * len(run.reads)
-        content = self._program.compiled.build[alone](instance, run, run.context, bits)
+        [content] = self._program.compiled.build[alone]([instance], run, run.context, bits)
         values = {name: value for name, value in content.items() if name not in _OURS}
         fields = tuple(_places(run.message, bits))
         said = implied(line, {_INDEX.sub("", field) for field in fields}) if values else ()

@@ -5,7 +5,7 @@ Names are made here; everything else that enters it is ``repr`` of a constant, o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,7 @@ class Module:
         self.objects: dict[str, Any] = {EMPTY: (), ONCE: (None,)}
         self._names: dict[int, str] = {}
         self.indexes: dict[tuple[str, int], int] = {}  # (resource, level) → number of its index
+        self._shared: dict[str, str] = {}  # source → name of the literals that all resources share
 
     def bind(self, thing: Any, prefix: str = "f") -> str:
         """The name of an object (a conversion, a table, a compiled pattern) in the module."""
@@ -42,6 +43,17 @@ class Module:
             return "[" + ", ".join(self.constant(item) for item in value) + "]"
         return repr(value)
 
+    def shared(self, value: Any) -> str:
+        """A literal as source; an object is made once, since nobody changes FHIR content."""
+        source = self.constant(value)
+        if not isinstance(value, dict | list):
+            return source
+        return self._shared.setdefault(source, f"k{len(self._shared)}")
+
+    def literals(self) -> list[str]:
+        """The lines that make what is shared."""
+        return [f"{name} = {source}" for source, name in self._shared.items()]
+
     def index(self, resource: str, level: int) -> int:
         """The number of the index of a resource's instances by their group at ``level``."""
         return self.indexes.setdefault((resource, level), len(self.indexes))
@@ -57,6 +69,9 @@ class Writer:
         self._indent = 1
         self._count = 0
         self._head = 1  # where lines that read single segments are inserted
+        self._outer: tuple[int, str] | None = None  # where those of outer levels are, and their indentation
+        self._shared: frozenset[str] = frozenset()  # the outer levels
+        self._once: dict[str, str] = {}  # expressions of outer levels, and the variables that hold them
         self._marks_at = 1  # where lines that mark unconditional reads are inserted
         self._single: dict[tuple[str, str, tuple[str, ...] | None], str] = {}
         self._masks: dict[str, int] = {}
@@ -107,24 +122,53 @@ class Writer:
         self._pad = "    " * self._indent
         self._fixed = frozenset(self.levels)
 
+    def outer_here(self) -> None:
+        """Single segments of all levels but the innermost are read from here on: once for all instances that share them."""
+        self._outer = (len(self._lines), "    " * self._indent)
+        self._shared = frozenset(self.levels[:-1])
+
+    def once(self, expression: str, level: str) -> str:
+        """An expression of one level only: where that is an outer one, the variable that holds it for all instances."""
+        if level not in self._shared:
+            return expression
+        if expression not in self._once:
+            self._once[expression] = self.name("q")
+        return self._once[expression]
+
     def marks_here(self) -> None:
         """Unconditional reads are marked from here on (the condition holds)."""
         self._marks_at = len(self._lines)
 
     def finish(self) -> list[str]:
         """The function's lines, with those of the head inserted."""
-        marks = [
-            f"{self._pad}if {var} is not None: R[{var}.index] |= {mask}"
-            if var in self._single.values()
-            else f"{self._pad}R[{var}.index] |= {mask}"
-            for var, mask in self._masks.items()
-        ]
-        reads = [f"{self._pad}{var} = {self._first(group, name, route)}" for (group, name, route), var in self._single.items()]
-        reads += [f"{self._pad}f{var}, n{var}, d{var}, r{var} = listed({var})" for var in self._listed]
+        every = dict.fromkeys((*self._single.values(), *self._listed, *self._masks))
+        inner = [var for var in every if not self._is_outer(var)]
         lines = list(self._lines)
-        lines[self._marks_at : self._marks_at] = marks
-        lines[self._head : self._head] = reads
+        lines[self._marks_at : self._marks_at] = [f"{self._pad}{line}" for line in self._marks(inner)]
+        lines[self._head : self._head] = [f"{self._pad}{line}" for line in self._reads(inner)]
+        if self._outer is not None:
+            at, pad = self._outer
+            outer = [var for var in every if self._is_outer(var)]
+            once = [f"{var} = {expression}" for expression, var in self._once.items()]
+            lines[at:at] = [f"{pad}{line}" for line in (*self._reads(outer), *self._marks(outer), *once)]
         return lines
+
+    def _is_outer(self, var: str) -> bool:
+        """Whether a segment is the same for all instances that share all levels but the innermost."""
+        group = next((group for (group, _, _), single in self._single.items() if single == var), var)
+        return group in self._shared
+
+    def _reads(self, variables: Sequence[str]) -> list[str]:
+        singles = {var: key for key, var in self._single.items()}
+        reads = [f"{var} = {self._first(*singles[var])}" for var in variables if var in singles]
+        return reads + [f"f{var}, n{var}, d{var}, r{var} = listed({var})" for var in variables if var in self._listed]
+
+    def _marks(self, variables: Sequence[str]) -> list[str]:
+        return [
+            f"{f'if {var} is not None: ' if var in self._single.values() else ''}R[{var}.index] |= {self._masks[var]}"
+            for var in variables
+            if var in self._masks
+        ]
 
     def _first(self, group: str, segment: str, route: tuple[str, ...] | None) -> str:
         """The first segment of a name: of the group itself, or (with a route) of it and all deeper ones."""
