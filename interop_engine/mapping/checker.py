@@ -203,13 +203,15 @@ class _Mapping:
         return Refs(name.text, shared_level(levels, target[1]), single=True)
 
     def _union(self, rule: ResourceRule, kind: str) -> tuple[str, ...]:
+        written = {line.element for line in rule.rules}
         if rule.union is None:
-            written = {line.element for line in rule.rules}
             return tuple(element for element in _UNION.get(kind, ()) if element in written)
         for name in rule.union:
             definition = definitions.element(kind, name.text)
             if definition is None or not definition.repeats:
-                self._report.add("M406", f"{kind}.{name.text} is no list", name.mark, near(name.text, definitions.elements(kind)))
+                lists = [element for element, each in definitions.elements(kind).items() if each.repeats and element in written]
+                hint = near(name.text, lists) or (f"lists that this resource sets: {', '.join(lists)}" if lists else "leave it out")
+                self._report.add("M406", f"{kind}.{name.text} is no list", name.mark, hint)
         return tuple(name.text for name in rule.union)
 
     def _order(self, resources: Mapping[str, ResourcePlan]) -> tuple[str, ...]:
@@ -244,7 +246,7 @@ class _Mapping:
         for event in mapping.events or ():
             found = dictionary.structure_for(code, event.text)
             if found != mapping.message.text:
-                hint = f"{code}^{event.text} has the structure {found}" if found else ""
+                hint = f"{code}^{event.text} has the structure {found}" if found else "write the event alone, as in MSH-9.2: A08"
                 self._report.add("M214", f"{code}^{event.text} is no event of {mapping.message.text}", event.mark, hint)
         return tuple(event.text for event in mapping.events or ())
 

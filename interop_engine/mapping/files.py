@@ -10,10 +10,12 @@ from typing import TypeVar
 from interop_engine.core.diagnostics import near
 from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.language import DialectFile, Fragment, FragmentFile, MappingFile, extend
+from interop_engine.mapping.outbound.compiler import Outbound
+from interop_engine.mapping.outbound.language import CorrectionFile, MessageFile
 from interop_engine.mapping.reading import read
 from interop_engine.mapping.resolve import Report
 
-_Named = TypeVar("_Named", MappingFile, FragmentFile, DialectFile)
+_Named = TypeVar("_Named", MappingFile, FragmentFile, DialectFile, MessageFile | CorrectionFile)
 
 
 @dataclass
@@ -24,6 +26,8 @@ class Files:
     fragments: dict[str, FragmentFile] = field(default_factory=dict)
     dialects: dict[str, DialectFile] = field(default_factory=dict)
     compiled: dict[str, Dialect] = field(default_factory=dict)
+    outbound: dict[str, MessageFile | CorrectionFile] = field(default_factory=dict)
+    messages: dict[str, Outbound] = field(default_factory=dict)  # those of ``outbound``, compiled
     resolved: dict[str, MappingFile] = field(default_factory=dict)  # each mapping with the lines of what it extends
 
     def used_by(self, mapping: MappingFile) -> dict[str, Fragment]:
@@ -44,6 +48,11 @@ def read_all(texts: Mapping[str, str], report: Report) -> Files:
             _add(files.fragments, found, "file of fragments", report)
         elif isinstance(found, DialectFile):
             _add(files.dialects, found, "dialect", report)
+        elif isinstance(found, MessageFile | CorrectionFile):
+            _add(files.outbound, found, "mapping", report)
+    for name in files.outbound.keys() & files.mappings.keys():
+        mark = files.mappings[name].mark
+        report.add("M213", f'there are two: mapping "{name}"', files.outbound[name].mark, f"the other is at {mark}")
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -24,6 +25,8 @@ from interop_engine.mapping.language import (
     Value,
     When,
 )
+from interop_engine.mapping.outbound.language import CorrectionFile, MessageFile
+from interop_engine.mapping.outbound.reading import CORRECTION_KEYS, message_file
 
 MAPPING_KEYS = ("mapping", "message", "events", "when", "bundle", "use", "extends", "ignore", "resources")
 RESOURCE_KEYS = ("resource", "each", "when", "key", "known_as", "unknown", "write", "newer", "merged_into", "union", "set")
@@ -33,7 +36,8 @@ FIELD_KEYS = ("name", "type", "repeats")
 BLOCK_KEYS = ("each", "when", "set")
 WRITES = ("replace", "merge", "if-new")
 UNKNOWNS = ("new", "park")
-File = MappingFile | FragmentFile | DialectFile
+_DROP = re.compile(r"\s*drop\s+")
+File = MappingFile | FragmentFile | DialectFile | MessageFile | CorrectionFile
 
 
 def read(text: str, file: str) -> tuple[File | None, list[Mistake]]:
@@ -43,7 +47,9 @@ def read(text: str, file: str) -> tuple[File | None, list[Mistake]]:
     data = document.data
     found: File | None = None
     if isinstance(data, dict):
-        if "mapping" in data:
+        if "mapping" in data and "to" in data:
+            found = reader.correction(data) if "message" in data else message_file(document)
+        elif "mapping" in data:
             found = reader.mapping(data)
         elif "fragments" in data or "fragment" in data:
             found = reader.fragments(data)
@@ -81,6 +87,19 @@ class _Reader:
             use=self._names(data, ("use",)) or (),
             ignore=self._sources(data, ("ignore",)) or (),
             resources=resources,
+        )
+
+    def correction(self, data: dict[str, Any]) -> CorrectionFile:
+        self._known(data, CORRECTION_KEYS, ())
+        nowhere = Name("", self._document.mark(()))
+        lens = [self._lens(text, ("lens", n)) for n, text in enumerate(self._list(data.get("lens"), ("lens",)))]
+        return CorrectionFile(
+            self._text(data, ("mapping",)),
+            self._document.mark(("mapping",)),
+            self._name(data, ("message",)) or nowhere,
+            self._name(data, ("to",)) or nowhere,
+            self._when(data, ("when",)),
+            tuple(line for line in lens if line is not None),
         )
 
     def fragments(self, data: dict[str, Any]) -> FragmentFile:
@@ -207,19 +226,23 @@ class _Reader:
 
     def _lens(self, text: Any, path: Path) -> Lens | None:
         mark = self._document.mark(path)
-        left, found, right = text.partition(":=") if isinstance(text, str) else ("", "", "")
+        text = text if isinstance(text, str) else ""
+        drop = _DROP.match(text)
+        left, found, right = ("", drop[0], text[drop.end() :]) if drop else text.partition(":=")
         if not found:
-            self._mistake("M107", "a line of lens: is not FIELD := EXPRESSION", mark, "PID-3 := PID-2 when not exists(PID-3)")
+            hint = "PID-3 := PID-2 when not exists(PID-3); drop PID-19"
+            self._mistake("M107", "a line of lens: is neither FIELD := EXPRESSION nor drop FIELD", mark, hint)
             return None
         value, has_when, condition = right.partition(" when ")
-        target = self._parse(left, mark, 0)
-        source = self._parse(value, mark, len(left) + 2)
+        begins = len(left) + len(found)
+        target = self._parse(value, mark, begins) if drop else self._parse(left, mark, 0)
+        source = None if drop else self._parse(value, mark, begins)
         when = None
         if has_when:
-            when = self._condition(condition, mark, len(left) + 2 + len(value) + len(has_when))
+            when = self._condition(condition, mark, begins + len(value) + len(has_when))
             if when is None:
                 return None
-        return Lens(target, source, when) if target and source else None
+        return Lens(target, source, when) if target and (source or drop) else None
 
     # --- scalars ---------------------------------------------------------------------------------------------------
 
