@@ -48,13 +48,16 @@ def _types() -> Iterator[tuple[str, str, str]]:
 
 def _codes(table: CodeTable) -> list[str]:
     names: Mapping[str, str] = v2_table(table.table) or {}
-    lines = [f"### {table.name}", "", f"HL7 table {table.table} → <{table.value_set}>"]
+    targets = ", ".join(f"<{url}>" for url in (table.value_set, *table.also))
+    lines = [f"### {table.name}", "", f"HL7 table {table.table} → {targets}"]
     if table.unmapped == "keep":
         lines[-1] += "; a code that is not here keeps its own coding"
     lines += ["", "| Code | Meaning | Becomes |", "| --- | --- | --- |"]
     for code, target in table.entries.items():
         kept = " (the code stays in an extension)" if target.kept else ""
         lines.append(f"| `{code}` | {_short(names.get(code, ''))} | `{target.code}`{kept} |")
+    for code in sorted(table.none):
+        lines.append(f"| `{code}` | {_short(names.get(code, ''))} | nothing: FHIR has no code for it |")
     for code, condition in table.parks.items():
         lines.append(f"| `{code}` | {_short(names.get(code, ''))} | the message parks ({condition}) |")
     return lines

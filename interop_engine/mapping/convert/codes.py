@@ -159,10 +159,18 @@ def _target(value: Value, table: CodeTable, context: Context) -> tuple[str, Targ
         if (reason := table.parks.get(source)) is not None:
             context.refuse(reason, f"a code of {table.name} after which there is nothing to map")
             return source, None
-        context.unknown_code(table.name, table.source, source)
-        if table.default is None and table.unmapped == "drop":
+        if not decided(table, source):
+            context.unknown_code(table.name, table.source, source)
+        if table.default is not None and table.table:
+            context.note("code-defaulted", f"The code has no target in {table.name}; the target is {table.default.code}.")
+        elif table.default is None and table.unmapped == "drop":
             context.note("code-unmapped", f"The code has no target in {table.name}; it is left out.")
     return source, found or table.default
+
+
+def decided(table: CodeTable, source: str) -> bool:
+    """Whether a code without a target is so on purpose: FHIR has nothing for it, or HL7's own code is kept as it is."""
+    return source in table.none or (table.unmapped == "keep" and source in v2_codes(table.table))
 
 
 def _foreign(value: Value, table: CodeTable) -> bool:
@@ -225,7 +233,7 @@ def coding_by(table: CodeTable) -> Callable[[Value, Context], dict[str, Any] | N
             return coding(value, context)
         _, found = _target(value, table, context)
         if found is None:
-            return coding(value, context, table.table) if table.unmapped == "keep" else None
+            return coding(value, context, table.table if v2_codes(table.table) else "") if table.unmapped == "keep" else None
         return _coding(found)
 
     return convert

@@ -157,7 +157,7 @@ def amount_text(value: Value, context: Context) -> str | None:
     first = value.component(1)
     unit = tidy(value.get(2, 2)) or tidy(value.get(2))
     if first is not None and first.get(2):  # CP: its amount has the currency
-        return tidy(f"{first.get(1)} {first.get(2)}")
+        return tidy(f"{first.get(1)} {first.get(2)}") or None
     return tidy(f"{value.get(1)} {unit}") or None
 
 

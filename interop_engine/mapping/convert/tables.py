@@ -1,4 +1,7 @@
-"""Code maps: from an HL7 v2 table (or a site's own list) to a FHIR code system. The shipped ones are ``tables/codes.yaml``."""
+"""Code maps: from an HL7 v2 table (or a site's own list) to a FHIR code system.
+
+The shipped ones are ``tables/codes.yaml`` and ``tables/concepts.yaml``.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ class Target:
 class CodeTable:
     """A code map. ``table`` is the HL7 table of its sources (empty for a site's list), ``source`` their system's URI.
 
-    ``parks``: source code → condition of HL7 table 0357. ``unmapped``: whether a code without a target is dropped (and a
-    required element then parks) or keeps its own coding; ``default`` is the target of such a code where there is one.
-    ``closed``: the element takes no other system, so a value that names one goes through the map too.
+    ``parks``: source code → condition of HL7 table 0357. ``none``: codes for which FHIR has nothing. ``unmapped``: whether
+    a code without a target is dropped (and a required element then parks) or keeps its own coding; ``default`` is the
+    target of such a code where there is one. ``closed``: the element takes no other system, so a value that names one goes
+    through the map too. ``also``: other value sets that have the same targets.
     """
 
     name: str
@@ -43,9 +47,11 @@ class CodeTable:
     value_set: str
     entries: Mapping[str, Target]
     parks: Mapping[str, str] = field(default_factory=dict)
+    none: frozenset[str] = frozenset()
     unmapped: Unmapped = "drop"
     default: Target | None = None
     closed: bool = False
+    also: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -86,11 +92,17 @@ def read_table(text: str, file: str) -> tuple[CodeTable | None, list[Mistake]]:
     for key in entry:
         if key not in _KEYS:
             mistakes.append(
-                Mistake("T007", f'there is no key "{key}" in a code table', document.mark((key,), key=True), near(key, _KEYS))
+                Mistake(
+                    "T007",
+                    f'there is no key "{key}" in a code table',
+                    document.mark((key,), key=True),
+                    near(key, _KEYS) or f"keys: {', '.join(_KEYS)}",
+                )
             )
     for source, target in entry["codes"].items():
         if not isinstance(target, str):
-            mistakes.append(Mistake("T006", "a code has one target", document.mark(("codes", source))))
+            hint = f"{source}: the one code it becomes; several targets are for mappings/terminology/"
+            mistakes.append(Mistake("T006", "a code has one target", document.mark(("codes", source)), hint))
     if mistakes:
         return None, mistakes
     return site_table(str(entry.get("table") or PurePosixPath(file).stem), entry), mistakes
@@ -123,16 +135,22 @@ def _table(name: str, entry: dict[str, Any]) -> CodeTable:
         entry["value_set"],
         entries,
         entry.get("parks", {}),
+        frozenset(entry.get("none", ())),
         policy if policy == "keep" else "drop",
         None if policy in ("drop", "keep") else Target(entry["system"], policy, kept=True),
         closed=entry.get("closed") == "true",
+        also=tuple(entry.get("also", ())),
     )
 
 
-BY_NAME: Mapping[str, CodeTable] = {name: _table(name, entry) for name, entry in data("codes.yaml").items()}
+BY_NAME: Mapping[str, CodeTable] = {
+    name: _table(name, entry) for file in ("codes.yaml", "concepts.yaml") for name, entry in data(file).items()
+}
 """Every shipped code map by its name: ``| table(order-control)``."""
 
-TABLES: Mapping[tuple[str, str], CodeTable] = {(t.table, t.value_set): t for t in BY_NAME.values()}
+TABLES: Mapping[tuple[str, str], CodeTable] = {
+    (t.table, value_set): t for t in BY_NAME.values() for value_set in (t.value_set, *t.also)
+}
 """The map a coded field goes through by itself: (HL7 table, value set of the element) → map."""
 
 

@@ -308,12 +308,12 @@ def tq(value: Value, context: Context) -> Json | None:
     if interval is not None:
         timing.code(interval.component(1))
         timing.at(interval.get(2).split(","))
-    said = value.get(3).strip()
+    said = tidy(value.get(3))
     lasting = _lasting(said)
     if said[:1] == "X":
         _total(timing, said[1:])
     elif said and lasting is None and said != "INDEF":
-        timing.texts.append(tidy(said))
+        timing.texts.append(said)
     timing.bounds(value.get(4), value.get(5), lasting)
     if found := _lasting(value.get(11)) or _lasting(f"{value.get(11)} {value.get(11, 2)}"):
         timing.add({"duration": found[0], "durationUnit": found[1]})
