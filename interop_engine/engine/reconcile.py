@@ -6,7 +6,7 @@ Here are decided: a stale object after a newer one, what is unchanged, what a ``
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interop_engine.core.model import Park, Sent, digest
@@ -130,14 +130,14 @@ def _still_closed(item: DraftResource, before: Sent) -> DraftResource:
     """An order that came after its result says all but the status, which the result has settled."""
     if not _reopens(item, before):
         return item
-    return replace(item, content={**item.content, "status": _status(before.content)})
+    return item._replace(content={**item.content, "status": _status(before.content)})
 
 
 def _withdrawn(item: DraftResource, before: Sent) -> DraftResource:
     """A result that is cancelled after it was final was wrong (semantics.md, result 5): X in OBX-11 or OBR-25."""
     if before.rank < _FINAL or item.content.get("status") != "cancelled":
         return item
-    return replace(item, content={**item.content, "status": "entered-in-error"}, rank=_WRONG)
+    return item._replace(content={**item.content, "status": "entered-in-error"}, rank=_WRONG)
 
 
 def merge_fault(draft: Sequence[DraftResource], known: Known) -> Park | None:

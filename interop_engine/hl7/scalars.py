@@ -9,6 +9,7 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Literal
 
 Precision = Literal["year", "month", "day", "hour", "minute", "second"]
@@ -16,6 +17,7 @@ Precision = Literal["year", "month", "day", "hour", "minute", "second"]
 _OFFSET = r"(?P<offset>[+-](?:0[0-9]|1[0-4])[0-5][0-9])?"
 _CLOCK = r"(?P<hour>[01][0-9]|2[0-3])(?:(?P<minute>[0-5][0-9])(?:(?P<second>[0-5][0-9]|60)(?:\.(?P<fraction>[0-9]{1,9}))?)?)?"
 _MOMENT = re.compile(rf"(?P<year>[0-9]{{4}})(?:(?P<month>[0-9]{{2}})(?:(?P<day>[0-9]{{2}})(?:{_CLOCK})?)?)?{_OFFSET}")
+_LONGEST_MOMENT = 29  # 14 digits, a point and 9 more, and an offset
 _TIME = re.compile(_CLOCK + _OFFSET)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
@@ -62,7 +64,13 @@ def read_moment(text: str) -> Moment | None:
 
     An unknown month or day written as ``00`` ends the value there: ``19800000`` is the year 1980.
     """
-    match = _MOMENT.fullmatch(text.strip())
+    text = text.strip()
+    return _moment(text) if len(text) <= _LONGEST_MOMENT else None
+
+
+@lru_cache(maxsize=8192)
+def _moment(text: str) -> Moment | None:
+    match = _MOMENT.fullmatch(text)
     if match is None:
         return None
     year, month, day = int(match["year"]), _number(match["month"]), _number(match["day"])

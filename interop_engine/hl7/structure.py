@@ -32,14 +32,16 @@ class Group:
     """One instance of a group: its own segments and its child groups, by name, in the message's order.
 
     ``number`` counts from 1 among the instances in the same parent. ``specimen`` is the SPECIMEN an observation stands under
-    where the message says so by order alone, else None. ``parent`` is there while the tree is made.
+    where the message says so by order alone, else None. ``parent``, and ``tree`` with every group, are there while it is made.
     """
 
-    __slots__ = ("_cursor", "_plan", "definition", "groups", "name", "number", "parent", "segments", "specimen")
+    __slots__ = ("_cursor", "_plan", "definition", "groups", "name", "number", "parent", "segments", "specimen", "tree")
 
     def __init__(self, plan: _Plan, parent: Group | None, number: int) -> None:
         self._plan = plan
         self._cursor = -1  # the position in the definition of what came last
+        self.tree: list[Group] = [] if parent is None else parent.tree
+        self.tree.append(self)
         self.definition = plan.definition
         self.name = plan.definition.name
         self.parent = parent
@@ -187,8 +189,9 @@ def group(message: Message, structure: GroupDef) -> tuple[Group, list[Finding]]:
             place.segments[name] = [segment]
         else:
             own.append(segment)
-    for each in list(root.walk()):
+    for each in root.tree:
         each.parent = None  # else the tree is a ring that only the garbage collector takes apart
+    root.tree.clear()
     return root, findings
 
 

@@ -14,7 +14,7 @@ from interop_engine.mapping import helpers
 from interop_engine.mapping.emit import Emitter
 from interop_engine.mapping.emit_calls import safe
 from interop_engine.mapping.runtime import OTHERWISE
-from interop_engine.mapping.typed import FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan
+from interop_engine.mapping.typed import Convert, FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan, reads
 from interop_engine.mapping.writer import Module, Writer
 
 
@@ -163,19 +163,35 @@ def _build(module: Module, plan: ResourcePlan, name: str) -> list[str]:
     writer.line("shared = None")
     with writer.block("for i in every:"):
         writer.line(f"{', '.join(levels)}, = i.levels")
+        shared_newer = plan.newer is not None and _of_outer(plan.newer, len(levels) - 1)
         if len(levels) > 1:
             with writer.block(f"if {levels[-2]} is not shared:"):
                 writer.line(f"shared = {levels[-2]}")
                 writer.outer_here()
+                if shared_newer:
+                    _newer(writer, emitter, plan, "newer")
         writer.here()
         writer.line(f"o = {{'resourceType': {plan.type!r}, 'id': i.id}}")
         writer.line("made.append(o)")
         emitter.body(plan.body, "o", nested=False, clears=plan.write == "merge")
-        if plan.newer is not None:
-            writer.line("i.newer = ''")
-            emitter.node(plan.newer, lambda _, value: writer.line(f"i.newer = {value}"))
+        if shared_newer:
+            writer.line("i.newer = newer")
+        else:
+            _newer(writer, emitter, plan, "i.newer")
     writer.line("return made")
     return writer.finish()
+
+
+def _newer(writer: Writer, emitter: Emitter, plan: ResourcePlan, target: str) -> None:
+    if plan.newer is not None:
+        writer.line(f"{target} = ''")
+        emitter.node(plan.newer, lambda _, value: writer.line(f"{target} = {value}"))
+
+
+def _of_outer(node: Node, innermost: int) -> bool:
+    """Whether all that a node reads is in single segments of levels further out than ``innermost``."""
+    every = [each.source if isinstance(each, Convert) else each for each in reads(node)]
+    return all(read.level < innermost and not read.loop and not read.segment_index for read in every)
 
 
 def _levels(plan: ResourcePlan) -> list[str]:

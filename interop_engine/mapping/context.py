@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -28,6 +28,12 @@ Memory = defaultdict[Callable[..., Any], dict[str, list[Any]]]
 """Conversion → raw text of a field → what it makes of each repetition that has a value (None where nothing)."""
 
 _EMPTY: Mapping[str, str] = {}
+
+
+@lru_cache(maxsize=4096)
+def _quoted(name: str) -> str:
+    """A name as a part of a URI's path. Few names come again and again."""
+    return quote(name, safe="")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Naming:
             if found := universal_uri(universal_id, universal_type):
                 return self.known(found) or found
         name = authority or universal_id
-        return f"{self.base}/authority/{quote(name, safe='')}" if name else ""
+        return f"{self.base}/authority/{_quoted(name)}" if name else ""
 
     def national(self, kind: str, value: str) -> str:
         """The URI of a number whose identifier type (and length) has one system in the whole country, or empty."""
@@ -70,11 +76,11 @@ class Naming:
 
     def facility_number(self, facility: str, kind: str = "mrn") -> str:
         """The URI of numbers a facility gives by itself: ``{base}/facility/{code}/{kind}``."""
-        return f"{self.base}/facility/{quote(facility, safe='')}/{quote(kind)}"
+        return f"{self.base}/facility/{_quoted(facility)}/{_quoted(kind)}"
 
     def local_codes(self, facility: str, name: str) -> str:
         """The URI of a code system that is a facility's own (99zzz, L): two facilities never share one."""
-        return f"{self.base}/facility/{quote(facility, safe='')}/codes/{quote(name or 'local', safe='')}"
+        return f"{self.base}/facility/{_quoted(facility)}/codes/{_quoted(name or 'local')}"
 
 
 _SHORTEST_OWNER = 3  # characters before the last dot of the shortest OID that HL7's validator takes

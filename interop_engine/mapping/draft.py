@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from interop_engine.core.diagnostics import Finding
 from interop_engine.core.model import Park, Question, Resource, Write
@@ -11,8 +12,7 @@ from interop_engine.mapping.context import Scope, Unmapped
 from interop_engine.mapping.runtime import Run
 
 
-@dataclass(frozen=True, slots=True)
-class DraftResource:
+class DraftResource(NamedTuple):
     """One resource as the message says it. ``version``: the time that orders versions, ISO 8601 in UTC, '' where unknown.
 
     ``content`` may hold None for an element that a ``""`` clears (``write: merge``). ``union``: list elements that are the union

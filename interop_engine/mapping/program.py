@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from interop_engine.core.diagnostics import Mark, Mistake
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Question
@@ -226,7 +226,7 @@ def _question(run: Run) -> Question:
     for instances in run.found.values():
         for instance in instances:
             aliases += instance.aliases
-            ref = f"{instance.plan.type}/{instance.id}"
+            ref = instance.ref
             objects[ref] = None
             if instance.plan.write == "merge" or instance.plan.union or instance.plan.type in _LOOKED_BACK:
                 whole[ref] = None
@@ -236,7 +236,12 @@ def _question(run: Run) -> Question:
 def _day(message: Message) -> str:
     """The day of a message (MSH-7) as an ISO date, by which dated terminology is read; '' where it is unknown."""
     value = message.msh.value(7)
-    moment = read_moment(value.get(1)) if value is not None else None
+    return _date(value.get(1)[:8]) if value is not None else ""
+
+
+@lru_cache(maxsize=4096)
+def _date(text: str) -> str:
+    moment = read_moment(text)
     if moment is None or moment.day is None:
         return ""
     return f"{moment.year:04}-{moment.month:02}-{moment.day:02}"

@@ -183,6 +183,8 @@ class Run:
 
     def deep(self, group: Group, name: str) -> Sequence[Segment]:
         """The segments of a name in a group and deeper, in order. The first call walks the group for all later ones."""
+        if not self.message.all(name):
+            return ()
         known = self._deep.get(id(group))
         if known is None:
             known = self._deep[id(group)] = {}

@@ -6,6 +6,7 @@ sending facility's own, by type: ``{base}/facility/{code}/mrn``.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid
@@ -24,8 +25,9 @@ _TYPES = f"{V2_SYSTEM}0203"
 _TYPE_NAMES = {"PLAC": "Placer Identifier", "FILL": "Filler Identifier", "ACSN": "Accession ID"}
 
 
+@lru_cache(maxsize=1024)
 def type_of(code: str) -> dict[str, Any]:
-    """Identifier.type for a code of HL7 table 0203; a code the table does not have is only text."""
+    """Identifier.type for a code of HL7 table 0203; a code the table does not have is only text. Shared."""
     if code in v2_codes("0203"):
         coding = {"system": _TYPES, "code": code}
         if code in _TYPE_NAMES:
