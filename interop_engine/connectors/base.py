@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from interop_engine.core.model import Accept, Delivery, Outcome
 from interop_engine.core.units import Duration
 from interop_engine.exchange.base import Exchange
+from interop_engine.hl7.charset import codec_of
 
 
 class Options(BaseModel):
@@ -24,11 +25,30 @@ class Options(BaseModel):
 
 
 class Sending(Options):
-    """The options of a destination that can be sent either of the two; the engine reads it, the connector need not."""
+    """The options of a destination that can be sent one or the other; the engine reads them, the connector need not."""
 
-    send: Literal["bundle", "original"] = Field(
-        "bundle", description="bundle (FHIR), or original: the HL7 v2 as received.", examples=["original"]
+    send: str = Field(
+        "bundle",
+        description="bundle (FHIR), original (the HL7 v2 as received), or the name of a mapping with to:, which makes HL7 v2 of"
+        " the one or puts the other right.",
+        examples=["original", "oru_from_bundle"],
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
     )
+
+
+class SendingHl7(Sending):
+    """The options of a destination that can be sent HL7 v2 made of bundles: what its header says of the receiver."""
+
+    application: str = Field("", description="MSH-5 of messages made of bundles: the receiving application.", examples=["HIS"])
+    facility: str = Field("", description="MSH-6 of messages made of bundles: the receiving facility.", examples=["24017"])
+    charset: str = Field("UNICODE UTF-8", description="MSH-18 of messages made of bundles, and what they are written in.")
+
+    @field_validator("charset")
+    @classmethod
+    def _known_charset(cls, value: str) -> str:
+        if codec_of(value) is None:
+            raise ValueError(f'"{value}" is no character set of HL7 table 0211; an example is UNICODE UTF-8')
+        return value
 
 
 class Acknowledging(Options):
@@ -58,8 +78,8 @@ class Acknowledging(Options):
     )
     ack_to: str = Field(
         "",
-        description="The destination of this channel that application acknowledgements of enhanced mode are sent to, journaled;"
-        " else they go back on the connection, as long as it lasts.",
+        description="The destination of this channel that application acknowledgements of enhanced mode are sent to, journaled,"
+        " and nothing else; without one they go back on the connection, as long as it lasts.",
         examples=["lis-acks"],
     )
 

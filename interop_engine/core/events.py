@@ -98,6 +98,17 @@ class MessageRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SenderNotEntitled(Event):
+    """A peer spoke for a facility that its certificate does not name."""
+
+    sentence: ClassVar[str] = "A message names a sending facility that its sender's certificate may not speak for."
+    level: ClassVar[str] = "error"
+    channel: str
+    message: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageParked(Event):
     """A message parked in transformation."""
 

@@ -8,11 +8,11 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 Media = Literal["hl7v2", "fhir"]
-Write = Literal["replace", "merge", "if-new"]
+Write = Literal["replace", "merge", "if-new", "add"]  # add: to lists of what is there already, else nothing
 
 
 def new_id() -> str:
@@ -22,6 +22,11 @@ def new_id() -> str:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))
+
+
+def made_at(id_: str) -> datetime:
+    """When ``new_id`` made an id."""
+    return datetime.fromtimestamp((uuid.UUID(id_).int >> 80) / 1000, UTC)
 
 
 def digest(data: bytes) -> str:
@@ -71,8 +76,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """Not committed, or not delivered in time where the sender waits for that: the source stays silent (MLLP closes, AMQP
-    does not ack) and the sender tries again."""
+    """Not committed, or not as far as its sender waits for: the source stays silent and the sender tries again.
+
+    MLLP closes, AMQP does not ack, HTTP says 503.
+    """
 
     why: str
 

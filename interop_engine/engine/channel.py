@@ -10,6 +10,7 @@ from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
 from interop_engine.core.retry import Backoff
+from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
 from interop_engine.engine.delivery import Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
 from interop_engine.engine.parsed import Parsed
@@ -65,7 +66,8 @@ class Channel:
         self._transformer = transformer
         self._parsed = Parsed()
         self._replays = Replays(config, journal)
-        self._ingress = Ingress(config, journal, self._parsed, broken)
+        self._verdicts = Verdicts(config, journal)
+        self._ingress = Ingress(config, journal, self._parsed, self._verdicts, broken)
 
         def surroundings(name: str) -> Surroundings:
             return _surroundings(config, exchange, name, root)
@@ -74,6 +76,8 @@ class Channel:
         self._destinations: dict[str, Destination] = {
             each.name: DESTINATIONS[each.connector][1](each.options, surroundings(each.name)) for each in config.destinations
         }
+        if (to := acknowledging(config).ack_to) in self._destinations:
+            self._destinations[to] = AnsweringDestination(self._destinations[to], config, journal, self._verdicts)
         self._workers = Workers(journal, Queue(config.name), self._transform, owner=owner, concurrency=_TRANSFORMS, broken=broken)
         self._deliverers = [
             Deliverer(
@@ -83,6 +87,7 @@ class Channel:
                 _policy(each),
                 owner=owner,
                 concurrency=_concurrency(each),
+                settled=self._verdicts.moved,
                 broken=broken,
             )
             for each in config.destinations
@@ -151,6 +156,8 @@ class Channel:
             result = await self._result(received, None)
 
     async def _result(self, received: Received, message: Message | None) -> Parked | Forward:
+        if (acknowledgement := forward(received, self.config)) is not None:
+            return acknowledgement
         if received.replay_of is not None:
             return await self._replays.run(received)
         return await self._transformer.run(received, self.config, message, self._journal.known)
@@ -170,6 +177,7 @@ class Channel:
 
         if not await self._workers.durable(write):
             return True
+        self._verdicts.moved(message)
         if isinstance(result, Parked):
             place = next((finding.path for finding in result.findings if finding.severity == "error"), "")
             events.emit(events.MessageParked(self.name, message, result.code, place))

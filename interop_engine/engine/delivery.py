@@ -14,6 +14,8 @@ from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.engine.workers import Workers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from interop_engine.connectors.base import Destination
     from interop_engine.core.model import Delivery
     from interop_engine.core.retry import Backoff
@@ -61,12 +63,14 @@ class Deliverer:
         *,
         owner: str,
         concurrency: int,
+        settled: Callable[[str], None],
         broken: Broken,
     ) -> None:
-        """``broken``: see ``Workers``."""
+        """``settled`` is told the message of each delivery that was settled. ``broken``: see ``Workers``."""
         self._journal = journal
         self._destination = destination
         self._policy = policy
+        self._settled = settled
         self._workers = Workers(journal, queue, self._handle, owner=owner, concurrency=concurrency, broken=broken)
 
     async def start(self) -> None:
@@ -88,6 +92,7 @@ class Deliverer:
             outcome = Retry(f"The connector failed: {type(error).__name__}", code="internal")
         outcome, due_at = decide(delivery, outcome, self._policy, _now())
         if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at)):
+            self._settled(delivery.message_id)
             _report(delivery, outcome, due_at)
 
 

@@ -7,51 +7,59 @@ from typing import TYPE_CHECKING
 from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
+from interop_engine.engine.acknowledgement import Acknowledgements
 from interop_engine.engine.reception import receive
 from interop_engine.journal.base import MessageState, NewMessage
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
+    from interop_engine.engine.acknowledgement import Verdicts
     from interop_engine.engine.parsed import Parsed
     from interop_engine.engine.workers import Broken
-    from interop_engine.journal.base import Journal
+    from interop_engine.journal.base import Journal, Stored
 
 
 class Ingress:
     """The ``accept`` of one channel. It never raises; what cannot be committed is Unavailable, and the sender tries again."""
 
-    def __init__(self, channel: ChannelConfig, journal: Journal, parsed: Parsed, broken: Broken) -> None:
+    def __init__(self, channel: ChannelConfig, journal: Journal, parsed: Parsed, verdicts: Verdicts, broken: Broken) -> None:
         """``parsed`` is given each message that is to be transformed. ``broken``: see ``Workers``."""
         self._channel = channel
+        self._acknowledgements = Acknowledgements(channel, journal, verdicts)
         self._journal = journal
         self._parsed = parsed
         self._broken = broken
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer."""
-        row = self._read(arrival) if arrival.media == "hl7v2" else _bundle_row(arrival, self._channel)
+        reception = receive(arrival, self._channel) if arrival.media == "hl7v2" else None
+        row = reception.row if reception is not None else _bundle_row(arrival, self._channel)
+        message = reception.message if reception is not None else None
+        if message is not None and row.state is MessageState.RECEIVED:
+            self._parsed.put(row.id, message)
         try:
             stored = await self._journal.accept(row)
+            if stored.duplicate:
+                self._parsed.take(row.id)
+            answer = self._answer(row, stored, forged=reception is not None and reception.forged)
+            if isinstance(answer, Refused) or message is None or row.code == "ack":
+                return answer
+            return await self._acknowledgements.complete(answer, message)
         except JournalError as error:
             self._parsed.take(row.id)
             if isinstance(error, JournalBroken):
                 self._broken(error)
             events.emit(events.IntakeRefused(self._channel.name, str(error)))
             return Unavailable(str(error))
-        if stored.duplicate:
-            self._parsed.take(row.id)
+
+    def _answer(self, row: NewMessage, stored: Stored, *, forged: bool) -> Accepted | Refused:
         if row.state is MessageState.REJECTED and not stored.duplicate:
             events.emit(events.MessageRejected(self._channel.name, stored.id, row.code, row.peer))
+            if forged:
+                events.emit(events.SenderNotEntitled(self._channel.name, stored.id, row.peer))
             return Refused(stored.id, row.code, row.why, stored.reply)
         events.emit(events.MessageAccepted(self._channel.name, stored.id, stored.duplicate))
         return Accepted(stored.id, stored.reply, stored.duplicate)
-
-    def _read(self, arrival: Arrival) -> NewMessage:
-        reception = receive(arrival, self._channel)
-        row = reception.row
-        if reception.message is not None and row.state is MessageState.RECEIVED:
-            self._parsed.put(row.id, reception.message)
-        return row
 
 
 def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:

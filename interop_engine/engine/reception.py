@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Arrival, digest, new_id
+from interop_engine.engine.acknowledgement import acknowledging
 from interop_engine.engine.subjects import lanes_of, search_keys
 from interop_engine.hl7 import ack
 from interop_engine.journal.base import MessageState, NewMessage
@@ -35,14 +36,21 @@ class _Judgement:
 
 
 _TAKEN = _Judgement("accept", MessageState.RECEIVED)
+_FORGED = _Judgement(
+    "reject", MessageState.REJECTED, "103", "The certificate does not speak for the facility in MSH-4.", "MSH^1^4"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """The row to be committed for an HL7 v2 message, its acknowledgement built and in it; the message, where it can be read."""
+    """The row to be committed for an HL7 v2 message, its acknowledgement built and in it; the message, where it can be read.
+
+    ``forged``: its sender's certificate may not speak for the facility it names.
+    """
 
     row: NewMessage
     message: Message | None
+    forged: bool = False
 
 
 def receive(arrival: Arrival, channel: ChannelConfig) -> Reception:
@@ -50,14 +58,16 @@ def receive(arrival: Arrival, channel: ChannelConfig) -> Reception:
     message: Message | None = None
     try:
         message = channel.read(arrival.data)
-        judgement = (
-            _Judgement("error", MessageState.REJECTED, "100", arrival.fault) if arrival.fault else _judge(message, channel)
-        )
+        judgement = _judge(message, channel)
+        if arrival.fault:
+            judgement = _Judgement("error", MessageState.REJECTED, "100", arrival.fault)
+        elif arrival.facilities is not None and message.sending_facility not in arrival.facilities:
+            judgement = _FORGED
     except CharsetError as error:
         judgement = _Judgement("error", MessageState.REJECTED, "102", str(error), "MSH^1^18")
     except ParseError as error:
         judgement = _Judgement("reject", MessageState.REJECTED, "100", str(error), "MSH^1")
-    return Reception(_row(arrival, channel, message, judgement), message)
+    return Reception(_row(arrival, channel, message, judgement), message, judgement is _FORGED)
 
 
 def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
@@ -114,16 +124,16 @@ def _row(arrival: Arrival, channel: ChannelConfig, message: Message | None, judg
 
 
 def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
-    if message is None or not message.control_id or judgement.code == "ack":
-        return None
+    if message is None or not message.control_id or judgement.code == "ack" or judgement is _FORGED:
+        return None  # what is forged must not stand in for what its sender really sent
     return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{message.control_id}"
 
 
 def _reply(id_: str, arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> bytes:
     if judgement.code == "ack":
         return b""
-    mode = ack.accept_mode(message) if message is not None else "original"
-    if message is not None and mode == "enhanced" and not ack.wanted(message, accepted=judgement.verdict == "accept"):
+    mode = _mode(message, channel, accepted=judgement.verdict == "accept")
+    if mode == "silent":
         return b""
     errors: tuple[ack.AckError, ...] = ()
     if judgement.verdict != "accept":
@@ -137,3 +147,16 @@ def _reply(id_: str, arrival: Arrival, channel: ChannelConfig, message: Message 
         errors=errors,
         raw=arrival.data,
     )
+
+
+def _mode(message: Message | None, channel: ChannelConfig, *, accepted: bool) -> Literal["original", "enhanced", "silent"]:
+    """Whose acknowledgement is given at once: that of original mode, the accept acknowledgement of enhanced mode, or none.
+
+    Who asks in enhanced mode for no accept acknowledgement, but for the application's, hears of a rejection by the latter: it is
+    the one that such a message will ever get.
+    """
+    if message is None or acknowledging(channel).ack_mode == "original" or ack.accept_mode(message) == "original":
+        return "original"
+    if ack.wanted(message, accepted=accepted):
+        return "enhanced"
+    return "original" if not accepted and ack.wanted_later(message, accepted=False) else "silent"
