@@ -1,6 +1,6 @@
 """The journal alone, in process: how many messages a second it makes durable, and what one costs.
 
-    python benchmarks/bench_journal.py [--seconds 2] [--folder DIR]
+    ./dev bench journal [--seconds 2] [--folder DIR]
 
 ``accept``: commit only, by 1, 8 and 32 senders. ``life``: accept with 3 search keys, lease, known (25 ids), forward with
 2 deliveries and 22 sent resources, lease and settle both, by 16 workers at each step.
@@ -201,13 +201,13 @@ def fsync_seconds(folder: Path) -> float:
         return (time.perf_counter() - start) / 200
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Run all and print the machine beside the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--messages", type=int, default=3_000)
     parser.add_argument("--folder", type=Path, default=None)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         load = os.getloadavg()[0]
@@ -218,6 +218,3 @@ def main() -> None:
             asyncio.run(accept(folder, senders, options.seconds))
         asyncio.run(life(folder, 16, options.messages))
 
-
-if __name__ == "__main__":
-    main()

@@ -12,13 +12,11 @@ from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivery, Received
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
-from interop_engine.journal.sqlite import schema, statements
+from interop_engine.journal.sqlite import schema, searching, statements
 
-_OF_DELIVERIES = {
-    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
-    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
-}
-_MESSAGE_STATES = frozenset(MessageState)
+# So many deliveries wait that they are found sooner among the newest messages than one by one: alone, and with another condition,
+# which may hold for none of the newest.
+_MANY, _MANY_WITH_MORE = 1_000, 10_000
 
 
 class Reads:
@@ -105,14 +103,19 @@ class Reads:
 
     def search(self, selection: Selection) -> list[MessageRow]:
         """Messages, newest first."""
-        conditions, values = _conditions(selection)
+        place = None
         if selection.before is not None:
             place = self._one(statements.PLACE, (selection.before,), f"There is no message {selection.before}.")
-            conditions.append("(m.received_at, m.seq) < (?, ?)")
-            values.extend(place)
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"{statements.ROWS}messages m{where} ORDER BY m.received_at DESC, m.seq DESC LIMIT ?"
-        return self._rows(schema.rows(self.connection, query, (*values, selection.limit)))
+        many_wait = self._waiting(selection.channel) > (_MANY if searching.is_plain(selection) else _MANY_WITH_MORE)
+        found: dict[int, tuple[Any, ...]] = {}
+        for query, values in searching.queries(selection, place, many_wait=many_wait):
+            found.update((row[0], row) for row in schema.rows(self.connection, query, values))
+        newest = sorted(found.values(), key=lambda row: (row[4], row[0]), reverse=True)
+        return self._rows(newest[: selection.limit])
+
+    def _waiting(self, channel: str | None) -> int:
+        counts = schema.rows(self.connection, statements.DELIVERY_COUNTS)
+        return sum(n for of, _, state, n in counts if state == DeliveryState.WAITING and channel in (None, of))
 
     def show(self, message_id: str) -> MessageRow:
         """One message."""
@@ -174,44 +177,6 @@ class Reads:
     def unread(self) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""
         return {(channel, path): n for channel, path, n in schema.rows(self.connection, statements.UNREAD)}
-
-
-def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
-    """Conditions and their values. Everything an operator typed is a bound value."""
-    conditions: list[str] = []
-    values: list[Any] = []
-
-    def add(condition: str, *bound: object) -> None:
-        conditions.append(condition)
-        values.extend(bound)
-
-    for kind, value in selection.search:
-        add("m.seq IN (SELECT message FROM search_keys WHERE kind = ? AND value = ?)", kind, value)
-    if selection.channel is not None:
-        add("m.channel = ?", selection.channel)
-    if selection.states:
-        _add_states(selection.states, add)
-    if selection.since is not None:
-        add("m.received_at >= ?", codec.micros(selection.since))
-    if selection.until is not None:
-        add("m.received_at < ?", codec.micros(selection.until))
-    if selection.control_id is not None:
-        add("m.control_id = ?", selection.control_id)
-    if selection.message_type is not None:
-        add("m.message_type = ?", selection.message_type)
-    return conditions, values
-
-
-def _add_states(states: tuple[str, ...], add: Any) -> None:
-    """States of the message and of its deliveries, any of which will do."""
-    parts: list[str] = []
-    bound: list[str] = []
-    own = [state for state in states if state in _MESSAGE_STATES]
-    if own:
-        parts.append(f"m.state IN ({', '.join('?' * len(own))})")
-        bound.extend(own)
-    parts.extend(_OF_DELIVERIES[state] for state in states if state in _OF_DELIVERIES)
-    add(f"({' OR '.join(parts)})" if parts else "0", *bound)
 
 
 def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:

@@ -102,6 +102,11 @@ ALTER TABLE deliveries ADD COLUMN pack INTEGER NOT NULL DEFAULT 0;  -- where wha
 ALTER TABLE configs ADD COLUMN git_commit TEXT NOT NULL DEFAULT '';
 CREATE INDEX messages_replays ON messages (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX messages_type ON messages (message_type, received_at);
+DROP INDEX messages_channel;
+DROP INDEX messages_rare;
+CREATE INDEX messages_channel ON messages (channel, received_at, message_type);
+CREATE INDEX messages_rare ON messages (state, received_at, channel, message_type)
+  WHERE state NOT IN ('received', 'transformed');
 
 -- A replay has a body of its own, so that its message can be pruned without it.
 CREATE TEMP TABLE own AS

@@ -1,0 +1,101 @@
+"""The queries behind ``search``: each is driven by the index that leaves least to look at.
+
+SQLite keeps no statistics here, and would choose by the order of the conditions. So the condition that names few messages is
+the only one left to an index: the others get a unary plus, which hides their columns from it. What an operator typed is a bound
+value; states are words of our own, written out since a partial index is only used where its own condition stands in the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from interop_engine.journal import codec
+from interop_engine.journal.base import MessageState, Selection
+from interop_engine.journal.sqlite import statements
+
+_COMMON = frozenset({MessageState.RECEIVED, MessageState.TRANSFORMED})
+_OPEN = {
+    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
+    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
+}
+_HAS_OPEN = {
+    "delivery-parked": "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = 'parked')",
+    "delivery-waiting": "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = 'waiting')",
+}
+
+_ANY = Selection()
+
+Query = tuple[str, list[Any]]
+
+
+def queries(selection: Selection, place: tuple[Any, ...] | None, *, many_wait: bool) -> Iterator[Query]:
+    """One query for each state that is asked for, newest first; any of their rows will do.
+
+    ``place``: received_at and seq of the last row of the page before. ``many_wait``: a backlog is too long to be looked at whole.
+    """
+    if not selection.states:
+        yield _query(selection, "", place, many_wait=many_wait)
+    for state in dict.fromkeys(selection.states):
+        if state in _OPEN or state in set(MessageState):
+            yield _query(selection, state, place, many_wait=many_wait)
+
+
+def is_plain(selection: Selection) -> bool:
+    """Whether nothing but states is asked for."""
+    return Selection(states=selection.states) == replace(selection, limit=_ANY.limit, before=None)
+
+
+def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, *, many_wait: bool) -> Query:
+    found = _Conditions()
+    few = bool(selection.search) or selection.control_id is not None
+    for kind, value in selection.search:
+        found.add("m.seq IN (SELECT message FROM search_keys WHERE kind = ? AND value = ?)", kind, value)
+    if selection.control_id is not None:
+        found.add(f"{_hidden(selection.search)}m.control_id = ?", selection.control_id)
+    few = _add_state(found, state, few=few, many_wait=many_wait)
+    if selection.channel is not None:
+        found.add(f"{_hidden(few)}m.channel = ?", selection.channel)
+        few = True
+    if selection.message_type is not None:
+        found.add(f"{_hidden(few)}m.message_type = ?", selection.message_type)
+    if selection.since is not None:
+        found.add("m.received_at >= ?", codec.micros(selection.since))
+    if selection.until is not None:
+        found.add("m.received_at < ?", codec.micros(selection.until))
+    if place is not None:
+        found.add("(m.received_at, m.seq) < (?, ?)", *place)
+    where = f" WHERE {' AND '.join(found.texts)}" if found.texts else ""
+    query = f"{statements.ROWS}messages m{where} ORDER BY m.received_at DESC, m.seq DESC LIMIT ?"
+    return query, [*found.values, selection.limit]
+
+
+def _add_state(found: _Conditions, state: str, *, few: bool, many_wait: bool) -> bool:
+    """Whether the conditions so far name few messages."""
+    if not state:
+        return few
+    if state in _OPEN:
+        each = few or (state == "delivery-waiting" and many_wait)
+        found.add(_HAS_OPEN[state] if each else _OPEN[state])
+        return few or not each
+    found.add(f"{_hidden(few or state in _COMMON)}m.state = '{MessageState(state)}'")
+    if state in _COMMON:
+        return few
+    if not few:
+        found.add("m.state NOT IN ('received', 'transformed')")
+    return True
+
+
+def _hidden(hidden: object) -> str:
+    return "+" if hidden else ""
+
+
+class _Conditions:
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.values: list[Any] = []
+
+    def add(self, text: str, *values: object) -> None:
+        self.texts.append(text)
+        self.values.extend(values)
