@@ -1,4 +1,4 @@
-"""``init``, ``check`` and ``test``: a site's folder, from nothing to trusted."""
+"""``check`` and ``test``: a site's folder, trusted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from interop_engine.cli.junit import Timed
     from interop_engine.config.site import Site
+    from interop_engine.core.diagnostics import Mistake
     from interop_engine.engine.cases import Case, CaseResult
 
 Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)]
@@ -22,7 +23,6 @@ Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's fol
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command()(init)
     app.command()(check)
     app.command("test")(run_cases)
 
@@ -39,41 +39,13 @@ def load(directory: Path) -> Site:
         output.fail(f"the site cannot be used: {output.count(len(error.mistakes), 'mistake')}")
 
 
-def init(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or is empty.")],
-    *,
-    facility: Annotated[str, typer.Option(help="This node's name on the exchange: the facility's code.")] = "24001",
-) -> None:
-    """Make a new site: engine.yaml, a channel, mappings with their test cases, all commented and ready to run."""
-    from interop_engine.cli.template import write
-
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        output.fail(f"{directory} is not empty", "init makes a new site and changes nothing that is there")
-    for path in write(directory, facility):
-        output.write(f"wrote {path}")
-    _golden_files(directory)
-    where = "" if directory == Path() else f" {directory}"
-    output.write(f"\nNext: interop-engine check{where}; interop-engine test{where}; interop-engine run{where}")
-
-
-def _golden_files(directory: Path) -> None:
-    """Write the golden files anew: the sample's hold the ids and systems of the sample's facility."""
-    from interop_engine.engine import cases
-
-    site = load(directory)
-    for case in cases.load(site).cases:
-        cases.run(case, site, update=True)
-
-
 def check(
     directory: Directory = Path(),
     *,
     json: Annotated[bool, typer.Option("--json", help="Show the mistakes as JSON on stdout.")] = False,
 ) -> None:
     """Find every mistake in every file of a site at once; ends with 1 if there is an error. Warnings alone end with 0."""
-    from interop_engine import config
-
-    mistakes = config.check(directory)
+    mistakes = mistakes_of(directory)
     errors = sum(mistake.severity == "error" for mistake in mistakes)
     if json:
         output.write_json(mistakes)
@@ -85,6 +57,15 @@ def check(
         )
     if errors:
         raise typer.Exit(1)
+
+
+def mistakes_of(directory: Path) -> list[Mistake]:
+    """Every mistake of a site in the order of files and lines: of its configuration, its mappings and their test cases."""
+    from interop_engine import config
+    from interop_engine.engine import cases
+
+    site, mistakes = config.examine(directory)
+    return mistakes if site is None else config.in_order([*mistakes, *cases.load(site).mistakes])
 
 
 def run_cases(

@@ -18,7 +18,7 @@ from interop_engine.config import cross
 from interop_engine.config.reading import File, read
 from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.base import Options, Sending
 from interop_engine.connectors.exchange import ExchangeDestinationOptions
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core.diagnostics import Mark, Mistake, near
@@ -27,6 +27,7 @@ from interop_engine.core.model import digest
 from interop_engine.mapping import rules
 from interop_engine.mapping.context import Naming, Scope, naming
 from interop_engine.mapping.dialect import Dialect
+from interop_engine.mapping.outbound.compiler import Outbound
 from interop_engine.mapping.program import Library
 from interop_engine.mapping.program import load as load_mappings
 
@@ -67,9 +68,7 @@ def check(directory: Path | str = ".", environment: Mapping[str, str] | None = N
     return examine(directory, environment)[1]
 
 
-def examine(
-    directory: Path | str = ".", environment: Mapping[str, str] | None = None
-) -> tuple[Site | None, list[Mistake]]:
+def examine(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> tuple[Site | None, list[Mistake]]:
     """What ``check`` finds, and as much of the site as can be read for all that; None where the folder holds no site."""
     site, mistakes = _load(Path(directory), os.environ if environment is None else environment)
     return site, in_order(mistakes)
@@ -109,9 +108,10 @@ def _engine(loading: _Loading, path: Path) -> SiteOptions:
     """The site's options; where they have a mistake, such as let the other files be checked all the same."""
     found = _file(loading, path)
     options = found.parse(SiteOptions, found.data)
-    if options is not None and options.naming not in NAMING_PROFILES:
-        hint = near(options.naming, NAMING_PROFILES) or f"one of {', '.join(NAMING_PROFILES)}"
-        found.mistake("C105", f'there is no naming profile "{options.naming}"', "naming", hint=hint)
+    profile = found.data.get("naming", NAMING_PROFILES[0])
+    if isinstance(profile, str) and profile not in NAMING_PROFILES:
+        hint = near(profile, NAMING_PROFILES) or f"one of {', '.join(NAMING_PROFILES)}"
+        found.mistake("C105", f'there is no naming profile "{profile}"', "naming", hint=hint)
         options = None
     loading.mistakes += found.mistakes
     return options or SiteOptions(site="?", facility="unknown", status=StatusOptions(listen="127.0.0.1:0"))
@@ -176,6 +176,7 @@ class _Channel:
         filter_ = self._condition(options.filter, "filter")
         programs = {name: self._library.programs[name] for name in self._known_mappings(options)}
         connector, source_options = source
+        made = [each.outbound for each in destinations if each.outbound is not None]
         channel = ChannelConfig(
             options=options,
             connector=connector,
@@ -185,7 +186,7 @@ class _Channel:
             scope=_scope(self._site, options.patient, self._library, self._names, options.results),
             filter=filter_,
             dialect=self._dialect(options),
-            digest=digest("\n".join([self._file.text, *(program.digest for program in programs.values())]).encode()),
+            digest=digest("\n".join([self._file.text, *(program.digest for program in (*programs.values(), *made))]).encode()),
             zone=self._site.zone,
         )
         return None if self._file.mistakes else channel
@@ -201,11 +202,15 @@ class _Channel:
 
     def _known_mappings(self, options: ChannelOptions) -> list[str]:
         known = []
-        for name in options.all_mappings():
+        written = self._file.data.get("mapping")
+        for number, name in enumerate(options.all_mappings()):
             if name in self._library.programs:
                 known.append(name)
             elif name not in self._library.broken:
-                self._file.mistake("C111", f'there is no mapping "{name}"', "mapping", hint=near(name, self._library.programs))
+                place = ("mapping", number) if isinstance(written, list) else ("mapping",)
+                names = sorted({*self._library.programs, *self._library.broken})
+                hint = near(name, names) or f"mappings: {', '.join(names)}"
+                self._file.mistake("C111", f'there is no mapping "{name}"', *place, hint=hint)
         return known
 
     def _connector(self, data: Any, registry: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, Options] | None:
@@ -242,7 +247,19 @@ class _Channel:
         receivers = None
         if isinstance(model, ExchangeDestinationOptions):
             receivers = self._values(model.to, *path, name, "to")
-        return DestinationConfig(options, name, model, self._condition(options.when, *path, "when"), receivers)
+        when = self._condition(options.when, *path, "when")
+        return DestinationConfig(options, name, model, when, receivers, self._outbound(model, *path, name, "send"))
+
+    def _outbound(self, model: Options, *path: str | int) -> Outbound | None:
+        """The mapping that ``send:`` names."""
+        if not isinstance(model, Sending) or model.send in ("bundle", "original"):
+            return None
+        found = self._library.outbound.get(model.send)
+        if found is None and model.send not in self._library.broken:
+            hint = near(model.send, ("bundle", "original", *self._library.outbound))
+            message = f'there is no mapping "{model.send}" that makes messages'
+            self._file.mistake("C117", message, *path, hint=hint or "bundle, original, or a mapping with to:")
+        return found
 
     def _condition(self, text: str, *path: str | int) -> rules.Holds | None:
         if not text:

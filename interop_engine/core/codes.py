@@ -33,6 +33,8 @@ CODES: Mapping[str, str] = {
     "C114": "No channel uses the mapping.",
     "C115": "Nobody receives what is sent.",
     "C116": "There is no dialect of that name.",
+    "C117": "There is no mapping of that name that makes messages.",
+    "C118": "A destination is sent what cannot be made of what the channel carries.",
     "C120": "A condition or a receiver is not an expression.",
     "C121": "There is no such segment or field.",
     "C122": "A channel has no such function, table or resource.",
@@ -68,6 +70,7 @@ CODES: Mapping[str, str] = {
     "M212": "A relative path has nothing that it is relative to.",
     "M213": "A name stands twice.",
     "M214": "The structure has no such trigger event.",
+    "M215": "A function of the site's own cannot be used.",
     # Mappings: types
     "M301": "Something may repeat where one value is taken.",
     "M302": "A data type does not convert to the element's type.",
@@ -85,6 +88,7 @@ CODES: Mapping[str, str] = {
     "M404": "A key cannot be made of that.",
     "M405": "A merge joins something other than two patients.",
     "M406": "A union names an element that is no list.",
+    "M407": "What is said to be the same has another type or another key.",
     # Mappings: codes
     "M501": "There is no such table.",
     "M502": "There is no such concept map.",
@@ -103,4 +107,5 @@ CODES: Mapping[str, str] = {
     "T101": "The cases are for a mapping that is not there.",
     "T102": "A case lacks its name or its input.",
     "T103": "A key is not known in a case.",
+    "T104": "There is no file of that name beside the case.",
 }

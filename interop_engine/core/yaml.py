@@ -38,6 +38,17 @@ class Document:
         return Mark(self.file, 1, 1)
 
 
+_HELP = {  # part of a problem as libyaml words it → what to do
+    "',' or ']'": 'within [ ] an expression with a comma, quotes or brackets goes in "double quotes", or on its own - line',
+    "',' or '}'": 'within { } a value with a comma, quotes or brackets goes in "double quotes", or on a line of its own',
+    "mapping values are not allowed": 'a value with a colon and a space in it goes in "double quotes"; else look at the indent',
+    "cannot start any token": "indent with spaces, not with tabs; a value that begins with @, ` or % goes in quotes",
+    "expected ':'": "each line is KEY: VALUE; the line may be one that goes on from the one before",
+    "expected <block end>": "the indent is not that of the lines before",
+    "unexpected end of stream": "a quote or bracket is not closed",
+}
+
+
 def load(text: str, file: str) -> Document:
     """Read one YAML document. Never raises: what is wrong is in ``mistakes`` (codes Y001–Y006)."""
     document = Document(file)
@@ -54,8 +65,16 @@ def load(text: str, file: str) -> Document:
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         mark = Mark(file, place.line + 1, place.column + 1) if place else Mark(file, 1, 1)
-        document.mistakes.append(Mistake("Y001", f"not readable as YAML: {error.problem or error}", mark))
+        problem = str(error.problem or error)
+        document.mistakes.append(Mistake("Y001", f"not readable as YAML: {problem}", mark, _what_to_do(problem)))
     return document
+
+
+def _what_to_do(problem: str) -> str:
+    """What an engineer does about a problem of YAML, which speaks of its own grammar."""
+    return next(
+        (help_ for part, help_ in _HELP.items() if part in problem), "compare with the line before, its quotes and indent"
+    )
 
 
 class _TooDeepError(Exception):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,32 +76,42 @@ class Cases:
 def load(site: Site) -> Cases:
     """Every case in ``mappings/**/*.yaml`` that says ``cases_for``."""
     found = Cases()
+    names = {*site.library.programs, *site.library.broken}
     for path in sorted((site.root / "mappings").rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         if "cases_for" in text:
-            _file(found, path, yaml.load(text, str(path.relative_to(site.root))), site.library.programs)
+            _file(found, path, yaml.load(text, str(path.relative_to(site.root))), names)
     return found
 
 
-def _file(found: Cases, path: Path, document: yaml.Document, programs: Mapping[str, Program]) -> None:
+def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[str]) -> None:
     found.mistakes += document.mistakes
     data = document.data
     if not isinstance(data, dict) or "cases_for" not in data:
         return
     mapping = str(data["cases_for"])
-    if mapping not in programs:
-        hint = near(mapping, programs)
+    if mapping not in names:
+        hint = near(mapping, names)
         found.mistakes.append(Mistake("T101", f'there is no mapping "{mapping}"', document.mark(("cases_for",)), hint))
         return
     for index, item in enumerate(data.get("cases") or ()):
         mark = document.mark(("cases", index))
-        if not isinstance(item, dict) or not item.get("name") or not item.get("input"):
-            found.mistakes.append(Mistake("T102", "a case has a name and an input", mark))
-            continue
-        for key in item:
+        case = item if isinstance(item, dict) else {}
+        for key in case:
             if key not in _KEYS:
                 place = document.mark(("cases", index, key), key=True)
-                found.mistakes.append(Mistake("T103", f'there is no key "{key}" in a case', place, near(key, _KEYS)))
+                hint = near(key, _KEYS) or f"keys: {', '.join(_KEYS)}"
+                found.mistakes.append(Mistake("T103", f'there is no key "{key}" in a case', place, hint))
+        if not case.get("name") or not case.get("input"):
+            hint = "name: what the case shows, input: a file beside this one, or the message itself"
+            found.mistakes.append(Mistake("T102", "a case has a name and an input", mark, hint))
+            continue
+        for key in ("input", "known"):
+            name = str(item.get(key) or "")
+            if name and not name.startswith("MSH") and not (path.parent / name).is_file():
+                hint = f"the path is from {path.parent.name}/, where the cases are"
+                place = document.mark(("cases", index, key))
+                found.mistakes.append(Mistake("T104", f'there is no file "{name}"', place, hint))
         diagnostics = item.get("diagnostics")
         found.cases.append(
             Case(

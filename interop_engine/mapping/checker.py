@@ -10,6 +10,7 @@ from interop_engine.core.model import Write
 from interop_engine.fhir import definitions
 from interop_engine.hl7 import dictionary
 from interop_engine.mapping import expression as syntax
+from interop_engine.mapping import sameness
 from interop_engine.mapping.dialect import compile_dialect
 from interop_engine.mapping.elements import Elements
 from interop_engine.mapping.files import Files, digest, extended, read_all
@@ -99,7 +100,7 @@ class _Mapping:
         steps = {name: self._steps(rule, root) for name, rule in rules.items()}
         self._lowering.targets = {name: (rule, (steps[name] or ((), root))[1]) for name, rule in rules.items()}
         resources = {name: self._resource(rule, *way) for name, rule in rules.items() if (way := steps[name]) is not None}
-        found = {name: plan for name, plan in resources.items() if plan is not None}
+        found = sameness.added({name: plan for name, plan in resources.items() if plan is not None})
         self._lowering.contextless = True
         when = self._when(mapping.when, root)
         self._lowering.contextless = False
@@ -136,19 +137,22 @@ class _Mapping:
         self._lowering.proven = proven(rule.when)
         when = self._when(rule.when, levels)
         key, names = self._identity(rule, levels)
+        same = sameness.same_as(rule, levels, self._lowering, self._key_part)
         newer = self._text(rule.newer, levels)
         merged = self._merged_into(rule, levels)
-        body = self._elements.body(kind, rule.rules, levels, rule.mark, whole=True)
+        body = self._elements.body(kind, rule.rules, levels, rule.mark, whole=True, adds=rule.same_as is not None)
         self._lowering.proven = frozenset()
         write: Write = "replace"
         if rule.write is not None and rule.write.text in ("replace", "merge", "if-new"):
             write = rule.write.text  # type: ignore[assignment]
+        if rule.same_as is not None:
+            write = "add"
         union = self._union(rule, kind)
         parks = rule.unknown is not None and rule.unknown.text == "park"
-        return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body, parks)
+        return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body, parks, same)
 
     def _identity(self, rule: ResourceRule, levels: Levels) -> tuple[tuple[KeyPart, ...], dict[str, KeyPart]]:
-        if not rule.key and not rule.known_as:
+        if not rule.key and not rule.known_as and rule.same_as is None:
             self._report.add("M403", f'"{rule.name}" has no key', rule.mark, "key: the path that names it, such as OBR-3")
         if rule.unknown is not None and not rule.known_as:
             self._report.add("M103", '"unknown:" is about names, and "known_as:" is missing', rule.unknown.mark)
@@ -169,6 +173,9 @@ class _Mapping:
                 return None
             if target[0].known_as:
                 self._report.add("M404", f'"{tree.name}" has no key of its own, its id is found by its names', source.mark)
+                return None
+            if tree.key:
+                self._report.add("M404", "a key by which something is found stands in same_as:", source.at(tree.column))
                 return None
             shared = shared_level(levels, target[1])
             if len(target[1]) > shared + 1:
@@ -203,14 +210,17 @@ class _Mapping:
         return Refs(name.text, shared_level(levels, target[1]), single=True)
 
     def _union(self, rule: ResourceRule, kind: str) -> tuple[str, ...]:
+        if rule.same_as is not None:
+            return sameness.lists(rule, kind, self._report)
         written = {line.element for line in rule.rules}
         if rule.union is None:
             return tuple(element for element in _UNION.get(kind, ()) if element in written)
         for name in rule.union:
             definition = definitions.element(kind, name.text)
             if definition is None or not definition.repeats:
-                lists = [element for element, each in definitions.elements(kind).items() if each.repeats and element in written]
-                hint = near(name.text, lists) or (f"lists that this resource sets: {', '.join(lists)}" if lists else "leave it out")
+                lists = [element for element, each in definitions.elements(kind).items() if each.repeats]
+                set_here = f"lists that this resource sets: {', '.join(each for each in lists if each in written) or 'none'}"
+                hint = set_here if definition else near(name.text, lists) or set_here
                 self._report.add("M406", f"{kind}.{name.text} is no list", name.mark, hint)
         return tuple(name.text for name in rule.union)
 
@@ -218,7 +228,7 @@ class _Mapping:
         order: list[str] = []
         waiting = dict(resources)
         while waiting:
-            ready = [n for n, p in waiting.items() if not any(part.parent in waiting and part.parent for part in p.key)]
+            ready = [n for n, p in waiting.items() if not any(parent in waiting for parent in p.parents)]
             if not ready:
                 name = next(iter(waiting))
                 self._report.add("M404", f'the key of "{name}" refers to itself', self._lowering.targets[name][0].mark)

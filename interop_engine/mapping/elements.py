@@ -18,6 +18,8 @@ from interop_engine.mapping.typed import All, Body, Const, Line, Nested, Read, S
 
 _EXTENSIONS = frozenset({"extension", "modifierExtension"})
 _OURS = frozenset({"id", "resourceType", "meta", "contained"})  # the engine writes them
+_TEXTS = frozenset({"string", "markdown"})
+_FEW = 8  # codes that a help text lists
 
 
 class Elements:
@@ -27,8 +29,11 @@ class Elements:
         self._lowering = lowering
         self._report = lowering.report
 
-    def body(self, path: str, rules: tuple[Rule, ...], levels: Levels, mark: Mark, *, whole: bool) -> Body:
-        """All lines, sorted as the specification sorts them. ``whole``: a resource, whose id is the engine's."""
+    def body(self, path: str, rules: tuple[Rule, ...], levels: Levels, mark: Mark, *, whole: bool, adds: bool = False) -> Body:
+        """All lines, sorted as the specification sorts them. ``whole``: a resource, whose id is the engine's.
+
+        ``adds``: only lists, added to what is there.
+        """
         lines: list[Line] = []
         for rule in rules:
             if rule.value is None:
@@ -37,7 +42,8 @@ class Elements:
             if line is not None:
                 lines.append(line)
         self._set_twice(lines)
-        self._missing(path, rules, mark)
+        if not adds:
+            self._missing(path, rules, mark)
         order = {name: number for number, name in enumerate(definitions.elements(path))}
         lines.sort(key=lambda line: order[line.stem])
         return Body(path, tuple(lines))
@@ -94,7 +100,9 @@ class Elements:
                 continue
             if definition.choice and any(element.startswith(name) for element in written):
                 continue
-            self._report.add("M304", f"{path}.{name} is required, and nothing sets it", mark)
+            self._report.add(
+                "M304", f"{path}.{name} is required, and nothing sets it", mark, f"under set: {_to_set(name, definition)}"
+            )
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -124,7 +132,7 @@ class Elements:
         assert definition is not None
         if typed is not None and typed.many and not definition.repeats:
             message = f"{typed.label} may repeat, {goal.path}.{goal.element} takes one value"
-            hint = f"{typed.label} | first"
+            hint = f"{typed.label} | first" + (f", or {typed.label} | join" if _TEXTS.intersection(definition.types) else "")
             other = self._better(goal.path, value)
             self._report.add("M301", message, value.mark, f"{hint}, or did you mean {other}: {value.text}?" if other else hint)
             return None
@@ -230,3 +238,12 @@ class Elements:
 
 def _mark_of(value: Value) -> Mark:
     return value.mark
+
+
+def _to_set(name: str, definition: ElementDef) -> str:
+    """How a line that sets a required element begins; with its codes where they are few."""
+    codes = sorted(definitions.codes(definition.binding) or ()) if definition.strength == "required" else []
+    if 0 < len(codes) <= _FEW:
+        listed = "', '".join(codes)
+        return f"{name}: a path ?? one of '{listed}'"
+    return f"{name}: a path, or =a literal"

@@ -1,7 +1,7 @@
 """The grammar of expressions and conditions: text in, a tree with columns out. Nothing here knows HL7 or FHIR names.
 
     expression  = option ("??" option)* ("|" call)*             ?? binds tighter than |
-    option      = path | "'text'" | call | "->" name | "(" expression ")"
+    option      = path | "'text'" | call | "->" name [ "(" expression ("," expression)* ")" ] | "(" expression ")"
     call        = name [ "(" argument ("," argument)* ")" ]
     argument    = expression | name | number
     path        = SEG [ "[" choice "]" ] [ "-" (number | name) [ "[" choice "]" ] ("." number){0,2} ]
@@ -109,15 +109,15 @@ class _Parser:
         """Whether ``text`` follows without a space, as the parts of a path do."""
         return self._is(text) and self._at > 0 and self._tokens[self._at - 1].end == self._next.start
 
-    def _expect(self, text: str) -> Token:
+    def _expect(self, text: str, hint: str = "") -> Token:
         if not self._is(text):
-            raise self._unexpected(f'"{text}"')
+            raise self._unexpected(f'"{text}"', hint)
         return self._take()
 
-    def _unexpected(self, wanted: str) -> SyntaxProblem:
+    def _unexpected(self, wanted: str, hint: str = "") -> SyntaxProblem:
         token = self._next
         found = "the end" if token.kind == "end" else f'"{token.text}"'
-        return SyntaxProblem(f"expected {wanted}, found {found}", token.start)
+        return SyntaxProblem(f"expected {wanted}, found {found}", token.start, hint)
 
     def _deeper(self) -> None:
         self._depth += 1
@@ -162,7 +162,7 @@ class _Parser:
             if name.kind != "word":
                 raise self._unexpected("the name of a resource")
             self._take()
-            return Reference(name.text, token.start)
+            return Reference(name.text, token.start, self._key() if self._glued("(") else ())
         if self._is("("):
             self._take()
             inner = self.expression()
@@ -173,7 +173,7 @@ class _Parser:
     def _call(self) -> Call:
         name = self._next
         if name.kind != "word" or name.text in _KEYWORDS:
-            raise self._unexpected("the name of a function")
+            raise self._unexpected("the name of a function", "| first, | join, | translate(MAP)")
         self._take()
         arguments: list[Expression] = []
         if self._is("("):
@@ -184,6 +184,16 @@ class _Parser:
                     self._expect(",")
             self._take()
         return Call(name.text, tuple(arguments), name.start)
+
+    def _key(self) -> tuple[Expression, ...]:
+        """The values in parentheses after ``-> name``."""
+        self._take()
+        values = [self.expression()]
+        while not self._is(")"):
+            self._expect(",")
+            values.append(self.expression())
+        self._take()
+        return tuple(values)
 
     def _argument(self) -> Expression:
         token, after = self._next, self._tokens[min(self._at + 1, len(self._tokens) - 1)]
@@ -348,7 +358,7 @@ class _Parser:
         return Comparison(operator, left, (self.expression(),), column)
 
     def _list(self) -> tuple[Expression, ...]:
-        self._expect("[")
+        self._expect("[", "in takes a list: OBX-2 in ['ED', 'RP']; one text is compared with =")
         items: list[Expression] = []
         while not self._is("]"):
             items.append(self.expression())

@@ -9,6 +9,7 @@ from typing import Any
 
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.yaml import Document, Path, load
+from interop_engine.hl7 import dictionary
 from interop_engine.mapping.expression import SyntaxProblem, parse_condition, parse_expression
 from interop_engine.mapping.language import (
     Block,
@@ -29,7 +30,11 @@ from interop_engine.mapping.outbound.language import CorrectionFile, MessageFile
 from interop_engine.mapping.outbound.reading import CORRECTION_KEYS, message_file
 
 MAPPING_KEYS = ("mapping", "message", "events", "when", "bundle", "use", "extends", "ignore", "resources")
-RESOURCE_KEYS = ("resource", "each", "when", "key", "known_as", "unknown", "write", "newer", "merged_into", "union", "set")
+RESOURCE_KEYS = (
+    "resource", "each", "when", "key", "known_as", "same_as", "unknown", "write", "newer", "merged_into", "union", "set",
+)  # fmt: skip
+# What says who a thing is stands in place of each other; how and when to write what is somebody else's is not for same_as.
+_IN_PLACE = {"known_as": ("key",), "same_as": ("key", "known_as", "unknown", "write", "newer", "merged_into", "union")}
 FRAGMENT_KEYS = ("fragment", "of", "resource", "type", "key", "write", "when", "set")
 DIALECT_KEYS = ("dialect", "segments", "lens", "ignore")
 FIELD_KEYS = ("name", "type", "repeats")
@@ -129,7 +134,7 @@ class _Reader:
                     continue
                 name = described.get("name") or f"field_{number}"
                 repeats = self._flag(described, (*place, "repeats"))
-                segments[segment][int(number)] = (name, described.get("type") or "ST", repeats)
+                segments[segment][int(number)] = (name, self._datatype(described, place), repeats)
         lens = [self._lens(text, ("lens", n)) for n, text in enumerate(self._list(data.get("lens"), ("lens",)))]
         return DialectFile(
             self._text(data, ("dialect",)),
@@ -138,6 +143,15 @@ class _Reader:
             tuple(line for line in lens if line is not None),
             self._sources(data, ("ignore",)) or (),
         )
+
+    def _datatype(self, described: dict[str, Any], place: Path) -> str:
+        """The HL7 v2 data type of a field that a dialect describes; text where it says none, or none that there is."""
+        name = self._text(described, (*place, "type")) or "ST"
+        if dictionary.datatype(name) is not None:
+            return name
+        mark = self._document.mark((*place, "type"))
+        self._mistake("M211", f'there is no HL7 v2 data type "{name}"', mark, near(name, dictionary.datatypes()))
+        return "ST"
 
     # --- parts -----------------------------------------------------------------------------------------------------
 
@@ -149,9 +163,11 @@ class _Reader:
         self._one_of(unknown, UNKNOWNS)
         names = self._mapping(body.get("known_as", {}), (*path, "known_as"))
         known_as = {label: self._source(text, (*path, "known_as", label)) for label, text in names.items()}
-        if "key" in body and "known_as" in body:
-            mark = self._document.mark((*path, "known_as"), key=True)
-            self._mistake("M105", '"known_as:" stands in place of "key:"', mark, "remove one of them")
+        for key, others in _IN_PLACE.items():
+            for other in others:
+                if key in body and other in body:
+                    mark = self._document.mark((*path, key), key=True)
+                    self._mistake("M105", f'"{key}:" stands in place of "{other}:"', mark, "remove one of them")
         return ResourceRule(
             name=name,
             mark=self._document.mark(path, key=True),
@@ -160,6 +176,7 @@ class _Reader:
             when=self._when(body, (*path, "when")),
             key=self._sources(body, (*path, "key")),
             known_as={k: v for k, v in known_as.items() if v is not None} or None,
+            same_as=self._source(body["same_as"], (*path, "same_as")) if "same_as" in body else None,
             unknown=unknown,
             write=write,
             newer=self._source(body["newer"], (*path, "newer")) if "newer" in body else None,

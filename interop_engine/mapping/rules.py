@@ -83,7 +83,11 @@ class _Check:
             case syntax.Comparison(_, left, right):
                 return [mistake for side in (left, *right) for mistake in self.expression(side, segment)]
             case syntax.Test("matches", subject, pattern, column):
-                found = [] if _pattern(pattern) is not None else [self._mistake("C123", "not a pattern of RE2", column)]
+                found = (
+                    []
+                    if _pattern(pattern) is not None
+                    else [self._mistake("C123", "not a pattern of RE2", column, _unread(pattern))]
+                )
                 return found + self._either(subject, segment)
             case syntax.Test(_, subject):
                 return self._either(subject, segment)
@@ -116,7 +120,8 @@ class _Check:
             ]
         name = call.arguments[0].value if call.arguments and isinstance(call.arguments[0], syntax.Word | syntax.Text) else ""
         if call.name == "table" and name not in self.tables:
-            return [self._mistake("C122", f'there is no table "{name}"', call.column, near(name, self.tables))]
+            hint = near(name, self.tables) or "a table is a file of its name in mappings/tables/"
+            return [self._mistake("C122", f'there is no table "{name}"', call.column, hint)]
         return []
 
     def _mistake(self, code: str, message: str, column: int, hint: str = "") -> Mistake:
@@ -130,11 +135,24 @@ def _number(segment: str, field: int | str) -> int | None:
     return next((each.number for each in definition.fields.values() if each.name == field), None) if definition else None
 
 
-def _pattern(text: str) -> re2._Regexp[str] | None:
+def _unread(pattern: str) -> str:
+    """What RE2 says of a pattern that it cannot read."""
+    try:
+        re2.compile(pattern, _quiet())
+    except re2.error as error:
+        return f"RE2 says: {error.args[0].decode() if isinstance(error.args[0], bytes) else error}"
+    return ""
+
+
+def _quiet() -> re2.Options:
     options = re2.Options()
     options.log_errors = False
+    return options
+
+
+def _pattern(text: str) -> re2._Regexp[str] | None:
     try:
-        return re2.compile(text, options)
+        return re2.compile(text, _quiet())
     except re2.error:
         return None
 

@@ -166,7 +166,21 @@ def _no_conversion(read: Read, definition: ElementDef, written: str, path: str) 
     wanted = " or ".join(definition.types[:4])
     message = f"{read.label} is {_a(read.datatype)}, {path}.{written} takes {wanted}"
     into = sorted({to for v2, to in CONVERSIONS if v2 == read.datatype})
-    return Refusal("M302", message, f"{read.datatype} converts to {', '.join(into)}" if into else "name a component: .1")
+    hint = f"{read.datatype} converts to {', '.join(into)}" if into else "name a component: .1"
+    return Refusal("M302", message, "; ".join(part for part in (_others(read, definition.types), hint) if part))
+
+
+_MOST_OTHERS = 4
+
+
+def _others(read: Read, kinds: tuple[str, ...]) -> str:
+    """Fields of the segment that do convert: what may have been meant."""
+    segment = dictionary.segment(read.segment)
+    fields = segment.fields.items() if segment else ()
+    found = [f"{read.segment}-{n}" for n, field in fields if any((field.datatype, kind) in CONVERSIONS for kind in kinds)]
+    if not found or len(found) > _MOST_OTHERS:
+        return ""
+    return f"did you mean {found[0]}?" if len(found) == 1 else f"{', '.join(found)} would fit"
 
 
 def _a(datatype: str) -> str:
@@ -224,6 +238,21 @@ def _literal(text: str, kind: str, definition: ElementDef, written: str, naming:
     return Refusal("M303", f"{written} is of type {kind}, which has no literal", "name its elements: {…: …}")
 
 
+_FORMS = {
+    "boolean": "true or false",
+    "date": "2026-03-01, 2026-03 or 2026",
+    "dateTime": "2026-03-01T08:00:00+07:00, or only its date",
+    "instant": "2026-03-01T08:00:00+07:00",
+    "time": "08:00:00",
+    "uri": "a URI without spaces: https://hospital.example/x or urn:oid:1.2.3",
+    "url": "a URL without spaces: https://hospital.example/x",
+    "oid": "urn:oid:1.2.840.113619",
+    "uuid": "urn:uuid:426d2726-51fc-49fe-a946-8596e80a80eb",
+    "id": "letters, digits, - and . , 64 at most",
+    "base64Binary": "base64: SGVsbG8=",
+}
+
+
 def _primitive_literal(text: str, kind: str, definition: ElementDef, name: str) -> Const | Refusal:
     bound = definitions.codes(definition.binding) if kind == "code" and definition.strength == "required" else None
     if bound is not None and text not in bound:
@@ -232,10 +261,10 @@ def _primitive_literal(text: str, kind: str, definition: ElementDef, name: str) 
         try:
             number = Decimal(text)
         except InvalidOperation:
-            return Refusal("M303", f'"{text}" is no {kind}')
+            return Refusal("M303", f'"{text}" is no {kind}', "digits, and a point: 5.20")
         return Const(number if kind == "decimal" else int(number), name)
     value = read_primitive("system" if _names_system(definition) else kind, as_text(text))
-    return Refusal("M303", f'"{text}" is no {kind}') if value is None else Const(value, name)
+    return Refusal("M303", f'"{text}" is no {kind}', _FORMS.get(kind, "")) if value is None else Const(value, name)
 
 
 def _coded_literal(text: str, kind: str, name: str, naming: Naming | None) -> Const | Refusal:

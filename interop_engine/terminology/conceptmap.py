@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -85,27 +85,32 @@ def from_csv(text: str, file: str, name: str, aliases: Mapping[str, str]) -> tup
         return ConceptMap(name, _digest(text)), mistakes
     rows: dict[tuple[str, str], list[Row]] = {}
     for cells in reader:
-        _add(
-            rows,
-            {k: (v or "").strip() for k, v in cells.items() if isinstance(k, str)},
-            aliases,
-            mistakes,
-            Mark(file, reader.line_num, 1),
-        )
+        row = {k: (v or "").strip() for k, v in cells.items() if isinstance(k, str)}
+        mark = Mark(file, reader.line_num, 1)
+        if (fault := _fault(row, aliases)) is not None:
+            column, code, message, hint = fault
+            before = header[: header.index(column)]
+            mistakes.append(Mistake(code, message, replace(mark, column=1 + sum(len(row[name]) + 1 for name in before)), hint))
+        else:
+            _add(rows, row, aliases)
     return ConceptMap(name, _digest(text), {key: tuple(found) for key, found in rows.items()}), mistakes
 
 
-def _add(
-    rows: dict[tuple[str, str], list[Row]], cells: dict[str, str], aliases: Mapping[str, str], mistakes: list[Mistake], mark: Mark
-) -> None:
+def _fault(cells: Mapping[str, str], aliases: Mapping[str, str]) -> tuple[str, str, str, str] | None:
+    """What is wrong with a row: the column, the code, what, and what to do."""
     empty = [column for column in _NEEDED if not cells.get(column)]
     if empty:
-        mistakes.append(Mistake("T003", f"the row has no {', '.join(empty)}", mark))
-        return
+        hint = "each row has its source_code, target_system and target_code; a code without a target has no row"
+        return empty[0], "T003", f"the row has no {', '.join(empty)}", hint
     system = aliases.get(cells["target_system"], cells["target_system"])
     if ":" not in system:
-        mistakes.append(Mistake("T004", f'the system "{system}" is no URI and no known alias', mark, near(system, aliases)))
-        return
+        hint = near(system, aliases) or "a URI (http://loinc.org), or an alias: LN, SCT, UCUM"
+        return "target_system", "T004", f'the system "{system}" is no URI and no known alias', hint
+    return None
+
+
+def _add(rows: dict[tuple[str, str], list[Row]], cells: Mapping[str, str], aliases: Mapping[str, str]) -> None:
+    system = aliases.get(cells["target_system"], cells["target_system"])
     coding = {"system": system, "code": cells["target_code"]}
     if cells.get("target_display"):
         coding["display"] = cells["target_display"]
