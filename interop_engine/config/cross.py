@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop_engine.config import transport
+from interop_engine.config import sending, transport
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions
 from interop_engine.core.diagnostics import Mark, Mistake
 
@@ -27,6 +27,7 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
     yield from _names(channels)
     yield from _ports(options, channels)
     yield from _accepting(channels, library)
+    yield from sending.check(channels)
     if len(channels) == sum(1 for _ in (root / "channels").glob("*.yaml")):  # else a channel that cannot be read may use it
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
@@ -92,6 +93,10 @@ def _taking(channel: ChannelConfig) -> str:
 
 def _unused(channels: Channels, library: Library) -> Iterator[Mistake]:
     used = {name for channel, _ in channels for name in channel.options.all_mappings()}
+    used |= {each.outbound.name for channel, _ in channels for each in channel.destinations if each.outbound is not None}
+    for name, made in library.outbound.items():
+        if name not in used:
+            yield Mistake("C114", f'no channel uses the mapping "{name}"', made.mark, severity="warning")
     for name, program in library.programs.items():
         if name not in used and not any(other.extends == name for other in library.programs.values()):
             yield Mistake("C114", f'no channel uses the mapping "{name}"', program.mark, severity="warning")

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from interop_engine.connectors.base import Sending
+from interop_engine.connectors.base import Sending, SendingHl7
 from interop_engine.hl7.message import parse
+from interop_engine.mapping.outbound.corrections import Correction
+from interop_engine.mapping.outbound.program import Envelope, MessageProgram
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.dialect import Dialect
+    from interop_engine.mapping.outbound.compiler import Outbound
     from interop_engine.mapping.program import Library, Program
 
 Values = Callable[["Message", "Scope"], Sequence[str]]
@@ -29,7 +32,8 @@ Condition = Callable[["Message", "Scope"], bool]
 class DestinationConfig:
     """One destination: its connector's name and options, and what a message must say to go there.
 
-    ``receivers`` gives the facilities an exchange destination sends to; None for every other connector.
+    ``receivers`` gives the facilities an exchange destination sends to; None for every other connector. ``outbound`` is the
+    mapping that ``send:`` names: what makes HL7 v2 of a bundle, or puts an original right.
     """
 
     deliver: DeliverOptions
@@ -37,6 +41,7 @@ class DestinationConfig:
     options: Options
     when: Condition | None = None
     receivers: Values | None = None
+    outbound: Outbound | None = None
 
     @property
     def name(self) -> str:
@@ -45,8 +50,22 @@ class DestinationConfig:
 
     @property
     def original(self) -> bool:
-        """Whether it is sent the HL7 v2 as received: where its options say so, and over MLLP by its nature."""
-        return self.connector == "mllp" or (isinstance(self.options, Sending) and self.options.send == "original")
+        """Whether it is sent HL7 v2 that was received, as it is or put right."""
+        if self.outbound is not None:
+            return isinstance(self.outbound, Correction)
+        return isinstance(self.options, Sending) and self.options.send == "original"
+
+    @property
+    def message_program(self) -> MessageProgram | None:
+        """What makes HL7 v2 of a bundle for it; None where it is sent something else."""
+        return self.outbound if isinstance(self.outbound, MessageProgram) else None
+
+    def envelope(self, delivery: str) -> Envelope:
+        """What the header of a message made for it says; ``delivery`` names what the message is made of."""
+        options = self.options
+        if not isinstance(options, SendingHl7):
+            return Envelope(delivery)
+        return Envelope(delivery, options.application, options.facility, options.charset)
 
 
 @dataclass(frozen=True)

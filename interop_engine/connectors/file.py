@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field
 
 from interop_engine.connectors import events
-from interop_engine.connectors.base import ConnectorHealth, Options, Sending, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, Options, SendingHl7, Surroundings
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Refused, Retry
 from interop_engine.core.units import Duration, Size
@@ -109,7 +109,7 @@ class FileSource:
         return True
 
 
-class FileDestinationOptions(Sending):
+class FileDestinationOptions(SendingHl7):
     """Write each delivery into a folder, one file each."""
 
     folder: str = Field(description="Where files are written.", examples=["var/out"])

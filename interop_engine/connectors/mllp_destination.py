@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from interop_engine.connectors.addresses import Address, read_address
-from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
@@ -45,9 +45,16 @@ _DECISIONS: dict[AckCode, Decision] = {
 }
 
 
-class MllpDestinationOptions(Options):
+class MllpDestinationOptions(SendingHl7):
     """Send HL7 v2 over MLLP."""
 
+    send: str = Field(
+        "original",
+        description="original (the HL7 v2 as received), or the name of a mapping with to:, which puts it right, or makes it of"
+        " bundles.",
+        examples=["oru_from_bundle"],
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+    )
     connect: Address = Field(description="The receiver's address.", examples=["10.20.0.5:2575"])
     tls: TlsClient | None = Field(
         None, description="TLS; without it everything goes in clear.", examples=[{"ca_file": "tls/ca.pem"}]

@@ -14,6 +14,7 @@ from interop_engine.core.model import Resource
 from interop_engine.demo import day
 from interop_engine.demo.people import ANH, ANH_AGAIN, DUC, PHUC, Person
 from interop_engine.fhir.bundle import decode
+from interop_engine.hl7.message import Message, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ class Records:
         return [entry["resource"] for entry in reversed(decode(answer.content)["entry"])]
 
 
-async def check(hub_url: str, district_url: str) -> list[Check]:
-    """Every check, in the order of the day."""
+async def check(hub_url: str, district_url: str, his: Sequence[Message]) -> list[Check]:
+    """Every check, in the order of the day. ``his``: what the district hospital's HIS got, which only speaks HL7 v2."""
     async with httpx.AsyncClient(base_url=hub_url) as hub_client, httpx.AsyncClient(base_url=district_url) as district_client:
         hub, district = Records(hub_client), Records(district_client)
         return [
@@ -59,6 +60,7 @@ async def check(hub_url: str, district_url: str) -> list[Check]:
             *await _district(district),
             *await _once("the hub", hub),
             *await _once("the district hospital", district),
+            *_messages(his),
         ]
 
 
@@ -173,6 +175,28 @@ async def _once(where: str, records: Records) -> list[Check]:
         Check(f"Nothing is twice at {where}", not twice, ", ".join(twice)),
         Check("…and no result either", set(codes.values()) == {1}, f"{len(observations)} observations"),
     ]
+
+
+def _messages(his: Sequence[Message]) -> list[Check]:
+    """The way back: the same results as HL7 v2."""
+    chemistry = [each for each in his if any(_text(obr, 3) == "XN-5001" for obr in each.all("OBR"))]
+    statuses = [_text(each.all("OBR")[0], 25) for each in chemistry]
+    last = {_text(obx, 3): _text(obx, 5) for obx in chemistry[-1].all("OBX")} if chemistry else {}
+    names = {_text(pid, 5, 1) + " " + _text(pid, 5, 3) + " " + _text(pid, 5, 2) for each in his for pid in each.all("PID")}
+    events = {f"{each.message_code}^{each.trigger_event}" for each in his}
+    numbers = {_text(pid, 3) for each in his for pid in each.all("PID")}
+    return [
+        Check("The district's HIS, which only speaks HL7 v2, got ORU^R01", events == {"ORU^R01"}, str(events)),
+        Check("…the chemistry preliminary, final and corrected", statuses == ["P", "F", "C"], str(statuses)),
+        Check("…of the right patient each time, though only the first bundle named it", numbers == {ANH.number}, str(numbers)),
+        Check("…with its diacritics", len(names) == 1 and {ANH.name} == {" ".join(n.split()) for n in names}, str(names)),
+        Check("…and at last all three results: 5.20, 98, <5", list(last.values()) == ["5.20", "98", "<"], str(last)),
+    ]
+
+
+def _text(segment: Segment, field: int, component: int = 1) -> str:
+    value = segment.value(field)
+    return value.get(component) if value is not None else ""
 
 
 def _national(identifier: Resource) -> bool:

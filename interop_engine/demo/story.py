@@ -17,6 +17,7 @@ from rich.table import Table
 from interop_engine.demo import checks
 from interop_engine.demo.day import DELIVERED, PORT_OF, Step, steps
 from interop_engine.demo.fhir_server import FhirServer
+from interop_engine.demo.his import ReceivingSystem
 from interop_engine.demo.node import DemoNode, Ended, NotSettled
 from interop_engine.demo.people import DISTRICT
 from interop_engine.demo.systems import HospitalSystem, NoAnswer, Sent
@@ -41,6 +42,7 @@ class Stage:
     node: DemoNode
     hub: FhirServer
     district: FhirServer
+    his: ReceivingSystem
     systems: Mapping[str, HospitalSystem]
 
 
@@ -59,7 +61,7 @@ def run(broker: str | None = None, stay: bool = False, console: Console | None =
 async def _run(broker: str | None, stay: bool, console: Console) -> int:
     async with _stage(broker) as stage:
         told = await _tell(stage, console)
-        found = await checks.check(stage.hub.url, stage.district.url)
+        found = await checks.check(stage.hub.url, stage.district.url, stage.his.received)
         console.print(_table(told))
         console.print(_checked(found))
         wrong = [each for each in told if each.fault]
@@ -81,13 +83,15 @@ async def _stage(broker: str | None) -> AsyncIterator[Stage]:
         async with contextlib.AsyncExitStack() as stack:
             hub = await stack.enter_async_context(FhirServer(referential=True))
             district = await stack.enter_async_context(FhirServer(referential=True))
-            node = DemoNode(Path(folder), {"HUB_FHIR_URL": hub.url, "DISTRICT_FHIR_URL": district.url}, broker)
+            his = await stack.enter_async_context(ReceivingSystem())
+            places = {"HUB_FHIR_URL": hub.url, "DISTRICT_FHIR_URL": district.url, "DISTRICT_HIS": his.address}
+            node = DemoNode(Path(folder), places, broker)
             await node.start()
             stack.push_async_callback(node.stop)
             systems = {}
             for channel, port in PORT_OF.items():
                 systems[channel] = await stack.enter_async_context(HospitalSystem(channel, node.ports[port]))
-            yield Stage(node, hub, district, systems)
+            yield Stage(node, hub, district, his, systems)
 
 
 async def _tell(stage: Stage, console: Console) -> list[Told]:
@@ -155,7 +159,7 @@ def _table(told: list[Told]) -> Table:
 
 
 def _checked(found: list[checks.Check]) -> Table:
-    table = Table(title="The end state, asked of the two FHIR servers", title_justify="left", show_header=False)
+    table = Table(title="The end state, asked of the two FHIR servers and of the HIS", title_justify="left", show_header=False)
     table.add_column("", justify="center")
     table.add_column("", overflow="fold")
     for each in found:
@@ -169,7 +173,7 @@ async def _stay(stage: Stage, console: Console) -> None:
     for name, port in stage.node.ports.items():
         console.print(f"  {name.removesuffix('_PORT').lower():10} mllp://127.0.0.1:{port}")
     console.print(f"  {'hub':10} {stage.hub.url}")
-    console.print(f"  {'district':10} {stage.district.url}")
+    console.print(f"  {'district':10} {stage.district.url}, mllp://{stage.his.address}")
     console.print(f"  {'status':10} http://{stage.node.status_address}/status")
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()

@@ -1,68 +1,138 @@
-"""A bundle that another node made: checked, and handed on byte for byte. Reconciling was done where HL7 v2 was read. Pure.
+"""A bundle that another node made: checked, and handed on byte for byte, or as HL7 v2. Reconciling was done at its origin. Pure.
 
-Bundles arrive in the order they are to be written, so nothing is asked before they are handed on. A replay comes late: what it
-carries that a later bundle has brought meanwhile is left out.
+Bundles arrive in the order they are to be written, so nothing is asked before they are handed on. Two things ask: a replay, which
+comes late (what a later bundle has brought meanwhile is left out), and a message of HL7 v2, which says the whole report (what
+an earlier bundle has brought is added, see ``completion``).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interop_engine.core.model import NOTHING_KNOWN, Known, Question, Received, Resource, Sent, new_id
+from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Question, Received, Resource, Sent, new_id
+from interop_engine.engine import completion
 from interop_engine.engine.transform import Parked, invalid
 from interop_engine.fhir import bundle
 from interop_engine.journal.base import Forward, NewDelivery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from interop_engine.config.site import ChannelConfig
+    from interop_engine.config.site import ChannelConfig, DestinationConfig
 
 _KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping", "delivery-id"})
 
 
-def forward(received: Received, channel: ChannelConfig, known: Known = NOTHING_KNOWN) -> Forward | Parked:
-    """The bundle to every destination of the channel; parked where it is not a valid bundle.
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A bundle of which more must be known. ``question`` and ``destinations`` are what the journal is to be asked."""
 
-    ``known``: what the destinations were sent of its objects, for a replay; what came later than this bundle stays.
-    """
+    received: Received
+    content: Resource
+    late: bool
+    question: Question
+    destinations: tuple[str, ...]
+
+
+def begin(received: Received, channel: ChannelConfig, *, late: bool = False) -> Forward | Parked | Waiting:
+    """The bundle to every destination of the channel; parked where it is not a valid bundle. ``late``: it is a replay."""
     content = _read(received.data)
     if isinstance(content, Parked):
         return content
     if (fault := invalid(content)) is not None:
         return fault
-    at = _moment(content)
-    headers = {name: value for name, value in received.headers.items() if name in _KEPT}
+    question = Question(objects=tuple(_objects(content))) if late else Question()
+    if _makes(channel):
+        question = completion.asks(content, channel.name, question)
+    waiting = Waiting(received, content, late, question, tuple(f"{channel.name}/{each.name}" for each in channel.destinations))
+    return waiting if late or _makes(channel) else _forward(waiting, NOTHING_KNOWN, channel)
+
+
+def go_on(waiting: Waiting, known: Known, channel: ChannelConfig) -> Forward | Parked | Waiting:
+    """The same with what is known by now; a Waiting where that leads to more that must be known."""
+    more = completion.still_to_ask(waiting.content, known, waiting.question) if _makes(channel) else None
+    return replace(waiting, question=more) if more is not None else _forward(waiting, known, channel)
+
+
+def _forward(waiting: Waiting, known: Known, channel: ChannelConfig) -> Forward | Parked:
     deliveries: list[NewDelivery] = []
-    left_out: dict[str, None] = {}
-    for place, destination in places(channel).items():
-        stale = {name for name in _objects(content) if _is_later(known.sent.get((place, name)), at)}
-        left_out.update(dict.fromkeys(sorted(stale)))
-        left = (
-            {**content, "entry": [each for each in content.get("entry", ()) if _object(each) not in stale]} if stale else content
-        )
-        if stale and not [name for name in _objects(left) if not name.startswith("Provenance/")]:
+    findings: dict[str, None] = {}
+    code, why = "", ""
+    for destination in channel.destinations:
+        left, stale = _left(waiting, f"{channel.name}/{destination.name}", known)
+        findings.update(dict.fromkeys(f"stale {name}" for name in stale))
+        if left is None:
+            code, why = "stale", "Something newer was sent already."
             continue
-        sent = tuple(Sent(place, name, received.digest, at) for name in _objects(left)) if at else ()
-        body = bundle.encode(left) if stale else received.data
-        deliveries.append(NewDelivery(new_id(), destination, received.lanes, body, "fhir", headers, sent))
-    code, why = ("stale", "Something newer was sent already.") if left_out and not deliveries else ("", "")
-    findings = tuple(f"stale {name}" for name in left_out)
-    return Forward(tuple(deliveries), stamp=known.stamp, code=code, why=why, findings=findings)
+        program = destination.message_program
+        made = _message(waiting, left, destination, channel, known) if program else _bundle(waiting, left, destination, channel)
+        if isinstance(made, Parked):
+            return made
+        delivery, said = made
+        findings.update(dict.fromkeys(said))
+        if delivery is not None:
+            deliveries.append(delivery)
+        elif program is not None:
+            code, why = "nothing-to-send", f"The bundle holds nothing of which {program.name} makes a message."
+    learned = Learned(completion.learned(waiting.content, channel.name)) if _makes(channel) else Learned()
+    code, why = ("", "") if deliveries else (code, why)
+    return Forward(tuple(deliveries), learned, known.stamp, code, why, tuple(findings))
 
 
-def question(received: Received) -> Question:
-    """What a replay must know: of each object in the bundle what was sent."""
-    content = _read(received.data)
-    return Question() if isinstance(content, Parked) else Question(objects=tuple(_objects(content)))
+def _left(waiting: Waiting, place: str, known: Known) -> tuple[Resource | None, list[str]]:
+    """What a destination is still to be sent of a bundle that comes late, None where that is nothing; and what it is not."""
+    content = waiting.content
+    if not waiting.late:
+        return content, []
+    stale = sorted(name for name in _objects(content) if _is_later(known.sent.get((place, name)), _moment(content)))
+    if not stale:
+        return content, []
+    left = {**content, "entry": [each for each in content.get("entry", ()) if _object(each) not in stale]}
+    remains = any(not name.startswith("Provenance/") for name in _objects(left))
+    return (left if remains else None), stale
 
 
-def places(channel: ChannelConfig) -> Mapping[str, str]:
-    """Whose last-sent state counts → the destination."""
-    return {f"{channel.name}/{each.name}": each.name for each in channel.destinations}
+_Made = tuple[NewDelivery | None, tuple[str, ...]]
+
+
+def _bundle(waiting: Waiting, left: Resource, destination: DestinationConfig, channel: ChannelConfig) -> _Made:
+    received, at = waiting.received, _moment(waiting.content)
+    place = f"{channel.name}/{destination.name}"
+    sent = tuple(Sent(place, name, received.digest, at) for name in _objects(left)) if at else ()
+    body = received.data if left is waiting.content else bundle.encode(left)
+    return NewDelivery(new_id(), destination.name, received.lanes, body, "fhir", _headers(received), sent), ()
+
+
+def _message(
+    waiting: Waiting, left: Resource, destination: DestinationConfig, channel: ChannelConfig, known: Known
+) -> _Made | Parked:
+    """The bundle as HL7 v2. What it holds is kept whole, since a later bundle may only say what has changed."""
+    received, program = waiting.received, destination.message_program
+    assert program is not None
+    place = f"{channel.name}/{destination.name}"
+    whole = completion.completed(left, place, known)
+    made = program.make(whole, channel.scope.naming, destination.envelope(received.control_id or received.digest))
+    said = tuple(str(finding) for finding in made.findings)
+    if made.fault:
+        return Parked("102", f"{program.name}: {made.fault}", made.findings)
+    if made.incomplete:
+        why = f"{program.name}: what a group of {program.structure} needs is neither in the bundle nor in what came before it."
+        return Parked("101", why, made.findings)
+    if not made.body:
+        return None, said
+    headers = {**_headers(received), "mapping": f"{program.name}/{program.digest}"}
+    sent = completion.kept(left, place, _moment(waiting.content))
+    return NewDelivery(new_id(), destination.name, received.lanes, made.body, "hl7v2", headers, sent), said
+
+
+def _makes(channel: ChannelConfig) -> bool:
+    return any(each.message_program is not None for each in channel.destinations)
+
+
+def _headers(received: Received) -> dict[str, str]:
+    return {name: value for name, value in received.headers.items() if name in _KEPT}
 
 
 def _read(data: bytes) -> Resource | Parked:

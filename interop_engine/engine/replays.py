@@ -37,8 +37,10 @@ class Replays:
         if isinstance(config, Parked):
             return config
         if received.media == "fhir":
-            known = await self._journal.known(relay.question(received), list(relay.places(config)))
-            return relay.forward(received, config, known)
+            step = relay.begin(received, config, late=True)
+            while isinstance(step, relay.Waiting):
+                step = relay.go_on(step, await self._journal.known(step.question, step.destinations), config)
+            return step
         return await self._inside.run(received, config, None, self._journal.known)
 
     async def _config_of(self, received: Received) -> ChannelConfig | Parked:

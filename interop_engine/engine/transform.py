@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from interop_engine.core.diagnostics import Finding
-from interop_engine.core.errors import ParseError
+from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Known, Learned, Media, Park, Question, Received, Resource, Sent, digest, new_id
 from interop_engine.engine.reconcile import Share, Writing, merge_fault
 from interop_engine.engine.results import kept, share_of, still_to_ask
@@ -20,7 +20,7 @@ from interop_engine.engine.routing import Address, route
 from interop_engine.fhir import bundle as bundles
 from interop_engine.fhir import schema
 from interop_engine.fhir.identity import provenance_id
-from interop_engine.hl7.message import Message
+from interop_engine.hl7.message import Message, parse
 from interop_engine.journal.base import Forward, NewDelivery
 from interop_engine.mapping.convert.base import tidy
 
@@ -89,7 +89,8 @@ def prepare(received: Received, channel: ChannelConfig, message: Message | None 
 def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forward | Parked | Prepared:
     """What each address is sent, and what it teaches. A Prepared asks more: what ``known`` leads to must be known too."""
     if prepared.program is None or prepared.plan is None:
-        return Forward(deliveries=tuple(_original(prepared, address, channel) for address in prepared.addresses))
+        originals = _originals(prepared, channel)
+        return originals if isinstance(originals, Parked) else Forward(originals[0], findings=originals[1])
     draft = prepared.program.build(prepared.plan, known)
     if (unfit := fault_of(draft, known, prepared.program)) is not None:
         return unfit
@@ -100,6 +101,10 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
     if isinstance(outcome, Parked):
         return outcome
     deliveries, stale = outcome
+    originals = _originals(prepared, channel)
+    if isinstance(originals, Parked):
+        return originals
+    deliveries = (*originals[0], *deliveries)
     findings = (*draft.findings, *kept(draft.resources, known, prepared.destinations, channel.scope))
     code, why = "", ""
     if not deliveries:
@@ -110,7 +115,7 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
         stamp=known.stamp,
         code=code,
         why=why,
-        findings=tuple(str(finding) for finding in findings) + tuple(f"stale {object_}" for object_ in stale),
+        findings=(*(str(finding) for finding in findings), *originals[1], *(f"stale {object_}" for object_ in stale)),
         ledger=draft.unread if channel.dialect is None else channel.dialect.losses(draft.unread),
     )
 
@@ -142,7 +147,6 @@ class _Outbox:
         stale: list[str] = []
         for address in self._prepared.addresses:
             if address.original:
-                deliveries.append(_original(self._prepared, address, self._channel))
                 continue
             share = share_of(self._draft.resources, self._known, address.state, self._channel.scope, first=self._first)
             if isinstance(share, Park):
@@ -217,8 +221,23 @@ def _merged(draft: Draft) -> list[tuple[str, str]]:
     return [(f"{item.type}/{item.id}", item.merged_into) for item in draft.resources if item.merged_into]
 
 
-def _original(prepared: Prepared, address: Address, channel: ChannelConfig) -> NewDelivery:
-    return _delivery(prepared, address, prepared.received.data, "hl7v2", channel)
+def _originals(prepared: Prepared, channel: ChannelConfig) -> tuple[tuple[NewDelivery, ...], tuple[str, ...]] | Parked:
+    """What was received, for the addresses that are sent it, put right where a mapping says so; and what there is to say."""
+    deliveries: list[NewDelivery] = []
+    findings: list[str] = []
+    for address in prepared.addresses:
+        if not address.original:
+            continue
+        body = prepared.received.data
+        if address.correction is not None:
+            try:
+                message = parse(body, charset=channel.options.charset or None)
+                body, said = address.correction.apply(message, channel.scope)
+            except CharsetError as error:
+                return Parked("102", f"{address.correction.name}: {error}")
+            findings += [str(finding) for finding in said]
+        deliveries.append(_delivery(prepared, address, body, "hl7v2", channel))
+    return tuple(deliveries), tuple(findings)
 
 
 def _delivery(
@@ -233,7 +252,9 @@ def _delivery(
         "config": channel.digest,
         "lane": "\n".join(received.lanes),
     }
-    if prepared.program is not None and media == "fhir":
+    if address.correction is not None:
+        headers["mapping"] = f"{address.correction.name}/{address.correction.digest}"
+    elif prepared.program is not None and media == "fhir":
         headers["mapping"] = f"{prepared.program.name}/{prepared.program.digest}"
     return NewDelivery(
         id=new_id(),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from interop_engine.hl7.message import Message
 
 Result = Parked | Forward
+_Step = Prepared | relay.Waiting  # both say what is to be asked, of which destinations
 Ask = Callable[[Question, tuple[str, ...]], Awaitable[Known]]
 _HEADER = struct.Struct("!I")
 _GARBAGE = 20_000  # objects between collections: a message leaves none in cycles
@@ -51,21 +52,21 @@ class Inside:
     async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
         """Both steps, here."""
         step = _first(received, channel, message)
-        while isinstance(step, Prepared):
+        while isinstance(step, _Step):
             step = _second(step, await ask(step.question, step.destinations), channel)
         return step
 
 
-def _first(received: Received, channel: ChannelConfig, message: Message | None) -> Result | Prepared:
+def _first(received: Received, channel: ChannelConfig, message: Message | None) -> Result | _Step:
     try:
-        return relay.forward(received, channel) if received.media == "fhir" else prepare(received, channel, message)
+        return relay.begin(received, channel) if received.media == "fhir" else prepare(received, channel, message)
     except Exception as error:  # noqa: BLE001 - a fault of our own parks one message, it does not stop the channel
         return _internal(error)
 
 
-def _second(prepared: Prepared, known: Known, channel: ChannelConfig) -> Result | Prepared:
+def _second(step: _Step, known: Known, channel: ChannelConfig) -> Result | _Step:
     try:
-        return transform(prepared, known, channel)
+        return relay.go_on(step, known, channel) if isinstance(step, relay.Waiting) else transform(step, known, channel)
     except Exception as error:  # noqa: BLE001 - as above
         return _internal(error)
 
@@ -194,7 +195,7 @@ def _serve(sock: socket.socket, site: Site) -> None:
     gc.freeze()  # the site is for ever: no collection need look at it, nor copy its pages
     gc.set_threshold(_GARBAGE)
     channels = {channel.name: channel for channel in site.channels}
-    prepared: dict[int, Prepared] = {}
+    prepared: dict[int, _Step] = {}
     with sock, sock.makefile("rb") as incoming, contextlib.suppress(ConnectionError):
         while header := incoming.read(_HEADER.size):
             number, what = pickle.loads(incoming.read(*_HEADER.unpack(header)))  # noqa: S301 - from our own parent, by a socket pair
@@ -203,7 +204,7 @@ def _serve(sock: socket.socket, site: Site) -> None:
                 sock.sendall(_HEADER.pack(len(data)) + data)
 
 
-def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfig], prepared: dict[int, Prepared]) -> Any:
+def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfig], prepared: dict[int, _Step]) -> Any:
     match what:
         case ("first", received, channel):
             step = _first(received, channels[channel], None)
@@ -212,7 +213,7 @@ def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfi
         case _:  # the engine gave up between the two
             prepared.pop(number, None)
             return None
-    if not isinstance(step, Prepared):
+    if not isinstance(step, _Step):
         return step
     prepared[number] = step
     return step.question, step.destinations

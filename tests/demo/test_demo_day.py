@@ -58,7 +58,7 @@ def test_a_step_is_as_it_says(step: Step) -> None:
 async def test_checks_fail_where_nothing_arrived() -> None:
     """Asked of empty servers, no check that speaks of something arrived is met."""
     async with FhirServer() as hub, FhirServer() as district:
-        found = await checks.check(hub.url, district.url)
+        found = await checks.check(hub.url, district.url, [])
     met = [each.what for each in found if each.ok]
     assert met == ["Nothing is twice at the hub", "Nothing is twice at the district hospital"]
     assert checks.failed(found) == [each for each in found if not each.ok]
@@ -73,7 +73,7 @@ async def test_checks_see_duplicates() -> None:
                     f"Patient/{identity}",
                     json={"resourceType": "Patient", "id": identity, "identifier": [{"system": "urn:x", "value": "BN0000101"}]},
                 )
-        found = {each.what: each for each in await checks.check(hub.url, district.url)}
+        found = {each.what: each for each in await checks.check(hub.url, district.url, [])}
     twice = found["Nothing is twice at the hub"]
     assert (twice.ok, twice.detail) == (False, "Patient BN0000101")
 

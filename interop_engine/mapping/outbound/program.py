@@ -45,11 +45,15 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The message, empty where the bundle holds nothing for it, and what could not be kept. ``fault``: it cannot be written."""
+    """The message, empty where the bundle holds nothing for it, and what could not be kept.
+
+    ``incomplete``: the bundle holds something for it, but not all that the message needs. ``fault``: it cannot be written.
+    """
 
     body: bytes = b""
     findings: tuple[Finding, ...] = ()
     fault: str = ""
+    incomplete: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,10 @@ class MessageProgram:
         bundled = Bundled(bundle)
         context = Context(naming, bundled)
         root = Node("Bundle", bundle)
-        body = _Writer(context).group(self.plan, root, {BUNDLE_VARIABLE: root}, {})
+        writer = _Writer(context)
+        body = writer.group(self.plan, root, {BUNDLE_VARIABLE: root}, {})
         if body is None:
-            return Made(findings=tuple(context.findings))
+            return Made(findings=tuple(context.findings), incomplete=writer.unfinished)
         header = self._header(bundle, envelope, body)
         texts = [written(segment) for segment in (header, *body)]
         try:
@@ -146,6 +151,7 @@ class _Writer:
     """One run over one bundle."""
 
     def __init__(self, context: Context) -> None:
+        self.unfinished = False  # something that a group needs was not there
         self._context = context
         self._counts: dict[str, int] = {}
 
@@ -166,7 +172,10 @@ class _Writer:
                 segments += added
                 if added:
                     there.add(child.name)
-        return segments if segments and plan.needed <= there else None
+        if segments and plan.needed <= there:
+            return segments
+        self.unfinished = self.unfinished or bool(segments)
+        return None
 
     def _instances(
         self, plan: SegmentPlan | GroupPlan, here: Node, variables: Mapping[str, Node]
