@@ -78,15 +78,19 @@ def run_cases(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Show the results as JSON.")] = False,
 ) -> None:
-    """Run the test cases that stand beside the mappings; ends with 1 if one fails, or if there is none."""
+    """Run the test cases that stand beside the mappings; ends with 1 if one fails, or if there is none.
+
+    The examples of the site's own functions (the entry points interop_engine.functions) run too.
+    """
     from interop_engine.cli import junit
-    from interop_engine.engine import cases
+    from interop_engine.engine import cases, function_cases
 
     site = load(directory)
     found = cases.load(site)
     output.show_mistakes(found.mistakes, directory)
     chosen = [case for case in found.cases if mapping in (None, case.mapping)]
     timed = [_timed(case, site, update=update) for case in output.tracked(chosen, "testing")]
+    timed += [(result, 0.0) for result in function_cases.run()] if mapping is None else []
     results = [result for result, _ in timed]
     if file is not None:
         junit.write(file, timed, found.mistakes)

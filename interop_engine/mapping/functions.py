@@ -45,6 +45,7 @@ class Function:
     of: str = ""  # the HL7 v2 data type it takes, where it takes values of one only
     context: bool = False  # its last argument is the Context
     fails: tuple[str, ...] = ()
+    own: bool = False  # the site's own (``site_functions``)
 
     @property
     def signature(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from interop_engine.core.diagnostics import near
 from interop_engine.mapping import expression as syntax
-from interop_engine.mapping import types
+from interop_engine.mapping import site_functions, types
 from interop_engine.mapping.functions import FUNCTIONS, Function
 from interop_engine.mapping.goals import RAW, TEXT, Base, Goal, Levels, Typed, replace_types
 from interop_engine.mapping.resolve import At
@@ -21,6 +21,11 @@ from interop_engine.mapping.typed import (
     Use,
 )
 
+_ASKS = {
+    False: "asks for the channel's tables, which are not known here",
+    True: "is the site's own, which is asked only while a message is mapped",
+}
+
 
 class Calls(Base):
     """Lowers calls."""
@@ -28,17 +33,15 @@ class Calls(Base):
     def _call(self, call: syntax.Call, source: syntax.Expression | None, goal: Goal, levels: Levels, at: At) -> Typed | None:
         if call.name in self.fragments and source is not None:
             return self._fragment(call, source, goal, levels, at)
-        function = FUNCTIONS.get(call.name)
+        function = self._named(call, at)
         if function is None:
-            hint = near(call.name, [*FUNCTIONS, *self.fragments])
-            self.report.add("M207", f'there is no function or fragment "{call.name}"', at(call.column), hint)
             return None
         if (source is None) != (function.takes == "nothing"):
             hint = f"VALUE | {function.signature}" if source is None else f"write {function.signature} at the beginning"
             self.report.add("M307", f"{call.name} stands in the wrong place", at(call.column), hint)
             return None
         if function.context and self.contextless:
-            message = f"{function.name} asks for the channel's tables, which are not known here"
+            message = f"{function.name} {_ASKS[function.own]}"
             self.report.add("M307", message, at(call.column))
             return None
         if function.name == "concat":
@@ -46,6 +49,20 @@ class Calls(Base):
         arguments = self._arguments(function, call, at)
         assert source is not None
         return None if arguments is None else self._apply(function, arguments, call, source, goal, levels, at)
+
+    def _named(self, call: syntax.Call, at: At) -> Function | None:
+        """A function of the language, else of the site's."""
+        if (found := FUNCTIONS.get(call.name)) is not None:
+            return found
+        own = site_functions.installed().get(call.name)
+        if own is None:
+            hint = near(call.name, [*FUNCTIONS, *site_functions.usable(), *self.fragments])
+            self.report.add("M207", f'there is no function or fragment "{call.name}"', at(call.column), hint)
+            return None
+        if own.function is None:
+            message = f"the site's function {own.name} cannot be used: {own.trouble}"
+            self.report.add("M215", message, at(call.column), f"it is {own.origin}")
+        return own.function
 
     def _apply(
         self,

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from interop_engine.mapping import site_functions
 from interop_engine.mapping.language import written
-from interop_engine.mapping.typed import Convert, reads
+from interop_engine.mapping.typed import Convert, calls, reads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from interop_engine.core.diagnostics import Mark
     from interop_engine.mapping.language import Fragment, MappingFile, Name, ResourceRule, Rule
     from interop_engine.mapping.program import Program
-    from interop_engine.mapping.typed import Body, Line
+    from interop_engine.mapping.typed import Body, Line, Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def implied(line: Line, read: Collection[str] | None = None) -> tuple[str, ...]:
     ``read``: only of these fields, ``OBX-5``.
     """
     said: dict[str, list[str]] = {}
+    own = tuple(f"{name}: {doc}" for name, doc in _own_functions(line.node)) if read is None else ()
     for each in reads(line.node):
         if not isinstance(each, Convert) or not each.doc:
             continue
@@ -80,7 +82,14 @@ def implied(line: Line, read: Collection[str] | None = None) -> tuple[str, ...]:
             continue
         beside = f" (with {', '.join(f'{source.segment}-{number}' for number in each.also)})" if each.also else ""
         said.setdefault(each.doc, []).append(f"{source.label}{beside}")
-    return tuple(f"{', '.join(dict.fromkeys(fields))}: {doc}" for doc, fields in said.items())
+    return tuple(f"{', '.join(dict.fromkeys(fields))}: {doc}" for doc, fields in said.items()) + own
+
+
+def _own_functions(node: Node) -> Iterator[tuple[str, str]]:
+    """The site's own functions in a line, with what they do and whose they are."""
+    for each in calls(node):
+        if each.function.own and (found := site_functions.installed().get(each.function.name)) is not None:
+            yield found.name, f"{found.doc or 'A function of the site.'} From {found.origin}."
 
 
 def _lines(rules: Sequence[Rule], body: Body) -> tuple[OutlinedLine, ...]:
@@ -119,6 +128,8 @@ def _resource_keys(rule: ResourceRule) -> Iterator[tuple[str, str]]:
         yield "key", ", ".join(source.text for source in rule.key)
     if rule.known_as:
         yield "known_as", ", ".join(f"{label}: {source.text}" for label, source in rule.known_as.items())
+    if rule.same_as is not None:
+        yield "same_as", rule.same_as.text
     yield from _named("unknown", rule.unknown)
     yield from _named("write", rule.write)
     if rule.newer is not None:

@@ -260,6 +260,17 @@ def reads(thing: object) -> Iterator[Convert | Read]:
             yield from reads(item)
 
 
+def calls(thing: object) -> Iterator[Apply]:
+    """Every call of a function in a part of a plan."""
+    if isinstance(thing, Apply):
+        yield thing
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        thing = tuple(getattr(thing, each.name) for each in dataclasses.fields(thing))
+    if isinstance(thing, tuple):
+        for item in thing:
+            yield from calls(item)
+
+
 # --- Whole mappings --------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +283,15 @@ class KeyPart:
     parent: str = ""
     level: int = 0
     scoped: bool = False  # a CX or EI: its authority is the scope
+
+
+@dataclass(frozen=True)
+class SameAs:
+    """An instance is the one of ``target`` whose key has these values, in the message or known from an earlier one."""
+
+    target: str
+    parts: tuple[KeyPart, ...]
+    label: str
 
 
 @dataclass(frozen=True)
@@ -293,11 +313,19 @@ class ResourcePlan:
     union: tuple[str, ...]
     body: Body
     parks_unknown: bool = False
+    same_as: SameAs | None = None
 
     @property
     def named_by(self) -> str:
         """The fields that name an instance, as the mapping writes them: what a person must look at where they do not."""
-        return ", ".join(part.label for part in (*self.key, *self.known_as.values()))
+        return self.same_as.label if self.same_as else ", ".join(p.label for p in (*self.key, *self.known_as.values()))
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The resources that its key refers to: they are found before it."""
+        same = self.same_as
+        parts = self.key if same is None else same.parts
+        return (*(part.parent for part in parts if part.parent), *((same.target,) if same is not None else ()))
 
 
 @dataclass(frozen=True)
