@@ -31,7 +31,11 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 def convert(data: bytes) -> bytes:
     """The bundle of an ORU^R01 of one order, without Provenance."""
-    segments = [line.split("|") for line in data.decode().split("\r") if line]
+    return _encode(content([line.split("|") for line in data.decode().split("\r") if line]))
+
+
+def content(segments: list[list[str]]) -> Json:
+    """The bundle of a message that is already in segments and fields."""
     first = {segment[0]: segment for segment in reversed(segments)}
     pid, orc, obr = first["PID"], first["ORC"], first["OBR"]
     numbers = [each.split("^") for each in pid[3].split("~")]
@@ -75,7 +79,7 @@ def convert(data: bytes) -> bytes:
     for resource in resources:
         local = f"{resource['resourceType']}/{resource['id']}"
         entries.append({"fullUrl": f"{BASE}/{local}", "resource": resource, "request": {"method": "PUT", "url": local}})
-    return _encode({"resourceType": "Bundle", "type": "transaction", "timestamp": "2026-11-21T01:30:00.000Z", "entry": entries})
+    return {"resourceType": "Bundle", "type": "transaction", "timestamp": "2026-11-21T01:30:00.000Z", "entry": entries}
 
 
 def _patient(id_: str, numbers: list[list[str]], pid: list[str]) -> Json:
