@@ -43,16 +43,16 @@ class Reader(Protocol):
 class Operator(Reader, Protocol):
     """What is needed to act."""
 
-    async def replay(self, message_id: str) -> str:
-        """Receive a message again; returns the new id."""
+    async def replay(self, message_id: str, *, only: str = "", then: bool = False, once: bool = False) -> str:
+        """Receive a message again, see ``Journal.replay``; returns the new id."""
         ...
 
     async def discard(self, message_id: str, why: str) -> None:
         """Give up what is parked."""
         ...
 
-    async def retry(self, delivery_id: str) -> None:
-        """Make a delivery due now."""
+    async def retry(self, delivery_id: str) -> str | None:
+        """Make a delivery due now; the id of its message's replay where it was overtaken."""
         ...
 
 
@@ -82,17 +82,19 @@ class Api:
         """One message with its deliveries."""
         return msgspec.json.decode((await self._ask("GET", f"/messages/{message_id}")).content, type=MessageRow)
 
-    async def replay(self, message_id: str) -> str:
+    async def replay(self, message_id: str, *, only: str = "", then: bool = False, once: bool = False) -> str:
         """Receive a message again; returns the new id."""
-        return str((await self._ask("POST", f"/messages/{message_id}/replay")).json()["id"])
+        how = {"to": only, "mapping": "then" if then else "now", "once": once}
+        return str((await self._ask("POST", f"/messages/{message_id}/replay", json=how)).json()["id"])
 
     async def discard(self, message_id: str, why: str) -> None:
         """Give up what is parked."""
         await self._ask("POST", f"/messages/{message_id}/discard", json={"why": why})
 
-    async def retry(self, delivery_id: str) -> None:
-        """Make a delivery due now."""
-        await self._ask("POST", f"/deliveries/{delivery_id}/retry")
+    async def retry(self, delivery_id: str) -> str | None:
+        """Make a delivery due now; the id of its message's replay where it was overtaken."""
+        made: str | None = (await self._ask("POST", f"/deliveries/{delivery_id}/retry")).json()["replay"]
+        return made
 
     async def channel(self, name: str, action: str) -> dict[str, str]:
         """Start or stop a channel's intake; its name, state and problem."""

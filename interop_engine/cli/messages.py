@@ -1,4 +1,4 @@
-"""``messages``: list, show, replay, retry, discard."""
+"""``messages``: list and show; what acts on them stands in ``acting``."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interop_engine.cli import output
-from interop_engine.cli.inputs import moment
+from interop_engine.cli.acting import discard, replay, retry
+from interop_engine.cli.selection import (
+    Channel,
+    ControlId,
+    Json,
+    MessageType,
+    Project,
+    Search,
+    Since,
+    State,
+    Until,
+    Url,
+    selected,
+)
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from interop_engine.cli.access import Operator
-    from interop_engine.journal.base import MessageRow, Selection
+    from interop_engine.journal.base import MessageRow
 
 _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
 
-Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
-Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
-Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
-Channel = Annotated[str | None, typer.Option(help="Only this channel.")]
-State = Annotated[
-    list[str] | None,
-    typer.Option(help="Only in this state: received, parked, rejected, … delivery-parked, delivery-waiting. Repeatable."),
-]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-03-01T08:00, or 24h (ago).")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 
 
@@ -45,10 +48,10 @@ def list_(
     channel: Channel = None,
     state: State = None,
     since: Since = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")] = None,
-    control_id: Annotated[str | None, typer.Option(help="Only with this MSH-10.")] = None,
-    message_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type: ORU^R01.")] = None,
-    search: Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")] = None,
+    until: Until = None,
+    control_id: ControlId = None,
+    message_type: MessageType = None,
+    search: Search = None,
     limit: Limit = 50,
     project: Project = Path(),
     url: Url = None,
@@ -56,18 +59,11 @@ def list_(
 ) -> None:
     """List messages, newest first."""
     from interop_engine.cli import access
-    from interop_engine.journal.base import Selection
 
-    selection = Selection(
-        channel=channel,
-        states=tuple(state or ()),
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
-        control_id=control_id,
-        message_type=message_type,
-        search=tuple(_pair(text) for text in search or ()),
+    selection = selected(
+        channel=channel, state=state, since=since, until=until, control_id=control_id, message_type=message_type, search=search,
         limit=limit,
-    )
+    )  # fmt: skip
 
     async def found() -> list[MessageRow]:
         async with access.reading(project, url) as reader:
@@ -118,79 +114,6 @@ async def _content(project: Path, message: str, delivery: str | None) -> bytes:
         return (await journal.body(delivery)).body if delivery else (await journal.content(message)).data
 
 
-def replay(
-    messages: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)] = None,
-    *,
-    channel: Channel = None,
-    state: State = None,
-    since: Since = None,
-    limit: Limit = 1000,
-    project: Project = Path(),
-    url: Url = None,
-    json: Json = False,
-) -> None:
-    """Receive messages again, oldest first, through the configuration of now: by id, or all of a channel, state or time."""
-    from interop_engine.cli import access
-    from interop_engine.journal.base import Selection
-
-    chosen = Selection(channel=channel, states=tuple(state or ()), since=moment(since, "--since"), limit=limit)
-    if not messages and chosen == Selection(limit=limit):
-        raise typer.BadParameter("name messages, or say which: --channel, --state, --since")
-
-    async def replay_all() -> dict[str, str]:
-        async with access.operating(project, url) as operator:
-            ids = messages or await _oldest_first(operator, chosen)
-            return {each: await operator.replay(each) for each in output.tracked(ids, "replaying")}
-
-    done = asyncio.run(replay_all())
-    if json:
-        output.write_json(done)
-    else:
-        output.table(("message", "replayed as"), list(done.items()))
-
-
-async def _oldest_first(operator: Operator, selection: Selection) -> list[str]:
-    return [row.id for row in reversed(await operator.search(selection))]
-
-
-def retry(
-    deliveries: Annotated[list[str], typer.Argument(metavar="ID", help="Deliveries, by id.")],
-    *,
-    project: Project = Path(),
-    url: Url = None,
-) -> None:
-    """Make parked or waiting deliveries due now: the same ids, the same bytes."""
-    from interop_engine.cli import access
-
-    async def retry_all() -> None:
-        async with access.operating(project, url) as operator:
-            for each in output.tracked(deliveries, "retrying"):
-                await operator.retry(each)
-
-    asyncio.run(retry_all())
-
-
-def discard(
-    messages: Annotated[list[str], typer.Argument(metavar="ID", help="Messages, by id.")],
-    *,
-    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
-    project: Project = Path(),
-    url: Url = None,
-) -> None:
-    """Give up parked messages, or what of their deliveries is parked or waiting, for a reason."""
-    from interop_engine.cli import access
-
-    if not why.strip():
-        raise typer.BadParameter("a reason is needed", param_hint="--why")
-
-    async def discard_all() -> None:
-        async with access.operating(project, url) as operator:
-            for each in output.tracked(messages, "discarding"):
-                await operator.discard(each, why)
-
-    asyncio.run(discard_all())
-
-
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
     deliveries = ", ".join(f"{each.destination}: {' '.join(filter(None, (each.state, each.code)))}" for each in row.deliveries)
     state = output.coloured(row.state, _STATES.get(row.state, ""))
@@ -218,7 +141,10 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
         ("MSH-10", row.control_id),
         ("size", f"{row.size} bytes"),
         ("arrivals", row.arrivals),
+        ("config", f"{row.config} (commit {row.commit})" if row.commit else row.config),
         ("replay of", row.replay_of),
+        ("replay for", row.only),
+        ("replay through", row.through),
         *((kind, value) for kind, value in row.search),
         *(("finding", finding) for finding in row.findings),
     ]
@@ -239,10 +165,3 @@ def _zone(project: Path, url: str | None) -> tzinfo | None:
     from interop_engine.cli import access
 
     return None if url else access.find(project).options.zone
-
-
-def _pair(text: str) -> tuple[str, str]:
-    kind, equals, value = text.partition("=")
-    if not equals or not kind or not value:
-        raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
-    return kind, value

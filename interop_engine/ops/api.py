@@ -11,7 +11,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 OPERATE_HEADER = "x-interop-engine"  # its value must be "operate"
 _MAX_BODY = 10_000  # bytes of a request; a reason is the longest thing that is sent
+
+
+class _Replay(msgspec.Struct, forbid_unknown_fields=True):
+    to: str = ""
+    mapping: Literal["now", "then"] = "now"
+    once: bool = False
 
 
 class Watch:
@@ -59,6 +65,7 @@ def application(watch: Watch, host: str) -> FastAPI:
     _reading(api, watch)
     _messages(api, watch)
     _operating(api, watch)
+    _steering(api, watch)
     return api
 
 
@@ -129,9 +136,19 @@ def _messages(api: FastAPI, watch: Watch) -> None:
 
 def _operating(api: FastAPI, watch: Watch) -> None:
     @api.post("/messages/{message_id}/replay")
-    async def replay(message_id: str) -> Response:
-        """Receive a message again, through the configuration of now; gives the new id."""
-        return _json({"id": await watch.observed.journal.replay(message_id, config=watch.observed.site.digest)})
+    async def replay(message_id: str, request: Request) -> Response:
+        """Receive a message again; gives the new id. `{"to": "hub", "mapping": "then", "once": true}`, all of it optional.
+
+        `to`: for this destination alone; `mapping`: of `now`, or of `then`, when it was received; `once`: unless it was already.
+        """
+        try:
+            how = msgspec.json.decode(await request.body() or b"{}", type=_Replay)
+        except msgspec.DecodeError as error:
+            return _problem(400, str(error))
+        digest = watch.observed.site.digest
+        then = how.mapping == "then"
+        made = await watch.observed.journal.replay(message_id, config=digest, only=how.to, then=then, once=how.once)
+        return _json({"id": made})
 
     @api.post("/messages/{message_id}/discard")
     async def discard(message_id: str, request: Request) -> Response:
@@ -147,10 +164,11 @@ def _operating(api: FastAPI, watch: Watch) -> None:
 
     @api.post("/deliveries/{delivery_id}/retry")
     async def retry(delivery_id: str) -> Response:
-        """Make a parked or waiting delivery due now."""
-        await watch.observed.journal.retry(delivery_id)
-        return _json({"id": delivery_id})
+        """Make a parked or waiting delivery due now; `replay` is the id of its message's replay where it was overtaken."""
+        return _json({"id": delivery_id, "replay": await watch.observed.journal.retry(delivery_id)})
 
+
+def _steering(api: FastAPI, watch: Watch) -> None:
     @api.post("/channels/{name}/{action}")
     async def channel(name: str, action: str) -> Response:
         """`start` or `stop` a channel's intake; what it has taken in goes on."""
@@ -177,8 +195,12 @@ def _query(request: Request) -> dict[str, Any]:
 
 
 def _without_patient(row: MessageRow) -> MessageRow:
-    """The row without its search keys (patient and order numbers); findings name places only."""
-    return dataclasses.replace(row, search=())
+    """The row without its search keys (patient and order numbers), and without receivers' own words, which may repeat content.
+
+    Findings name places only, and the codes of deliveries say what happened. The words stay in the journal.
+    """
+    deliveries = tuple(dataclasses.replace(delivery, why="") for delivery in row.deliveries)
+    return dataclasses.replace(row, search=(), deliveries=deliveries)
 
 
 def _is_ours(header: str, host: str) -> bool:

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from interop_engine.cli.app import app
+from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Park, digest, new_id
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
 from interop_engine.ops.api import Watch, application
-from interop_engine.ops.server import HttpServer
 from tests.support.observed import FakeEngine
 
 SITE = 'site: Bệnh viện mẫu\nfacility: "24001"\njournal: {path: journal.db}\nstatus: {listen: "%s"}\n'
@@ -140,8 +140,26 @@ async def test_a_replay_by_condition_goes_oldest_first(site: tuple[str, dict[str
     """A replay of many keeps the order in which they arrived; without any condition nothing is replayed."""
     folder, ids = site
     assert (await run("messages", "replay", "--project", folder))[0] == 2
-    replayed = await shown("messages", "replay", "--channel", "lab", "--since", "1h", "--project", folder)
+    conditions = ("--channel", "lab", "--since", "1h", "--project", folder)
+    code, _, told = await run("messages", "replay", *conditions)
+    assert (code, "3 messages to replay" in told, "--yes" in told) == (0, True, True)
+    replayed = await shown("messages", "replay", *conditions, "--yes")
     assert list(replayed) == [ids["parked"], ids["rejected"], ids["sent"]]
+    assert await shown("messages", "replay", *conditions, "--yes") == replayed  # resumed: all of it is done
+    assert await shown("messages", "replay", *conditions, "--yes", "--to", "hub") != replayed
+    assert await shown("messages", "replay", *conditions, "--yes", "--again") != replayed
+
+
+async def test_what_is_parked_is_retried_and_discarded_by_condition(site: tuple[str, dict[str, str]]) -> None:
+    """By destination and reason; counted first; a discard is of what is parked."""
+    folder, ids = site
+    code, _, told = await run("messages", "retry", "--code", "fhir-422", "--to", "hub", "--project", folder)
+    assert (code, "1 parked delivery to retry" in told) == (0, True)
+    assert await shown("messages", "retry", "--code", "fhir-503", "--yes", "--project", folder) == {}
+    assert await shown("messages", "retry", "--to", "hub", "--yes", "--project", folder) == {ids["delivery"]: "due now"}
+    assert (await run("messages", "discard", "--why", "test", "--yes", "--project", folder))[0] == 2
+    done = await shown("messages", "discard", "--why", "test", "--channel", "lab", "--yes", "--project", folder)
+    assert done == {ids["parked"]: "test"}
 
 
 async def test_what_is_not_there_is_said_in_a_line(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core import events
 from interop_engine.ops.api import Watch, application
-from interop_engine.ops.server import HttpServer
 from tests.support.observed import FakeEngine
 
 OPERATE = {"x-interop-engine": "operate"}
@@ -89,11 +89,12 @@ async def test_a_foreign_host_name_is_refused(client: httpx.AsyncClient) -> None
 
 
 async def test_messages_are_listed_without_their_search_keys(client: httpx.AsyncClient, engine: FakeEngine) -> None:
-    """Patient and order numbers stay in the journal; the conditions of the query reach it typed."""
+    """Patient and order numbers stay in the journal, and so do receivers' words; the conditions of the query reach it typed."""
     query = {"channel": "lab", "states": ["parked", "rejected"], "since": "2026-03-01T00:00:00+07:00", "limit": "5"}
     answer = await client.get("/messages", params={**query, "search": "patient:BN001"})
     (row,) = answer.json()
-    assert (row["id"], row["search"], row["deliveries"][0]["code"]) == ("m1", [], "fhir-422")
+    (delivery,) = row["deliveries"]
+    assert (row["id"], row["search"], delivery["code"], delivery["why"]) == ("m1", [], "fhir-422", "")
     ((_, asked),) = engine.journal.done
     assert "states=('parked', 'rejected')" in asked
     assert "limit=5" in asked
@@ -105,10 +106,18 @@ async def test_messages_are_listed_without_their_search_keys(client: httpx.Async
 async def test_an_operator_replays_retries_and_discards(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     """Each is one POST; a discard needs a reason."""
     assert (await client.post("/messages/m1/replay", headers=OPERATE)).json() == {"id": "m2"}
-    assert (await client.post("/deliveries/d1/retry", headers=OPERATE)).status_code == 200
+    how = {"to": "hub", "mapping": "then", "once": True}
+    assert (await client.post("/messages/m1/replay", headers=OPERATE, json=how)).json() == {"id": "m2"}
+    assert (await client.post("/messages/m1/replay", headers=OPERATE, json={"too": "hub"})).status_code == 400
+    assert (await client.post("/deliveries/d1/retry", headers=OPERATE)).json() == {"id": "d1", "replay": None}
     assert (await client.post("/messages/m1/discard", headers=OPERATE)).status_code == 400
     assert (await client.post("/messages/m1/discard", headers=OPERATE, json={"why": "a test"})).status_code == 200
-    assert engine.journal.done == [("replay", "m1", "c0ffee"), ("retry", "d1"), ("discard", "m1", "a test")]
+    assert engine.journal.done == [
+        ("replay", "m1", "c0ffee", "", "then=False once=False"),
+        ("replay", "m1", "c0ffee", "hub", "then=True once=True"),
+        ("retry", "d1"),
+        ("discard", "m1", "a test"),
+    ]
 
 
 async def test_an_operator_stops_and_starts_a_channel(client: httpx.AsyncClient, engine: FakeEngine) -> None:

@@ -35,7 +35,7 @@ ROW = MessageRow(
     size=512,
     code="204",
     why="OBR-3 names no known order.",
-    deliveries=(DeliveryRow("d1", "hub", DeliveryState.PARKED, 3, code="fhir-422"),),
+    deliveries=(DeliveryRow("d1", "hub", DeliveryState.PARKED, 3, code="fhir-422", why="422: Nguyễn Văn An is no name."),),
     search=(("patient", "BN001"),),
 )
 
@@ -68,13 +68,14 @@ class FakeJournal:
             raise UnknownItem
         return ROW
 
-    async def replay(self, message_id: str, *, config: str = "") -> str:
+    async def replay(self, message_id: str, *, config: str, only: str, then: bool, once: bool) -> str:
         await self.show(message_id)
-        self.done.append(("replay", message_id, config))
+        self.done.append(("replay", message_id, config, only, f"{then=} {once=}"))
         return "m2"
 
-    async def retry(self, delivery_id: str) -> None:
+    async def retry(self, delivery_id: str) -> str | None:
         self.done.append(("retry", delivery_id))
+        return None
 
     async def discard(self, message_id: str, why: str) -> None:
         self.done.append(("discard", message_id, why))

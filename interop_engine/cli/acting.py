@@ -1,0 +1,202 @@
+"""``messages replay``, ``retry`` and ``discard``: by id, or all that conditions find: counted first, and done with --yes.
+
+A replay that was interrupted goes on where it stopped when it is asked for again: what was replayed for the same destination is
+passed over, and so are replays, except where a state is asked for that they can be in again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from interop_engine.cli import output
+from interop_engine.cli.selection import (
+    Channel,
+    ControlId,
+    Json,
+    MessageType,
+    Project,
+    Search,
+    Since,
+    State,
+    Until,
+    Url,
+    Yes,
+    all_of,
+    says_nothing,
+    selected,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from interop_engine.cli.access import Operator
+    from interop_engine.journal.base import MessageRow, Selection
+
+_OPEN = ("parked", "delivery-parked")
+
+
+def replay(
+    messages: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)] = None,
+    *,
+    to: Annotated[
+        str, typer.Option(metavar="DESTINATION", help="For this destination alone: hub, or hub/24002 for one receiver.")
+    ] = "",
+    mapping: Annotated[
+        Literal["now", "then"], typer.Option(help="Through the mappings of now, or those each message was received under.")
+    ] = "now",
+    again: Annotated[bool, typer.Option("--again", help="Also what was replayed before, for the same destination.")] = False,
+    channel: Channel = None,
+    state: State = None,
+    since: Since = None,
+    until: Until = None,
+    control_id: ControlId = None,
+    message_type: MessageType = None,
+    search: Search = None,
+    yes: Yes = False,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Receive messages again, oldest first: by id, or all that conditions find, which are counted first and done with --yes."""
+    chosen = selected(
+        channel=channel, state=state, since=since, until=until, control_id=control_id, message_type=message_type, search=search
+    )
+
+    async def work(operator: Operator) -> dict[str, str] | None:
+        ids = messages or await _found(operator, chosen, "replay", replays=bool(state), yes=yes)
+        if ids is None:
+            return None
+        once = not messages and not again
+        tracked = output.tracked(ids, "replaying")
+        return {each: await operator.replay(each, only=to, then=mapping == "then", once=once) for each in tracked}
+
+    _show(_run(work, project, url, messages, chosen), ("message", "replayed as"), json=json)
+
+
+def retry(
+    deliveries: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Deliveries, by id.", show_default=False)] = None,
+    *,
+    to: Annotated[str, typer.Option(metavar="DESTINATION", help="Only deliveries for this destination.")] = "",
+    code: Annotated[
+        str, typer.Option(metavar="CODE", help="Only deliveries that parked for this reason, such as fhir-422.")
+    ] = "",
+    channel: Channel = None,
+    since: Since = None,
+    until: Until = None,
+    control_id: ControlId = None,
+    message_type: MessageType = None,
+    search: Search = None,
+    yes: Yes = False,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Make parked or waiting deliveries due now: by id, or all parked ones that conditions find.
+
+    The same ids, the same bytes; but where something newer was sent meanwhile, the message is received again for that
+    destination, so that nothing old is written over it.
+    """
+    chosen = selected(
+        channel=channel, state=["delivery-parked"], since=since, until=until, control_id=control_id, message_type=message_type,
+        search=search,
+    )  # fmt: skip
+
+    async def work(operator: Operator) -> dict[str, str] | None:
+        ids: Sequence[str] | None = deliveries
+        if not ids:
+            rows = await all_of(operator, chosen)
+            found = [each for row in rows for each in row.deliveries if each.state == "parked"]
+            ids = [each.id for each in found if to in ("", each.destination) and code in ("", each.code)]
+            if not _confirmed(f"{len(ids)} parked {'delivery' if len(ids) == 1 else 'deliveries'} to retry", yes=yes):
+                return None
+        return {each: await operator.retry(each) or "due now" for each in output.tracked(ids, "retrying")}
+
+    _show(_run(work, project, url, deliveries, None), ("delivery", "replayed as"), json=json)
+
+
+def discard(
+    messages: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)] = None,
+    *,
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    channel: Channel = None,
+    state: State = None,
+    since: Since = None,
+    until: Until = None,
+    control_id: ControlId = None,
+    message_type: MessageType = None,
+    search: Search = None,
+    yes: Yes = False,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Give up what is parked, or waits to be delivered, of messages: by id, or all parked ones that conditions find."""
+    if not why.strip():
+        raise typer.BadParameter("a reason is needed", param_hint="--why")
+    chosen = selected(
+        channel=channel, state=state, since=since, until=until, control_id=control_id, message_type=message_type, search=search
+    )
+    open_ = dataclasses.replace(chosen, states=chosen.states or _OPEN)
+
+    async def work(operator: Operator) -> dict[str, str] | None:
+        ids = messages or await _found(operator, open_, "discard", replays=True, yes=yes)
+        if ids is None:
+            return None
+        for each in output.tracked(ids, "discarding"):
+            await operator.discard(each, why)
+        return dict.fromkeys(ids, why)
+
+    _show(_run(work, project, url, messages, chosen), ("message", "discarded"), json=json)
+
+
+def _run(
+    work: Callable[[Operator], Awaitable[dict[str, str] | None]],
+    project: Path,
+    url: str | None,
+    ids: list[str] | None,
+    chosen: Selection | None,
+) -> dict[str, str] | None:
+    """Do it; refused where neither ids nor conditions are given."""
+    from interop_engine.cli import access
+
+    if not ids and chosen is not None and says_nothing(chosen):
+        raise typer.BadParameter("name messages, or say which: --channel, --state, --since, …")
+
+    async def act() -> dict[str, str] | None:
+        async with access.operating(project, url) as operator:
+            return await work(operator)
+
+    return asyncio.run(act())
+
+
+async def _found(operator: Operator, chosen: Selection, verb: str, *, replays: bool, yes: bool) -> list[str] | None:
+    """The messages that conditions find, oldest first; None where they are only to be counted."""
+    rows = [row for row in await all_of(operator, chosen) if replays or row.replay_of is None]
+    return [row.id for row in rows] if _confirmed(_described(rows, verb), yes=yes) else None
+
+
+def _described(rows: Sequence[MessageRow], verb: str) -> str:
+    text = f"{output.count(len(rows), 'message')} to {verb}"
+    if not rows:
+        return text
+    return f"{text}, received from {output.local(rows[0].received_at, None)} to {output.local(rows[-1].received_at, None)}"
+
+
+def _confirmed(what: str, *, yes: bool) -> bool:
+    if not yes:
+        output.remark("information", what, "nothing is done yet: --yes does it")
+    return yes
+
+
+def _show(done: dict[str, str] | None, columns: tuple[str, str], *, json: bool) -> None:
+    if done is None:
+        return
+    if json:
+        output.write_json(done)
+    else:
+        output.table(columns, list(done.items()))

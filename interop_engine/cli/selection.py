@@ -1,0 +1,84 @@
+"""Which messages a verb is about: the conditions that ``messages list``, ``replay``, ``retry`` and ``discard`` share."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interop_engine.cli.inputs import moment
+
+if TYPE_CHECKING:
+    from interop_engine.cli.access import Reader
+    from interop_engine.journal.base import MessageRow, Selection
+
+Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
+Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
+Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
+Channel = Annotated[str | None, typer.Option(help="Only this channel.")]
+State = Annotated[
+    list[str] | None,
+    typer.Option(help="Only in this state: received, parked, rejected, … delivery-parked, delivery-waiting. Repeatable."),
+]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-03-01T08:00, or 24h (ago).")]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")]
+ControlId = Annotated[str | None, typer.Option(help="Only with this MSH-10.")]
+MessageType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type: ORU^R01.")]
+Search = Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, what would be done to messages found is only counted.")]
+
+_PAGE = 1_000
+
+
+def selected(
+    *,
+    channel: str | None,
+    state: list[str] | None,
+    since: str | None,
+    until: str | None,
+    control_id: str | None,
+    message_type: str | None,
+    search: list[str] | None,
+    limit: int = _PAGE,
+) -> Selection:
+    """The conditions as typed. Raises BadParameter."""
+    from interop_engine.journal.base import Selection
+
+    return Selection(
+        channel=channel,
+        states=tuple(state or ()),
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+        control_id=control_id,
+        message_type=message_type,
+        search=tuple(_pair(text) for text in search or ()),
+        limit=limit,
+    )
+
+
+def says_nothing(selection: Selection) -> bool:
+    """Whether the conditions leave out no message."""
+    from interop_engine.journal.base import Selection
+
+    return selection == Selection(limit=selection.limit)
+
+
+async def all_of(reader: Reader, selection: Selection) -> list[MessageRow]:
+    """Every message that is meant, oldest first."""
+    rows: list[MessageRow] = []
+    page = await reader.search(selection)
+    while page:
+        rows += page
+        if len(page) < selection.limit:
+            break
+        page = await reader.search(dataclasses.replace(selection, before=page[-1].id))
+    return rows[::-1]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    kind, equals, value = text.partition("=")
+    if not equals or not kind or not value:
+        raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
+    return kind, value
