@@ -49,6 +49,10 @@ _KEYS: dict[str, dict[str, Any]] = {
         "description": "The numbers it is known by, in place of a key: whichever came first decides the id.",
         "additionalProperties": _EXPRESSION,
     },
+    "same_as": {
+        **_EXPRESSION,
+        "description": "In place of a key: the one of another resource whose key has these values, here or in an earlier message.",
+    },
     "unknown": {"enum": list(UNKNOWNS), "description": "With known_as: one that is not known yet is new, or parks the message."},
     "write": {"enum": list(WRITES), "description": "replace all of it, merge into what was sent, or only if new."},
     "newer": {**_EXPRESSION, "description": "The time that orders its versions; an older one is not sent."},

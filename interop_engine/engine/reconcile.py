@@ -64,12 +64,15 @@ def reconcile(
     stale: list[str] = []
     for place, item in enumerate(draft):
         object_ = f"{item.type}/{item.id}"
-        if (before := known.sent.get((destination, object_))) is None:
+        before = known.sent.get((destination, object_))
+        if before is None and item.write == "add":
+            continue  # there is nothing to add to
+        if before is None:
             if (writing := first.get(place)) is None:
                 writing = first[place] = _writing(_without_cleared(item.content))
             writings.append(writing)
             sent.append(_sent(item, destination, object_, writing, keeps))
-        elif item.write == "if-new":
+        elif item.write in ("if-new", "add"):
             if (grown := _grown(item, before)) is not None:
                 writing = _writing(grown)
                 writings.append(writing)
@@ -165,11 +168,17 @@ def _without_cleared(content: Mapping[str, Any]) -> Resource:
 
 
 def _grown(item: DraftResource, before: Sent) -> Resource | None:
-    """What is there already, with what it lacks of ``union``, such as an order's second number; None where it lacks none."""
+    """What is there already, with what it lacks of ``union``, such as an order's second number; None where it lacks none.
+
+    An open order is closed by its result, as it would be had the result come first (semantics.md, result 15).
+    """
     if before.content is None:
         return None
     old: Resource = bundle.decode(before.content)
     content = old
+    if item.type == "ServiceRequest" and (status := item.content.get("status")) in _CLOSED_ORDER:
+        closed = old.get("status") in _CLOSED_ORDER
+        content = old if closed else {**old, "status": status}
     for element in item.union:
         if new := item.content.get(element):
             content = _united({**content, element: new}, element, old.get(element, ()))
@@ -207,11 +216,21 @@ def _status(content: bytes | None) -> str:
     return str(bundle.decode(content).get("status", "")) if content is not None else ""
 
 
+def _looked_back(item: DraftResource) -> bool:
+    """Whether a later message may need the content: a plain replace never looks back.
+
+    But OBX-11 = U makes an open result final without sending its value again, and an antibiogram adds its results to those
+    of an organism, which is no number (OBR-26, chapter 4.5.3.26).
+    """
+    if item.write != "replace":
+        return True
+    if item.type != "Observation":
+        return bool(item.union)
+    return item.content.get("status") in _OPEN_RESULT or (bool(item.union) and "valueQuantity" not in item.content)
+
+
 def _sent(item: DraftResource, destination: str, object_: str, writing: Writing, keeps: frozenset[str]) -> Sent:
-    # Content is kept only where a later message may need it: a plain replace never looks back, but OBX-11 = U makes an open
-    # result final without sending its value again.
-    open_result = item.type == "Observation" and item.content.get("status") in _OPEN_RESULT
-    whole = writing.encoded if item.write != "replace" or item.union or open_result or item.type in keeps else None
+    whole = writing.encoded if item.type in keeps or _looked_back(item) else None
     if item.write == "if-new":  # a stand-in has no time: it must not hold back what the owner says, however late that comes
         return Sent(destination, object_, writing.digest, "", 0, whole)
     return Sent(destination, object_, writing.digest, item.version, item.rank, whole)

@@ -52,7 +52,7 @@ def compile_mapping(plan: MappingPlan) -> Compiled:
 
 def _register_parents(module: Module, plan: MappingPlan) -> None:
     for resource in plan.resources.values():
-        for part in resource.key:
+        for part in resource.key if resource.same_as is None else resource.same_as.parts:
             if part.parent:
                 module.index(part.parent, part.level)
         if resource.merged_into is not None:
@@ -84,7 +84,10 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
         writer.marks_here()
         levels = f"({', '.join(writer.levels)},)"
         plan_name = module.bind(plan, "plan")
-        if plan.known_as:
+        if plan.same_as is not None:
+            parts = _key(writer, emitter, module, plan.same_as.parts, "")
+            writer.line(f"P.add_same({plan_name}, {levels}, P.authority(a), ({parts},), {at!r})")
+        elif plan.known_as:
             _names(writer, emitter, plan, plan_name)
             writer.line(f"P.add_named({plan_name}, {levels}, names, {at!r})")
         else:
@@ -109,7 +112,10 @@ def _names(writer: Writer, emitter: Emitter, plan: ResourcePlan, plan_name: str)
 
 
 def _key(writer: Writer, emitter: Emitter, module: Module, key: tuple[KeyPart, ...], plan_name: str) -> str:
-    """Write the parts of a key; gives them as source. The first must have a value; only the first CX or EI gives the scope."""
+    """Write the parts of a key; gives them as source. The first must have a value; only the first CX or EI gives the scope.
+
+    Without ``plan_name`` all may be empty: nothing is named by them, it is looked for.
+    """
     writer.line("a = None")
     parts: list[str] = []
     scoped = False
@@ -130,7 +136,7 @@ def _key(writer: Writer, emitter: Emitter, module: Module, key: tuple[KeyPart, .
         if scoped:
             writer.line("a = b")
         scoped = scoped or part.scoped
-        if number == 0:
+        if number == 0 and plan_name:
             with writer.block(f"if not {text}:"):
                 if emitter.visits and "PID" in part.label:
                     writer.line(f"{text} = P.temporary({plan_name}, {_group(writer)})")

@@ -183,7 +183,7 @@ class Emitter(Calls):
     def _identity(self, node: Convert, sink: Sink, seen: str) -> None:
         """The text that names the thing: a code with its system, a number; never a display."""
         w, kind = self.w, node.source.datatype
-        if kind in ("CWE", "CE", "CNE", "CF", "XCN", "XON", "EIP") and not node.source.component:
+        if kind in ("CWE", "CE", "CNE", "CF", "XCN", "XON", "EIP"):
             with self.values(node.source, seen) as (_, value):
                 text = w.name("t")
                 w.line(f"{text} = {'coded_name' if kind[0] == 'C' else 'other_name'}({value})")

@@ -84,6 +84,20 @@ def resolve(run: Run, known: Known) -> None:
                 _by_names(instance, known, here)
             if instance.plan.type == "Patient":
                 instance.ref = known.survivor(f"Patient/{instance.id}")
+    if any(instances[0].plan.same_as for instances in run.found.values() if instances):
+        _absent(run, known)
+
+
+def _absent(run: Run, known: Known) -> None:
+    """What is said to be the same as a thing of which nobody knows is left out: there is nothing to add to."""
+    every = [each for instances in run.found.values() for each in instances]
+    there = {each.ref for each in every if each.plan.same_as is None} | {thing for _, thing in known.sent}
+    for instance in every:
+        if instance.plan.same_as is not None and instance.ref not in there:
+            instance.ref = ""
+            run.context.segment = None
+            said = f"{instance.plan.name}: {instance.plan.named_by} is neither in the message nor known: it is left out."
+            run.context.note("no-parent", said)
 
 
 def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
@@ -121,11 +135,18 @@ def distinct(run: Run) -> list[Instance]:
     kept: dict[str, Instance] = {}
     for instances in run.found.values():
         for instance in instances:
+            if not instance.ref:
+                continue
             ref = f"{instance.plan.type}/{instance.id}"
+            if instance.plan.same_as is not None:
+                _without_itself(instance, ref)
             first = kept.setdefault(ref, instance)
             if first is instance:
                 continue
             first.aliases = tuple(dict.fromkeys((*first.aliases, *instance.aliases)))
+            if instance.plan.write == "add":
+                first.content = _together(first, instance)
+                continue
             if instance.plan.write == "if-new":
                 continue  # such as the order of several panels, told by each in its own way: the first way will do
             if first.content != instance.content:
@@ -138,7 +159,7 @@ def distinct(run: Run) -> list[Instance]:
 
 def _together(first: Instance, other: Instance) -> Resource:
     """What is said of one thing at two places, where they do not contradict each other; else the message parks."""
-    if is_part(first.plan):  # a result is one statement: there is no half of it
+    if is_part(first.plan) and other.plan.write != "add":  # a result is one statement: there is no half of it
         raise Parked(_DUPLICATE, _why(other))
     content = dict(first.content)
     for name, value in other.content.items():
@@ -150,6 +171,13 @@ def _together(first: Instance, other: Instance) -> Resource:
         known: list[Any] = before or []
         content[name] = [*known, *(item for item in value if item not in known)]
     return in_order(content)
+
+
+def _without_itself(instance: Instance, ref: str) -> None:
+    """Nothing is a member of itself, whatever a message says."""
+    for name, items in instance.content.items():
+        if isinstance(items, list):
+            instance.content[name] = [item for item in items if item != {"reference": ref}]
 
 
 def _why(instance: Instance) -> str:

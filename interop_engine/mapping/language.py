@@ -100,6 +100,7 @@ class ResourceRule:
     when: When | None = None
     key: tuple[Source, ...] | None = None
     known_as: Mapping[str, Source] | None = None
+    same_as: Source | None = None
     unknown: Name | None = None
     write: Name | None = None
     newer: Source | None = None
@@ -199,7 +200,7 @@ def _extend_resource(base: ResourceRule, child: ResourceRule) -> ResourceRule:
     changed = {rule.element: rule for rule in child.rules}
     kept = [changed.pop(rule.element, rule) for rule in base.rules]
     rules = tuple(rule for rule in (*kept, *changed.values()) if rule.value is not None)
-    identity = child if child.key is not None or child.known_as is not None else base
+    identity = base if (child.key, child.known_as, child.same_as) == (None, None, None) else child
     return ResourceRule(
         name=child.name,
         mark=child.mark,
@@ -208,6 +209,7 @@ def _extend_resource(base: ResourceRule, child: ResourceRule) -> ResourceRule:
         when=child.when or base.when,
         key=identity.key,
         known_as=identity.known_as,
+        same_as=identity.same_as,
         unknown=child.unknown or base.unknown,
         write=child.write or base.write,
         newer=child.newer or base.newer,

@@ -107,6 +107,10 @@ class Lowering(Calls, Conditions):
         if target is None:
             self.report.add("M208", f'there is no resource "{tree.name}"', at(tree.column), near(tree.name, self.targets))
             return None
+        if tree.key:
+            hint = f"name it in a resource of its own, with same_as: -> {tree.name}(…), and refer to that"
+            self.report.add("M307", "a reference by a key stands in same_as:", at(tree.column), hint)
+            return None
         rule, below = target
         shared = shared_level(levels, below)
         many = any(level.group is None or level.group.repeats for level in below[shared + 1 :])

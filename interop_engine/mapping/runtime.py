@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _UNMAPPED = frozenset({"code-unmapped", "not-a-code"})
 _JOINED = frozenset({"TX", "FT", "ST"})
+# What names a patient without a number of the hospital's own, for the time being: kind, whose it is, and where it stands. An
+# order's message and its result's have the placer's number in common.
+_STAND_INS = (
+    ("visit", "the visit's", (("PV1", 19), ("PID", 18))),
+    ("order", "the order's", (("ORC", 2), ("OBR", 2), ("ORC", 3), ("OBR", 3))),
+)
 OTHERWISE = "otherwise"
 """The label in ``known_as`` of what names a thing only where none of its numbers does."""
 
@@ -128,6 +134,29 @@ class Run:
         self._file(instance, at)
         return instance
 
+    def add_same(
+        self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...], at: Sequence[tuple[int, int]]
+    ) -> None:
+        """Add an instance that is the one of another resource with this key: of this message, else of an earlier one.
+
+        Within the message an empty part (and no authority) fits any, but one instance only; an earlier one is named by the
+        whole key, of which only the last part may be empty.
+        """
+        same = plan.same_as
+        assert same is not None
+        found = [each for each in self.found.get(same.target, ()) if _fits(each, levels, scope, key, self.context.scope)]
+        self.context.segment = None
+        if len(found) > 1:
+            self.context.note("reference-ambiguous", f"{plan.name}: several {same.target} have the key {same.label}: left out.")
+            return
+        if not found and not all(key[:-1] or key):
+            self.context.note("no-parent", f"{plan.name}: {same.label} is in no part of the message, and not named in full.")
+            return
+        instance = Instance(plan, levels, scope, key)
+        instance.called(found[0].id if found else resource_id(scope, plan.type, key))
+        self.found.setdefault(plan.name, []).append(instance)
+        self._file(instance, at)
+
     def _file(self, instance: Instance, at: Sequence[tuple[int, int]]) -> None:
         for index, level in at:
             self.indexes[index].setdefault(id(instance.levels[level]), []).append(instance)
@@ -143,18 +172,26 @@ class Run:
 
     def visit(self, segment: Segment, field: int, number: str) -> str:
         """A patient without a number of the hospital's own is named by the visit, for the time being, and that is said."""
+        return self._for_now(segment, field, f"visit|{number}", "the visit's")
+
+    def _for_now(self, segment: Segment, field: int, name: str, whose: str) -> str:
         self.context.segment, self.context.field = segment, field
-        self.context.note("temporary-identity", "No own number of the hospital: the patient's id is the visit's, for now.")
-        return f"visit|{number}"
+        self.context.note("temporary-identity", f"No own number of the hospital: the patient's id is {whose}, for now.")
+        return name
 
     def temporary(self, plan: ResourcePlan, group: Any) -> str:
-        """The visit's number in place of the hospital's own; the message parks where there is neither."""
-        for name, field in (("PV1", 19), ("PID", 18)):
-            for segment in self.deep(group, name):
-                value = segment.value(field)
-                if value is not None and (number := value.get(1)):
-                    return self.visit(segment, field, number)
-        raise Parked("101", f"{plan.name}: neither a number of the hospital's own nor a visit number in {plan.named_by}.")
+        """What stands in place of the hospital's own number: the visit's, else an order's; with neither the message parks.
+
+        Never a national number: they are mistyped and reissued, and a mother's is put on her newborn.
+        """
+        for kind, whose, places in _STAND_INS:
+            for name, field in places:
+                for segment in self.deep(group, name):
+                    value = segment.value(field)
+                    if value is not None and (number := value.get(1)):
+                        return self._for_now(segment, field, f"{kind}|{number}", whose)
+        why = f"neither a number of the hospital's own nor one of a visit or an order in {plan.named_by}"
+        raise Parked("101", f"{plan.name}: {why}.")
 
     def unnamed(self, plan: ResourcePlan, label: str) -> None:
         """The first part of a key is empty."""
@@ -204,8 +241,8 @@ class Run:
         if found is None:
             return ()
         if len(found) == 1:
-            return (found[0].ref,)
-        return list(dict.fromkeys([instance.ref for instance in found]))
+            return (found[0].ref,) if found[0].ref else ()
+        return list(dict.fromkeys([instance.ref for instance in found if instance.ref]))
 
     def one_reference(self, index: int, group: Any, name: str, near: Any) -> Sequence[str]:
         """The reference to the one instance that shares a group; none where there are several and nothing says which.
@@ -283,6 +320,13 @@ def authority(named: tuple[Value, str] | None, scope: Scope) -> str:
 
 def _position(segment: Segment) -> int:
     return segment.index
+
+
+def _fits(one: Instance, levels: tuple[Any, ...], scope: str, key: tuple[str, ...], own: Scope) -> bool:
+    """Whether an instance outside of the group has a key such as this one."""
+    if any(level is levels[-1] for level in one.levels) or not any(key):
+        return False
+    return scope in (one.scope, own.facility) and all(not part or part == its for part, its in zip(key, one.key, strict=True))
 
 
 def _joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:

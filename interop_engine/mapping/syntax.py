@@ -91,10 +91,11 @@ class Coalesce:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """``-> name``: the instances of that resource in scope."""
+    """``-> name``: the instances of that resource in scope; ``-> name(a, b)``: the one whose key has these values."""
 
     name: str
     column: int
+    key: tuple[Expression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

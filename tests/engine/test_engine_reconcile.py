@@ -66,7 +66,7 @@ def test_what_is_written_if_new_gains_only_what_its_union_names() -> None:
     """A result adds its filler number to a known order, however old, and touches nothing else; once it is there, no more."""
     order = {"identifier": [{"value": "A17"}], "status": "active"}
     numbers = [{"value": "A17"}, {"value": "F17"}]
-    item = draft("ServiceRequest", write="if-new", union=("identifier",), content={"identifier": numbers, "status": "completed"})
+    item = draft("ServiceRequest", write="if-new", union=("identifier",), content={"identifier": numbers, "status": "unknown"})
     share = reconcile([item], known(item, version=NEW, rank=3, **order), "hub")
     assert share.resources == ({"resourceType": "ServiceRequest", "id": "o1", "identifier": numbers, "status": "active"},)
     (sent,) = share.sent
@@ -154,6 +154,30 @@ def test_an_order_after_its_result_says_all_but_the_status() -> None:
     order = draft("ServiceRequest", "s1", write="merge", version=OLD, content={"status": "active", "priority": "stat"})
     (written,) = reconcile([order], before, "hub").resources
     assert written == {**stand_in.content, "status": "completed", "priority": "stat"}
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "end"),
+    [
+        ("active", "completed", "completed"),
+        ("on-hold", "revoked", "revoked"),
+        ("active", "unknown", "active"),
+        ("revoked", "completed", "revoked"),
+        ("completed", "revoked", "completed"),
+    ],
+)
+def test_a_result_closes_the_order_that_came_before_it(was: str, now: str, end: str) -> None:
+    """As it would be had the result come first; what the order's own sender has closed stays as that left it."""
+    order = draft(
+        "ServiceRequest", "s1", write="merge", version=OLD, content={"status": was, "intent": "order", "priority": "stat"}
+    )
+    (sent,) = reconcile([order], Known(), "hub").sent
+    before = Known("", {("hub", "ServiceRequest/s1"): sent})
+    stand_in = draft("ServiceRequest", "s1", write="if-new", content={"status": now, "intent": "order"})
+    share = reconcile([stand_in], before, "hub")
+    assert [each["status"] for each in share.resources] == ([end] if end != was else [])
+    assert all(each["priority"] == "stat" for each in share.resources)
+    assert all(each.version == sent.version for each in share.sent)
 
 
 def test_a_merge_into_itself_parks() -> None:

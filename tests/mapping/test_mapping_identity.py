@@ -70,7 +70,7 @@ def test_a_number_is_only_unique_within_its_authority() -> None:
 
 
 def test_without_a_number_of_its_own_a_patient_gets_a_temporary_id() -> None:
-    """From the visit, flagged; a national number is never a key; without either the message parks."""
+    """From the visit, flagged; a national number is never a key; with nothing else the message parks."""
     pid = "PID|||012345678901^^^^NI||Nguyễn^An"
     found = draft(patient("name: PID-5"), MSH_ADT, pid, "PV1|1" + "|" * 18 + "V77")
     assert [finding.code for finding in found.findings] == ["temporary-identity"]
@@ -79,6 +79,21 @@ def test_without_a_number_of_its_own_a_patient_gets_a_temporary_id() -> None:
     parked = draft(patient("name: PID-5"), MSH_ADT, pid)
     assert parked.park is not None
     assert parked.park.code == "101"
+
+
+@pytest.mark.parametrize(
+    ("orc", "place"), [("ORC|RE|A17^HIS|F1", "ORC[1]-2"), ("ORC|RE", "OBR[1]-2"), ("ORC|RE||F9", "OBR[1]-2")]
+)
+def test_without_a_visit_either_the_order_names_the_patient_for_now(orc: str, place: str) -> None:
+    """The placer's number, which the order's message and its result's have in common; the finding says which."""
+    national = "PID|1||012345678901^^^^NI||Nguyễn^An"
+    found = draft(ORU, MSH_ORU, national, orc, OBR)
+    assert [(each.code, each.path) for each in found.findings] == [("temporary-identity", place)]
+    assert "the order's" in found.findings[0].message
+    again = draft(ORU, MSH_ORU, "PID|1||||Nguyễn^An", orc, OBR)
+    assert again.resources[0].id == found.resources[0].id
+    numbered = draft(ORU, MSH_ORU, "PID|1||A17^^^^MR||Nguyễn^An", orc, OBR)
+    assert numbered.resources[0].id != found.resources[0].id
 
 
 def test_an_empty_key_parks() -> None:

@@ -109,7 +109,11 @@ def test_a_required_element_without_a_value_parks() -> None:
 
 def test_a_required_code_without_a_target_parks() -> None:
     """103: table value not found. An optional one is dropped, and that is said."""
-    found = draft(ORU, MSH_ORU, PID, OBR.replace("|F", "|q"))
+    order = (
+        "mapping: order\nmessage: ORM_O01\nresources:\n  order:\n    resource: ServiceRequest\n    each: ORDER\n    key: ORC-2\n"
+        "    set: {status: ORC-5 ?? 'active', intent: =order, subject: =Patient/p}\n"
+    )
+    found = draft(order, MSH_ORU.replace("ORU^R01^ORU_R01", "ORM^O01"), "ORC|NW|A17|||q")
     assert found.park is not None
     assert found.park.code == "103"
     optional = draft(patient("gender: PID-8"), MSH_ADT, PID.replace("|M", "|q"))

@@ -147,3 +147,117 @@ def test_3_snapshot_what_was_sent_before_and_not_kept_is_told() -> None:
     story.scope = SNAPSHOT
     story.tell(ORU, *report(obx(1, "GLU", "5"), later=True))
     assert (values(story), story.findings) == (["5 final", "1 final"], ("result-kept",))
+
+
+# --- 4. Parents and children -----------------------------------------------------------------------------------------------
+
+MICRO = ORU.replace(
+    "resources:\n",
+    """resources:
+  culture:
+    resource: DiagnosticReport
+    each: PATIENT_RESULT.ORDER_OBSERVATION
+    when: exists(OBR-29)
+    same_as: -> report(OBR-29.2 ?? OBR-29.1, OBR-50)
+  isolate:
+    resource: Observation
+    each: PATIENT_RESULT.ORDER_OBSERVATION
+    when: exists(OBR-26)
+    same_as: -> observation(-> culture, OBR-26.1, OBR-26.2)
+    set: {hasMember: -> observation}
+""",
+).replace(
+    "      status: OBR-25",
+    "      extension: {http://hl7.org/fhir/StructureDefinition/diagnosticReport-extends: -> culture}\n      status: OBR-25",
+)
+CULTURE = "OBR|1|P1|F1|600-7^Culture^LN|||20261121080000|||||||||||||||20261121090000|||F"
+GROWN = ("OBX|1|CWE|ORG^Organism^L|1|ECOLI^Escherichia coli^L||||||F", "OBX|2|CWE|ORG^Organism^L|2|SAUR^S. aureus^L||||||F")
+
+
+def antibiogram(filler: str, isolate: str, *, code: str = "", parent: str = "F1") -> str:
+    """The OBR of the susceptibilities of an isolate."""
+    empty = "|" * (50 - 29)
+    return (
+        f"OBR|2|P1|{filler}|AST^Susceptibility^L|||20261121080000|||||||||||||||20261121090000|||F|ORG&Organism&L^{isolate}|||"
+        f"^{parent}{empty}{code}"
+    )
+
+
+AMPICILLIN = "OBX|1|NM|AMP^Ampicillin^L||8|ug/mL||R|||F"
+
+
+def members(story: Story) -> dict[str, list[str]]:
+    """Sub-id of each organism that the destination has → codes of its members."""
+    codes = {f"Observation/{each['id']}": each["code"]["coding"][0]["code"] for each in story.all("Observation")}
+    organisms = [each for each in story.all("Observation") if each["code"]["coding"][0]["code"] == "ORG"]
+    return {
+        each["valueCodeableConcept"]["coding"][0]["code"]: [codes[m["reference"]] for m in each.get("hasMember", ())]
+        for each in organisms
+    }
+
+
+def test_4_susceptibilities_are_members_of_their_organism() -> None:
+    """Parent and children in one message: each antibiogram goes to its isolate, and its report says what it goes on from."""
+    story = Story().tell(
+        MICRO, MSH_ORU, PID, CULTURE, *GROWN, antibiogram("F2", "1"), AMPICILLIN, antibiogram("F3", "2"), AMPICILLIN
+    )
+    assert (story.park, story.findings) == (None, ())
+    assert members(story) == {"ECOLI": ["AMP"], "SAUR": ["AMP"]}
+    culture, *others = story.all("DiagnosticReport")
+    assert [each["extension"][0]["valueReference"]["reference"] for each in others] == [f"DiagnosticReport/{culture['id']}"] * 2
+    assert "extension" not in culture
+
+
+def test_4_an_earlier_report_is_found_by_its_numbers_and_its_code() -> None:
+    """OBR-29 and OBR-50 name it; the organism is written again with its members, and keeps them when it is sent again alone."""
+    story = Story().tell(MICRO, MSH_ORU, PID, CULTURE, *GROWN)
+    story.tell(MICRO, LATER, PID, antibiogram("F2", "2", code="600-7^Culture^LN"), AMPICILLIN)
+    assert (story.park, story.findings) == (None, ())
+    assert members(story) == {"ECOLI": [], "SAUR": ["AMP"]}
+    assert sum(each["resourceType"] == "DiagnosticReport" for each in story.written) == 1
+    corrected = (CULTURE[:-1] + "C", GROWN[1].replace("S. aureus", "MRSA"))
+    story.tell(MICRO, LATER, PID, *corrected)
+    assert members(story)["SAUR"] == ["AMP"]
+    assert story.tell(MICRO, LATER, PID, antibiogram("F2", "2", code="600-7^Culture^LN"), AMPICILLIN).written == ()
+
+
+def test_4_a_parent_that_nobody_knows_is_told_and_the_children_stand_alone() -> None:
+    """Not in the message, not sent before, or not named in full: nothing is guessed, and no reference leads nowhere."""
+    for code in ("", "600-7^Culture^LN"):
+        story = Story().tell(MICRO, MSH_ORU, PID, antibiogram("F2", "1", code=code), AMPICILLIN)
+        assert story.park is None
+        assert set(story.findings) == {"no-parent"}
+        assert [each["resourceType"] for each in story.written] == ["Patient", "DiagnosticReport", "Observation"]
+        assert "extension" not in story.all("DiagnosticReport")[0]
+
+
+def test_4_two_organisms_that_nothing_tells_apart_get_no_members() -> None:
+    """Without sub-ids nobody can say which isolate was tested: that is told, and the children stand in their own report."""
+    alike = [line.replace("|1|ECOLI", "||ECOLI").replace("|2|SAUR", "||SAUR") for line in GROWN]
+    story = Story().tell(MICRO, MSH_ORU, PID, CULTURE, *alike, antibiogram("F2", ""), AMPICILLIN)
+    assert members(story) == {"ECOLI": [], "SAUR": []}
+    assert set(story.findings) == {"key-repeated", "reference-ambiguous"}
+
+
+# --- 5. Status -------------------------------------------------------------------------------------------------------------
+
+
+def test_5_a_status_that_is_in_no_table_is_unknown() -> None:
+    """OBX-11 and OBR-25 with a code of the sender's own: told, on the worklist, and the code is kept; the result goes out."""
+    lines = (MSH_ORU, PID, OBR.replace("|F", "|Q"), obx(1, "GLU", "5").replace("|F", "|Q"))
+    found = draft(ORU, *lines)
+    for name in ("report", "observation"):
+        (one,) = contents(found, name)
+        assert one["status"] == "unknown"
+        (kept,) = one["_status"]["extension"]
+        assert kept["valueCoding"]["code"] == "Q"
+    assert [(f.code, f.path) for f in found.findings] == [("code-defaulted", "OBR[1]-25"), ("code-defaulted", "OBX[1]-11")]
+    assert {each.map for each in found.unmapped} == {"observation-status", "diagnostic-report-status"}
+
+
+@pytest.mark.parametrize("code", ["Y", "Z"])
+def test_5_a_laboratory_that_knows_no_such_order_or_patient_parks(code: str) -> None:
+    """OBR-25 = Y or Z: there is nothing to map."""
+    found = draft(ORU, MSH_ORU, PID, OBR[:-1] + code, obx(1, "GLU", "5"))
+    assert found.park is not None
+    assert found.park.code == "204"
