@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import json
 from pathlib import Path
 
 import pytest
@@ -143,7 +143,39 @@ PLANTED = [
     ),
     (
         {"channels__patients": CHANNEL.replace("{folder: out}", "{folder: out, send: orignal}")},
-        "channels/patients.yaml:9:31: C103 deliver.0.file.send: Input should be 'bundle' or 'original'",
+        'channels/patients.yaml:9:31: C117 there is no mapping "orignal" that makes messages\n    help: did you mean "original"?',
+    ),
+    (
+        {"channels__patients": CHANNEL.replace("file: {folder: out}", "mllp: {connect: 'h:1', send: bundle}")},
+        "channels/patients.yaml:9:34: C118 MLLP carries HL7 v2, not bundles\n    help: send: original, or a mapping with to:",
+    ),
+    (
+        {
+            "channels__patients": CHANNEL.replace("{folder: out}", "{folder: out, send: oru}"),
+            "mappings__oru": "mapping: oru\nto: ORU_R01\nset: {PATIENT_RESULT: {ORDER_OBSERVATION: {OBR-4: \"'X'\"}}}\n",
+        },
+        "channels/patients.yaml:9:31: C118 oru makes messages of bundles, this channel carries HL7 v2",
+    ),
+    (
+        {
+            "channels__patients": CHANNEL.replace("{folder: out}", "{folder: out, send: fix}"),
+            "mappings__fix": "mapping: fix\nmessage: ORU_R01\nto: ORU_R01\nlens: [drop PID-19]\n",
+        },
+        "channels/patients.yaml:9:31: C118 fix is for ORU_R01, which this channel does not accept",
+    ),
+    (
+        {
+            "channels__back": "channel: back\nsource: {exchange: {as: x, kinds: [lab]}}\ndeliver: [{name: his, mllp: {connect: 'h:1'}}]\n"
+        },
+        "channels/back.yaml:3:29: C118 this channel carries bundles, MLLP carries HL7 v2",
+    ),
+    (
+        {
+            "channels__back": "channel: back\nsource: {exchange: {as: x, kinds: [lab]}}\n"
+            "deliver: [{name: his, mllp: {connect: 'h:1', send: fix}}]\n",
+            "mappings__fix": "mapping: fix\nmessage: ORU_R01\nto: ORU_R01\nlens: [drop PID-19]\n",
+        },
+        "channels/back.yaml:3:52: C118 fix puts HL7 v2 right, this channel carries bundles",
     ),
     ({"channels__patients": CHANNEL + "dialect: sakura\n"}, 'channels/patients.yaml:10:10: C116 there is no dialect "sakura"'),
     (
@@ -213,7 +245,7 @@ def test_the_digest_names_the_configuration(tmp_path: Path) -> None:
     assert config.load(tmp_path, {}).digest == first.digest
     site(tmp_path, engine=ENGINE + "# a comment\n")
     assert config.load(tmp_path, {}).digest != first.digest
-    assert textwrap.dedent(CHANNEL) in first.snapshot
+    assert json.loads(first.snapshot)["channels/patients.yaml"] == CHANNEL
 
 
 def test_every_code_of_a_channel_is_listed_and_planted() -> None:
