@@ -26,6 +26,10 @@ _SEQUENCE_ERROR = "100"  # HL7 table 0357: segment sequence error
 _NOT_LEADING = {"PRIOR_RESULT": frozenset({"ORC", "OBR"})}
 # A document of an order (2.8) begins like an observation; only the TXA that must follow tells them apart.
 _CONFIRMED_BY = {"ORDER_DOCUMENT": "TXA"}
+# Which observations of a group are its results: those an OBX below its SPECIMEN means where none preceded.
+_RESULTS = {"ORDER_OBSERVATION": "OBSERVATION", "ORDER": "RESULT"}
+# Services, persons, places and things of an appointment come in any order.
+_UNORDERED = frozenset({"RESOURCES"})
 
 
 class Group:
@@ -91,7 +95,8 @@ class Group:
         child = Group(plan, self, len(siblings) + 1)
         child._cursor = cursor
         if plan.observation is not None:
-            alone = siblings[0].specimen is not None if siblings else "OBSERVATION" not in self.groups
+            results = plan.observation.definition.name
+            alone = siblings[0].specimen is not None if siblings else results not in self.groups
             child.specimen = child if alone else None
         siblings.append(child)
         return child
@@ -126,7 +131,8 @@ class _Plan:
     def _build(self) -> None:
         found: dict[str, list[_Action]] = {}
         never = _NOT_LEADING.get(self.definition.name, frozenset())
-        observation: _Plan | None = None
+        results: _Plan | None = None
+        specimen: _Plan | None = None
         leading = True
         for position, child in enumerate(self.definition.children):
             if isinstance(child, GroupDef):
@@ -137,10 +143,10 @@ class _Plan:
                 }
                 if "ORC" in plan.leads and "OBR" in plan.actions and "OBR" not in plan.leads:
                     self.orders.append((position, plan))
-                if child.name == "OBSERVATION":
-                    observation = plan
-                elif child.name == "SPECIMEN" and self.definition.name == "ORDER_OBSERVATION":
-                    plan.observation = observation
+                if child.name == _RESULTS.get(self.definition.name):
+                    results = plan
+                elif child.name == "SPECIMEN":
+                    specimen = plan
             else:
                 actions = {child.name: _Action(position, child.repeats)}
             for name, action in actions.items():
@@ -149,6 +155,8 @@ class _Plan:
                     confirmed = _CONFIRMED_BY.get(self.definition.name, "") or action.confirmed_by
                     self.leads.setdefault(name, action._replace(confirmed_by=confirmed))
             leading = leading and not child.required
+        if specimen is not None:
+            specimen.observation = results
         self.actions = {name: tuple(actions) for name, actions in found.items()}
 
 
@@ -201,7 +209,8 @@ def _forward(here: Group, name: str, index: int, segments: list[Segment]) -> Gro
     while node is not None:
         for action in node._plan.actions.get(name, ()):  # noqa: SLF001 - Group and this function are one
             position, cursor = action.position, node._cursor  # noqa: SLF001
-            if position < cursor or (position == cursor and not action.repeats):
+            passed = position < cursor or (position == cursor and not action.repeats)
+            if passed and not (action.opens and node.name in _UNORDERED):
                 continue
             if action.confirmed_by and not _follows(action.confirmed_by, index, segments):
                 continue

@@ -203,6 +203,23 @@ RULES = [
         [],
     ),
     (
+        "services, persons, places and things of an appointment come in any order",
+        "SIU_S12",
+        "SCH PID RGS AIP AIS AIL AIG RGS AIS",
+        (
+            "SIU_S12(SCH1 PATIENT(PID2) RESOURCES(RGS3 PERSONNEL_RESOURCE(AIP4) SERVICE(AIS5) LOCATION_RESOURCE(AIL6) "
+            "GENERAL_RESOURCE(AIG7)) RESOURCES(RGS8 SERVICE(AIS9)))"
+        ),
+        [],
+    ),
+    (
+        "an OBX below the specimen of an order told by order is its result",
+        "OUL_R24",
+        "PID OBR SPM OBX OBR OBX",
+        "OUL_R24(PATIENT(PID1) ORDER(OBR2 SPECIMEN(SPM3) RESULT(OBX4)) ORDER(OBR5 RESULT(OBX6)))",
+        [],
+    ),
+    (
         "a single segment that comes twice is kept twice",
         "ADT_A01",
         "EVN PID PV1 PV1",
