@@ -63,14 +63,32 @@ def xpn(value: Value, context: Context) -> dict[str, Any] | None:
     count = len(value.parts)
     parts = [tidy(get(1)), tidy(get(2)), tidy(get(3)), tidy(get(4)), tidy(get(5)), tidy(get(6)), ""]
     if count < 7:
-        return _name(parts)
-    parts[6] = tidy(get(14))
-    result = _name(parts, use=_mapped(_NAME_USE, tidy(get(7))), given_first=get(11) == "G")
-    if result is not None and count > 9:
+        result = _name(parts)
+    else:
+        parts[6] = tidy(get(14))
+        result = _name(parts, use=_mapped(_NAME_USE, tidy(get(7))), given_first=get(11) == "G")
+    if result is None:
+        return None
+    if (subcomponent := value.delimiters.subcomponent) and subcomponent in value.parts[0]:
+        _family_parts(result, value)
+    if count > 9:
         start, end = (get(12), get(13)) if count > 11 else (get(10), get(10, 2))
         if found := period_of(start, end, context):
             result["period"] = found
     return result
+
+
+_FAMILY_PARTS = {2: "own-prefix", 3: "own-name", 4: "partner-prefix", 5: "partner-name"}
+_EXTENSIONS = "http://hl7.org/fhir/StructureDefinition/humanname-"
+
+
+def _family_parts(name: dict[str, Any], value: Value) -> None:
+    """FN.2 to FN.5: own and partner's name and prefix, as extensions on the family name."""
+    parts = [
+        {"url": _EXTENSIONS + kind, "valueString": text} for n, kind in _FAMILY_PARTS.items() if (text := tidy(value.get(1, n)))
+    ]
+    if parts and "family" in name:
+        name["_family"] = {"extension": parts}
 
 
 def xcn(value: Value, context: Context) -> dict[str, Any] | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from interop_engine.hl7.message import Segment, Value
     from interop_engine.mapping.context import Context
 
+BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
+_DAY, _DAY_AND_TIME = 8, 14  # characters of a DTM
 _SECOND = 60
 _PRECISIONS: dict[str, list[dict[str, Any]]] = {name: [{"url": PRECISION, "valueCode": name}] for name in ("hour", "minute")}
 
@@ -249,7 +251,10 @@ def _field(segment: Segment, number: int) -> str:
 
 
 def birth_date(pid: Segment, context: Context) -> str | None:
-    """PID-7 → date. 1 January is how an unknown day is written: the year is kept, and the text as sent beside it."""
+    """PID-7 → date, its time of day beside it (the extension patient-birthTime).
+
+    1 January is how an unknown day is written: the year is kept, and the text as sent beside it.
+    """
     value = pid.value(7)
     found = date(value, context) if value else None
     if found is None or value is None:
@@ -261,6 +266,10 @@ def birth_date(pid: Segment, context: Context) -> str | None:
         context.note(
             "birth-day-unknown", "A birth on 1 January stands for an unknown day: the year is kept.", severity="information"
         )
+    elif sent[_DAY:_DAY_AND_TIME].strip("0"):  # midnight is how a system writes a day that it knows no time of
+        at = _date_time(sent, context.scope.timezone)
+        if "T" in at.text:
+            context.extend({"url": BIRTH_TIME, "valueDateTime": at.text})
     return found
 
 

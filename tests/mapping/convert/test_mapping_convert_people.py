@@ -240,3 +240,12 @@ def test_a_person_or_place_is_a_reference_by_identifier_and_display(
 ) -> None:
     """Only master files write them; elsewhere they are named."""
     assert convert(v2_type, "Reference", text) == expected
+
+
+def test_the_parts_of_a_family_name_are_extensions_of_it(convert: Convert) -> None:
+    """FN.2 to FN.5 (own prefix and name, partner's prefix and name) are those that FHIR has for them."""
+    found = convert("XPN", "HumanName", "van Beek-de Vries&van&Beek&de&Vries^Anna")
+    kinds = {each["url"].rpartition("humanname-")[2]: each["valueString"] for each in found["_family"]["extension"]}
+    assert found["family"] == "van Beek-de Vries"
+    assert kinds == {"own-prefix": "van", "own-name": "Beek", "partner-prefix": "de", "partner-name": "Vries"}
+    assert "_family" not in convert("XPN", "HumanName", "Beek^Anna")
