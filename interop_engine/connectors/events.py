@@ -53,6 +53,17 @@ class FolderUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SourceUnreadable(Event):
+    """A server that messages are read from does not give them."""
+
+    sentence: ClassVar[str] = "A server that messages are read from cannot be read; it is tried again."
+    level: ClassVar[str] = "warning"
+    channel: str
+    url: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationDown(Event):
     """A receiver does not answer, or says that it cannot work at present."""
 

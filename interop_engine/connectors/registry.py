@@ -14,6 +14,8 @@ from interop_engine.connectors.exchange import (
 )
 from interop_engine.connectors.fhir_rest import FhirRestDestination, FhirRestOptions
 from interop_engine.connectors.file import FileDestination, FileDestinationOptions, FileSource, FileSourceOptions
+from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions
+from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
 from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
 
@@ -22,6 +24,8 @@ DestinationFactory = Callable[[Any, Surroundings], Destination]
 
 SOURCES: Mapping[str, tuple[type[Options], SourceFactory]] = {
     "mllp": (MllpSourceOptions, MllpSource),
+    "http": (HttpSourceOptions, HttpSource),
+    "poll": (HttpPollerOptions, HttpPoller),
     "file": (FileSourceOptions, FileSource),
     "exchange": (ExchangeSourceOptions, ExchangeSource),
 }

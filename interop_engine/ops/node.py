@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.http_server import HttpServer
 from interop_engine.engine.runtime import Runtime
 from interop_engine.ops.api import Watch, application
-from interop_engine.ops.server import HttpServer
 
 if TYPE_CHECKING:
     from interop_engine.config.site import Site

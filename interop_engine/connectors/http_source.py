@@ -1,0 +1,229 @@
+"""HTTP as a source: HL7 v2 is posted, by itself or inside JSON, and answered once it is committed.
+
+200 with the acknowledgement as body where it was taken, 422 with it where it was rejected (and journaled as that), 204 where the
+message asked for no answer, 503 where nothing is promised: the sender tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from interop_engine.connectors.addresses import Address, NetworkText, allowed, networks, read_address
+from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.http_server import HttpServer
+from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
+from interop_engine.connectors.tls import TlsServer
+from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
+from interop_engine.core.units import Duration, Size
+from interop_engine.hl7.batch import answer_batch, split_batch
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_MEDIA_TYPE = "application/hl7-v2"
+
+
+class HttpAuth(Options):
+    """How one side of HTTP knows the other: a token, or a user with a password."""
+
+    bearer: SecretStr | None = Field(None, description="A token.", examples=["${LAB_TOKEN}"])
+    user: str = Field("", description="A user's name, instead of a token.", examples=["lab"])
+    password: SecretStr | None = Field(None, description="Its password.", examples=["${LAB_PASSWORD}"])
+
+    @model_validator(mode="after")
+    def _one_way(self) -> HttpAuth:
+        if (self.bearer is None) == (not self.user) or bool(self.user) != (self.password is not None):
+            raise ValueError("either bearer, or user and password")
+        return self
+
+    @property
+    def header(self) -> str:
+        """The Authorization header."""
+        if self.bearer is not None:
+            return f"Bearer {self.bearer.get_secret_value()}"
+        assert self.password is not None
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password.get_secret_value()}".encode()).decode()
+
+    def admits(self, header: str) -> bool:
+        """Whether a request's Authorization header is the one expected; in the same time whatever it is."""
+        given, expected = header.strip(), self.header
+        if self.bearer is None:
+            given = "Basic " + _canonical(given.partition(" ")[2])
+        return hmac.compare_digest(given.encode(), expected.encode())
+
+
+def _canonical(encoded: str) -> str:
+    try:
+        return base64.b64encode(base64.b64decode(encoded.strip(), validate=True)).decode()
+    except (binascii.Error, ValueError):
+        return ""
+
+
+class HttpSourceOptions(Acknowledging):
+    """Take HL7 v2 that is posted over HTTP."""
+
+    listen: Address = Field(description="Address and port to listen on.", examples=["0.0.0.0:8090"])
+    path: str = Field("/", description="The path that is posted to.", examples=["/hl7"], pattern=r"^/")
+    json_path: JsonPath = Field(
+        "",
+        description="Where the message, or several, stands in a JSON body; without it the body is the message.",
+        examples=["hl7"],
+    )
+    tls: TlsServer | None = Field(None, description="TLS; without it everything goes in clear.")
+    allow: tuple[NetworkText, ...] = Field(
+        (), description="Networks that may connect; without any, every one may.", examples=[["10.20.0.0/16"]]
+    )
+    auth: HttpAuth | None = Field(None, description="What a sender must show.", examples=[{"bearer": "${LAB_TOKEN}"}])
+    max_body: Size = Field(16_000_000, gt=0, description="The largest body.", examples=["16MB"])
+    max_requests: int = Field(100, gt=0, description="Requests at a time; more are answered 503.", examples=[100])
+    body_timeout: Duration = Field(30.0, gt=0, description="Time a sender has for its body.", examples=["30s"])
+
+    @field_validator("path")
+    @classmethod
+    def _is_path(cls, path: str) -> str:
+        if any(c in path for c in "?# "):
+            raise ValueError("a path has no query and no fragment")
+        return path
+
+
+class HttpSource:
+    """The server: one address, one path."""
+
+    def __init__(self, options: HttpSourceOptions, surroundings: Surroundings) -> None:
+        self._options = options
+        self._root = surroundings.root
+        self._networks = networks(options.allow)
+        self._server: HttpServer | None = None
+        self._requests = 0
+
+    async def start(self, accept: Accept) -> None:
+        """Listen. Raises OSError where the address or a file of the certificate cannot be used."""
+        self._accept = accept
+        tls = self._options.tls
+        host, port = read_address(self._options.listen)
+        server = HttpServer(
+            self,
+            host,
+            port,
+            tls=(lambda: tls.context(self._root)) if tls is not None else None,
+            admit=lambda peer: allowed(peer, self._networks),
+        )
+        await server.start()
+        self._server = server
+
+    async def stop(self) -> None:
+        """Answer what is under way, then close. Twice is harmless."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop()
+
+    def health(self) -> ConnectorHealth:
+        """Where it listens, and how many are connected."""
+        if self._server is None:
+            return ConnectorHealth(place=self._options.listen, problem="not listening")
+        return ConnectorHealth(place=self._server.address, connections=self._server.connections)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+        request = Request(scope, receive)
+        self._requests += 1
+        try:
+            response = await self._respond(request)
+        finally:
+            self._requests -= 1
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        """Everything that needs no body comes first, so that a stranger's is not even read."""
+        options = self._options
+        if options.auth is not None and not options.auth.admits(request.headers.get("authorization", "")):
+            scheme = "Bearer" if options.auth.bearer is not None else 'Basic realm="hl7"'
+            return _said(401, "Who are you?", {"WWW-Authenticate": scheme})
+        if request.url.path != options.path:
+            return _said(404, f"Messages are posted to {options.path}.")
+        if request.method != "POST":
+            return _said(405, "Messages are posted.", {"Allow": "POST"})
+        if self._requests > options.max_requests:
+            return _said(503, "Too many requests at once.", {"Retry-After": "1"})
+        try:
+            async with asyncio.timeout(options.body_timeout):
+                body = await _read(request, options.max_body)
+        except (TimeoutError, ClientDisconnect):
+            return _said(408, "The body did not come in time.", {"Connection": "close"})
+        if body is None:
+            return _said(413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
+        found = _messages(body, options.json_path)
+        if isinstance(found, str):
+            return _said(400, found)
+        return await self._commit(found, f"{request.client.host}:{request.client.port}" if request.client else "")
+
+    async def _commit(self, bodies: list[bytes], peer: str) -> Response:
+        """Each message by itself, in order; where one is not committed, nothing is promised of any."""
+        answers: list[Answer] = []
+        replies: list[bytes] = []
+        for body in bodies:
+            messages = split_batch(body)
+            own: list[bytes] = []
+            for message in messages:
+                answer = await self._accept(Arrival(message, "hl7v2", datetime.now(UTC), peer))
+                if isinstance(answer, Unavailable):
+                    return _said(503, "Not now.", {"Retry-After": "5"})
+                answers.append(answer)
+                if reply := await _reply(answer):
+                    own.append(reply)
+            replies += own if len(messages) == 1 else answer_batch(body, own)
+        if not any(replies):
+            return Response(status_code=204)
+        refused = all(isinstance(answer, Refused) for answer in answers)
+        return Response(b"".join(replies), 422 if refused else 200, media_type=_MEDIA_TYPE)
+
+
+async def _reply(answer: Answer) -> bytes:
+    """What is said now; where that is nothing, what enhanced mode says later."""
+    assert isinstance(answer, Accepted | Refused)
+    if not answer.reply and isinstance(answer, Accepted) and answer.later is not None:
+        return await answer.later()
+    return answer.reply
+
+
+async def _read(request: Request, limit: int) -> bytes | None:
+    """The body; None where it is too large, be it by its own word."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        return None
+    body = bytearray()
+    fits = True
+    async for chunk in request.stream():
+        fits = fits and len(body) + len(chunk) <= limit
+        if fits:
+            body += chunk  # else the rest is let by, so that the sender comes to read why
+    return bytes(body) if fits else None
+
+
+def _messages(body: bytes, path: str) -> list[bytes] | str:
+    """The messages of a body, or what is wrong with it."""
+    if not path:
+        return [body] if body.strip() else "The body is empty."
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return "The body is not JSON."
+    found = follow(document, path)
+    if not found or not all(isinstance(each, str) and each.strip() for each in found):
+        return f"There is no message at {path}."
+    return [message_bytes(each) for each in found]
+
+
+def _said(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(text + "\n", status, headers, media_type="text/plain")

@@ -1,0 +1,165 @@
+"""HL7 v2 that is read from a URL: taken once, confirmed after the commit, and asked for from where we were."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions
+from interop_engine.connectors.http_server import HttpServer
+from interop_engine.core.model import Unavailable
+from tests.support.mllp import Channel, message, reply_to, surroundings, until
+
+class Lis:
+    """A server that says what it is told to, and remembers what it was asked."""
+
+    def __init__(self, *replies: Any) -> None:
+        self.replies = list(replies)
+        self.asked: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        self.asked.append(f"{request.method} {request.url.path}{'?' + request.url.query if request.url.query else ''}")
+        reply = Response(b"")
+        if request.method == "GET" and self.replies:
+            said = self.replies.pop(0)
+            reply = said if isinstance(said, Response) else Response(said if isinstance(said, bytes) else json.dumps(said))
+        await reply(scope, receive, send)
+
+
+@asynccontextmanager
+async def polling(lis: Lis, channel: Channel, root: Path, **options: Any) -> AsyncIterator[HttpPoller]:
+    """A poller of that server, every 10 ms."""
+    server = HttpServer(lis, "127.0.0.1", 0)
+    await server.start()
+    url = f"http://{server.address}"
+    if "confirm" in options:
+        options["confirm"] = {"url": f"{url}/taken/{{id}}", "id": "id", **options["confirm"]}
+    poller = HttpPoller(
+        HttpPollerOptions.model_validate({"url": f"{url}/outbox", "every": "10ms", **options}), surroundings(str(root))
+    )
+    await poller.start(channel.accept)
+    try:
+        yield poller
+    finally:
+        channel.gate.set()
+        await poller.stop()
+        await poller.stop()
+        await server.stop()
+
+
+def items(*numbers: int, **more: Any) -> dict[str, Any]:
+    """A JSON reply."""
+    return {"data": [{"id": n, "hl7": message(n).decode()} for n in numbers], **more}
+
+
+def data(channel: Channel) -> list[bytes]:
+    """What arrived."""
+    return [arrival.data for arrival in channel.arrivals]
+
+
+async def test_a_message_or_a_batch(tmp_path: Path) -> None:
+    """Without ``items`` the reply is the message, or a batch of them; an empty one is nothing."""
+    channel = Channel()
+    async with polling(Lis(message(1), b"", message(2) + message(3)), channel, tmp_path):
+        await until(lambda: len(channel.arrivals) == 3)
+    assert data(channel) == [message(1), message(2), message(3)]
+
+
+async def test_confirmed_after_the_commit(tmp_path: Path) -> None:
+    """Each item by its id, once it is committed, before the next one is taken."""
+    lis, channel = Lis(items(1, 2)), Channel()
+    channel.gate.clear()
+    async with polling(lis, channel, tmp_path, items="data[*]", hl7="hl7", confirm={"method": "DELETE"}):
+        await channel.entered.acquire()
+        assert lis.asked == ["GET /outbox"]
+        channel.gate.set()
+        await until(lambda: len(lis.asked) > 3)
+    assert lis.asked[:3] == ["GET /outbox", "DELETE /taken/1", "DELETE /taken/2"]
+    assert data(channel) == [message(1), message(2)]
+
+
+async def test_what_cannot_be_committed_is_read_again(tmp_path: Path) -> None:
+    """Neither it nor what follows it is confirmed, and the mark stays where it was."""
+    full = [True]
+
+    def answer(arrival: Any) -> Any:
+        if b"|2|" in arrival.data and full.pop():
+            return Unavailable("full")
+        return reply_to(arrival)
+
+    full.insert(0, False)
+    lis, channel = Lis(items(1, 2, 3, next="m3"), items(2, 3, next="m3")), Channel(answer=answer)
+    mark = {"parameter": "since", "path": "next", "file": "var/lis.mark"}
+    async with polling(lis, channel, tmp_path, items="data[*]", hl7="hl7", mark=mark, confirm={}):
+        await until(lambda: len(lis.asked) >= 6)
+    assert lis.asked[:5] == ["GET /outbox", "POST /taken/1", "GET /outbox", "POST /taken/2", "POST /taken/3"]
+    assert lis.asked[5] == "GET /outbox?since=m3"
+    assert data(channel) == [message(n) for n in (1, 2, 2, 3)]
+
+
+async def test_the_mark_survives_a_restart(tmp_path: Path) -> None:
+    """It is in a file of the site: a new process asks for what came after it."""
+    mark = {"parameter": "since", "path": "next", "file": "var/lis.mark"}
+    options = {"items": "data[*]", "hl7": "hl7", "mark": mark}
+    channel = Channel()
+    async with polling(Lis(items(1, next="a b")), channel, tmp_path, **options):
+        await until((tmp_path / "var" / "lis.mark").is_file)
+    again = Lis(items(2, next="c"))
+    async with polling(again, channel, tmp_path, **options):
+        await until(lambda: len(channel.arrivals) == 2)
+    assert again.asked[0] in {"GET /outbox?since=a%20b", "GET /outbox?since=a+b"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (Response(status_code=500), "the server answered 500"),
+        (Response(status_code=302, headers={"Location": "http://169.254.169.254/"}), "the server answered 302"),
+        (b"{", "the reply is not JSON"),
+        ({"data": [{"id": 1}]}, "an item at data[*] has no message"),
+        (b"x" * 200_000, "the reply is larger than 100000 bytes"),
+    ],
+)
+async def test_replies_that_are_none(tmp_path: Path, reply: Any, problem: str) -> None:
+    """The status says what is wrong, nothing is taken, and the next reading goes on."""
+    lis, channel = Lis(*[reply] * 50), Channel()
+    options = {"items": "data[*]", "hl7": "hl7", "max_body": "100KB"}
+    async with polling(lis, channel, tmp_path, **options) as poller:
+        await until(lambda: poller.health().problem == problem)
+        assert channel.arrivals == []
+        lis.replies = [items(1)]
+        await until(lambda: len(channel.arrivals) == 1 and poller.health().problem == "")
+
+
+async def test_a_server_that_is_down(tmp_path: Path) -> None:
+    """Said in the status, not raised; stop does not wait."""
+    poller = HttpPoller(HttpPollerOptions(url="http://127.0.0.1:1/x", every=0.01), surroundings(str(tmp_path)))
+    await poller.start(Channel().accept)
+    await until(lambda: poller.health().problem == "ConnectError")
+    await asyncio.wait_for(poller.stop(), 5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "ftp://lis/x"},
+        {"url": "http://user:secret@lis/x"},
+        {"hl7": "hl7"},
+        {"items": "data[*]", "confirm": {"url": "https://lis.example/x", "id": "id"}},
+        {"items": "data[*]", "confirm": {"url": "https://other.example/{id}", "id": "id"}},
+    ],
+)
+def test_wrong_options(wrong: dict[str, Any]) -> None:
+    """Every option is checked before anything is read; a token never goes to another server."""
+    with pytest.raises(ValidationError):
+        HttpPollerOptions.model_validate({"url": "https://lis.example/outbox", **wrong})
