@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli import output
+from interop_engine.core.model import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.dialect import Dialect
+    from interop_engine.mapping.outbound.compiler import Outbound
     from interop_engine.mapping.program import Program
 
 MappingName = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits.")]
@@ -46,7 +48,8 @@ class Bench:
     def __init__(self, site: Site, mapping: str | None, channel: str | None) -> None:
         self.site = site
         self._channel = self._named_channel(channel) if channel else None
-        self.named = self._named_program(mapping) if mapping else None
+        self.outbound = site.library.outbound.get(mapping) if mapping else None
+        self.named = self._named_program(mapping) if mapping and self.outbound is None else None
 
     @classmethod
     def of(cls, project: Path | None, mapping: str | None, channel: str | None) -> Bench:
@@ -67,7 +70,7 @@ class Bench:
 
         programs = self.site.library.programs
         if name not in programs:
-            output.fail(f'there is no mapping "{name}"', near(name, programs))
+            output.fail(f'there is no mapping "{name}"', near(name, [*programs, *self.site.library.outbound]))
         return programs[name]
 
     @property
@@ -101,6 +104,8 @@ class Bench:
         return program if isinstance(program, Parked) else (message, program)
 
     def _candidates(self, message: Message) -> Sequence[Program]:
+        if self.outbound is not None:
+            output.fail(f"{self.outbound.name} makes HL7 v2, not FHIR", "transform shows what it makes")
         if self.named is not None:
             return [self.named]
         if self._channel is not None:
@@ -123,6 +128,19 @@ class Bench:
 
         scope = self.scope(program)
         return single.map_message(message, program, scope, received_at=received_at or _sent_at(message, scope))
+
+    def form(self, label: str, data: bytes, outbound: Outbound) -> str:
+        """The message that a mapping with to: makes, and all there is to say about it, which is said; '' where there is none."""
+        from interop_engine.engine import single
+        from interop_engine.hl7.charset import charset_of, decode
+
+        using = [(c.scope, d) for c in self.site.channels for d in c.destinations if d.outbound is outbound]
+        scope = self._channel.scope if self._channel else using[0][0] if using else self.site.scope
+        formed = single.form(data, outbound, scope, using[0][1].envelope(digest(data)) if using else None)
+        output.show_findings(formed.findings, label)
+        if formed.parked is not None:
+            _tell(label, formed.parked, "")
+        return decode(formed.body, charset_of(formed.body)) if formed.body else ""
 
     def losses(self, unread: Sequence[str]) -> Sequence[str]:
         """Of the leaves that nothing read (``PID[1]-5.3``) those that the channel's dialect does not ignore."""

@@ -26,9 +26,14 @@ class Message:
     data: bytes
 
 
+def read_bytes(file: str) -> bytes:
+    """A file as it is (``-``: standard input). Raises OSError."""
+    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
 def read_messages(file: str) -> list[Message]:
     """The messages of a file (``-``: standard input). Raises OSError."""
-    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    data = read_bytes(file)
     name = "stdin" if file == "-" else file
     if b"\x00" in data[:8]:  # UTF-16 or UTF-32: bytes are not characters here
         return [Message(name, data)]

@@ -1,7 +1,8 @@
 """Test cases of mappings, in YAML beside them: input, what is known, what is expected (mapping-language, "Tests").
 
-Expectations are FHIRPath (``expectations``). A golden file is the whole bundle; digests of
-mapping and configuration in it are masked, so that it changes only when the result does.
+Expectations are FHIRPath, of a mapping that makes messages conditions over HL7 v2 paths (``expectations``). A golden file is the
+whole bundle, or the message, a line a segment; digests of mapping and configuration in a bundle are masked, so that it changes
+only when the result does.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.model import NOTHING_KNOWN, Known, Resource, Sent
 from interop_engine.engine import expectations
-from interop_engine.engine.single import DESTINATION, Mapped, map_message, read
+from interop_engine.engine.single import DESTINATION, Formed, Mapped, form, map_message, read
 from interop_engine.engine.transform import Parked
 from interop_engine.fhir import bundle as bundles
+from interop_engine.hl7.message import parse
 
 if TYPE_CHECKING:
     from interop_engine.config.site import Site
     from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.outbound.compiler import Outbound
     from interop_engine.mapping.program import Program
 
 RECEIVED_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -76,7 +79,7 @@ class Cases:
 def load(site: Site) -> Cases:
     """Every case in ``mappings/**/*.yaml`` that says ``cases_for``."""
     found = Cases()
-    names = {*site.library.programs, *site.library.broken}
+    names = {*site.library.programs, *site.library.outbound, *site.library.broken}
     for path in sorted((site.root / "mappings").rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         if "cases_for" in text:
@@ -131,6 +134,8 @@ def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[
 
 def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
     """Run one case; ``update`` writes its golden file anew."""
+    if (outbound := site.library.outbound.get(case.mapping)) is not None:
+        return _run_outbound(case, outbound, site, update=update)
     program = site.library.programs[case.mapping]
     try:
         message = read(_input(case))
@@ -145,7 +150,23 @@ def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
         *expectations.failures(case.expect, mapped.bundle or {}),
         *_diagnostics(case, mapped),
     ]
-    changed, difference = _golden(case, mapped, update=update)
+    made = golden_text(mapped.bundle) if mapped.bundle is not None else ""
+    changed, difference = _golden(case, made, update=update)
+    return _result(case, [*failures, *difference], updated=changed)
+
+
+def _run_outbound(case: Case, outbound: Outbound, site: Site, *, update: bool) -> CaseResult:
+    """A case of a mapping that makes a message: its input is a bundle or an original, its golden file a line a segment."""
+    scope = next((c.scope for c in site.channels if any(d.outbound is outbound for d in c.destinations)), site.scope)
+    try:
+        formed = form(_input(case), outbound, scope)
+    except OSError as error:
+        return CaseResult(case.mapping, case.name, case.mark, (f"cannot be read: {error}",))
+    failures = [*_parked(case, formed.parked), *_diagnostics(case, formed)]
+    if not formed.body:
+        return _result(case, failures)
+    failures += expectations.message_failures(case.expect, parse(formed.body), scope)
+    changed, difference = _golden(case, formed.body.decode().replace("\r", "\n"), update=update)
     return _result(case, [*failures, *difference], updated=changed)
 
 
@@ -178,13 +199,13 @@ def _known(case: Case) -> Known:
 
 def _parked(case: Case, parked: Parked | None) -> list[str]:
     if parked is None:
-        return [f"expected to park with {case.parks}, but it gave a bundle"] if case.parks else []
+        return [f"expected to park with {case.parks}, but it does not"] if case.parks else []
     if case.parks == parked.code:
         return []
     return [f"parks with {parked.code}: {parked.why}"]
 
 
-def _diagnostics(case: Case, mapped: Mapped) -> list[str]:
+def _diagnostics(case: Case, mapped: Mapped | Formed) -> list[str]:
     if case.diagnostics is None:
         return []
     said = [f"{finding.path} {finding.code}" for finding in mapped.findings]
@@ -193,11 +214,10 @@ def _diagnostics(case: Case, mapped: Mapped) -> list[str]:
     return missing + [f"complains: {finding}" for finding, text in zip(mapped.findings, said, strict=True) if text not in wanted]
 
 
-def _golden(case: Case, mapped: Mapped, *, update: bool) -> tuple[bool, list[str]]:
-    if not case.golden or mapped.bundle is None:
+def _golden(case: Case, made: str, *, update: bool) -> tuple[bool, list[str]]:
+    if not case.golden or not made:
         return False, []
     path = case.folder / case.golden
-    made = golden_text(mapped.bundle)
     there = path.read_text(encoding="utf-8") if path.is_file() else ""
     if made == there:
         return False, []
@@ -206,7 +226,7 @@ def _golden(case: Case, mapped: Mapped, *, update: bool) -> tuple[bool, list[str
         path.write_text(made, encoding="utf-8")
         return True, []
     lines = difflib.unified_diff(there.splitlines(), made.splitlines(), case.golden, "now", lineterm="", n=1)
-    return False, ["the bundle differs from its golden file\n" + "\n".join(f"    {line}" for line in lines)]
+    return False, ["what it makes differs from its golden file\n" + "\n".join(f"    {line}" for line in lines)]
 
 
 def golden_text(bundle: Resource) -> str:

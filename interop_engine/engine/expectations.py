@@ -1,4 +1,7 @@
-"""What a test case expects of a bundle, in FHIRPath (https://hl7.org/fhirpath/), and what it is told where that does not hold."""
+"""What a test case expects, and what it is told where that does not hold.
+
+Of a bundle it is said in FHIRPath (https://hl7.org/fhirpath/), of a message as a condition of the mapping language.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.core.diagnostics import Mark
+from interop_engine.mapping import rules
+
 if TYPE_CHECKING:
     from interop_engine.core.model import Resource
+    from interop_engine.hl7.message import Message
+    from interop_engine.mapping.context import Scope
 
 _COMPARISON = re.compile(r" (=|!=|~|!~|<=?|>=?|in|contains) ")
 _AND = re.compile(r" and ")
@@ -33,6 +41,22 @@ def failures(expectations: Sequence[str], bundle: Resource) -> Iterator[str]:
             continue
         if value != [True]:
             yield "\n    ".join([expectation, *_reasons(expectation, evaluate)])
+
+
+def message_failures(expectations: Sequence[str], message: Message, scope: Scope) -> Iterator[str]:
+    """The same of a message: ``OBX[2]-5 = '5.20'``. Table names are those of the site."""
+    nowhere = Mark("", 1, 1)
+    for expectation in expectations:
+        holds, mistakes = rules.condition(expectation, nowhere, tuple(scope.tables))
+        if holds is None or mistakes:
+            yield "\n    ".join([expectation, *(mistake.message for mistake in mistakes)])
+        elif not holds(message, scope):
+            left = _split(expectation, _COMPARISON)[0]
+            values, _ = rules.values(left, nowhere, tuple(scope.tables))
+            found = values(message, scope) if values is not None else ()
+            yield (
+                f"{expectation}\n    the left side is {_shown(list(found))}" if found else f"{expectation}\n    it gives nothing"
+            )
 
 
 def _reasons(expectation: str, evaluate: _Evaluate) -> Iterator[str]:

@@ -21,6 +21,7 @@ from interop_engine.journal.base import Forward, NewDelivery
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig, DestinationConfig
+    from interop_engine.mapping.outbound.program import Made, MessageProgram
 
 _KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping", "delivery-id"})
 
@@ -115,16 +116,23 @@ def _message(
     whole = completion.completed(left, place, known)
     made = program.make(whole, channel.scope.naming, destination.envelope(received.control_id or received.digest))
     said = tuple(str(finding) for finding in made.findings)
-    if made.fault:
-        return Parked("102", f"{program.name}: {made.fault}", made.findings)
-    if made.incomplete:
-        why = f"{program.name}: what a group of {program.structure} needs is neither in the bundle nor in what came before it."
-        return Parked("101", why, made.findings)
-    if not made.body:
-        return None, said
+    if (why := unmade(made, program)) is not None:
+        return (None, said) if made.nothing else why
     headers = {**_headers(received), "mapping": f"{program.name}/{program.digest}"}
     sent = completion.kept(left, place, _moment(waiting.content))
     return NewDelivery(new_id(), destination.name, received.lanes, made.body, "hl7v2", headers, sent), said
+
+
+def unmade(made: Made, program: MessageProgram) -> Parked | None:
+    """Why there is no message; None where there is one."""
+    if made.body:
+        return None
+    if made.fault:
+        return Parked("102", f"{program.name}: {made.fault}", made.findings)
+    if made.nothing:
+        return Parked("nothing-to-send", f"The bundle holds nothing of which {program.name} makes a message.", made.findings)
+    why = f"{program.name}: what a group of {program.structure} needs is neither in the bundle nor in what came before it."
+    return Parked("101", why, made.findings)
 
 
 def _makes(channel: ChannelConfig) -> bool:

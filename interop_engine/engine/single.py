@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Received, Resource, digest
+from interop_engine.engine.relay import unmade
 from interop_engine.engine.results import share_of
 from interop_engine.engine.transform import Parked, fault_of, invalid, make_bundle, origin_of
+from interop_engine.fhir import bundle as bundles
 from interop_engine.hl7.message import Message, parse
+from interop_engine.mapping.outbound.corrections import Correction
+from interop_engine.mapping.outbound.program import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
     from interop_engine.core.diagnostics import Finding
     from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.outbound.compiler import Outbound
     from interop_engine.mapping.program import Program
 
 DESTINATION = "here"
@@ -33,6 +40,37 @@ class Mapped:
     findings: tuple[Finding, ...] = ()
     unread: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """What a mapping with ``to:`` makes: a message, or the reason why there would be none."""
+
+    mapping: str
+    body: bytes
+    parked: Parked | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def form(data: bytes, outbound: Outbound, scope: Scope, envelope: Envelope | None = None) -> Formed:
+    """A message of a bundle, or of an original, by the very steps that production takes."""
+    if isinstance(outbound, Correction):
+        message = read(data)
+        if isinstance(message, Parked):
+            return Formed(outbound.name, b"", message)
+        try:
+            body, findings = outbound.apply(message, scope)
+        except CharsetError as error:
+            return Formed(outbound.name, b"", Parked("102", str(error)))
+        return Formed(outbound.name, body, None, findings)
+    try:
+        content = bundles.decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        return Formed(outbound.name, b"", Parked("invalid-bundle", f"It is not a FHIR resource in JSON: {type(error).__name__}"))
+    if (fault := invalid(content)) is not None:
+        return Formed(outbound.name, b"", fault, fault.findings)
+    made = outbound.make(content, scope.naming, envelope or Envelope(digest(data)))
+    return Formed(outbound.name, made.body, unmade(made, outbound), made.findings)
 
 
 def read(data: bytes, *, charset: str | None = None) -> Message | Parked:

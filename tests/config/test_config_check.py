@@ -38,6 +38,11 @@ deliver:
   - name: out
     file: {folder: out}
 """
+BACK = """\
+channel: back
+source: {exchange: {as: x, kinds: [lab]}}
+deliver: [{name: his, mllp: {connect: 'h:1'}}]
+"""
 
 
 def site(root: Path, **files: str) -> Path:
@@ -165,14 +170,13 @@ PLANTED = [
     ),
     (
         {
-            "channels__back": "channel: back\nsource: {exchange: {as: x, kinds: [lab]}}\ndeliver: [{name: his, mllp: {connect: 'h:1'}}]\n"
+            "channels__back": BACK,
         },
         "channels/back.yaml:3:29: C118 this channel carries bundles, MLLP carries HL7 v2",
     ),
     (
         {
-            "channels__back": "channel: back\nsource: {exchange: {as: x, kinds: [lab]}}\n"
-            "deliver: [{name: his, mllp: {connect: 'h:1', send: fix}}]\n",
+            "channels__back": BACK.replace("'h:1'", "'h:1', send: fix"),
             "mappings__fix": "mapping: fix\nmessage: ORU_R01\nto: ORU_R01\nlens: [drop PID-19]\n",
         },
         "channels/back.yaml:3:52: C118 fix puts HL7 v2 right, this channel carries bundles",

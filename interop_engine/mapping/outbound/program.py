@@ -45,15 +45,16 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The message, empty where the bundle holds nothing for it, and what could not be kept.
+    """The message and what could not be kept.
 
-    ``incomplete``: the bundle holds something for it, but not all that the message needs. ``fault``: it cannot be written.
+    Where it is empty, ``nothing`` says that the bundle holds nothing for it, ``fault`` that a character of it cannot be written;
+    else the bundle holds something for it, but not all that the message needs.
     """
 
     body: bytes = b""
     findings: tuple[Finding, ...] = ()
     fault: str = ""
-    incomplete: bool = False
+    nothing: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class MessageProgram:
         writer = _Writer(context)
         body = writer.group(self.plan, root, {BUNDLE_VARIABLE: root}, {})
         if body is None:
-            return Made(findings=tuple(context.findings), incomplete=writer.unfinished)
+            return Made(findings=tuple(context.findings), nothing=not writer.unfinished)
         header = self._header(bundle, envelope, body)
         texts = [written(segment) for segment in (header, *body)]
         try:
