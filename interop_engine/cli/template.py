@@ -6,19 +6,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from interop_engine.config import load
 from interop_engine.core import yaml
 from interop_engine.demo.sample import sample_site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
-_CASES = "mappings/cases/oru_r01_lab.yaml"
-_FROM_SAMPLE = (
-    "mappings/oru_r01_lab.yaml",
-    "mappings/common.yaml",
-    "mappings/tables/result-to-order.yaml",
-    "mappings/terminology/lab-tests.csv",
-)
+    from interop_engine.config.site import Site
+
+_FIRST = "oru_r01_lab"
+_NAMED = re.compile(r"\b(?:table|translate)\(([\w-]+)\)")
 
 _ENGINE = """\
 # One node. `interop-engine schema engine` lists every key; docs/reference/connectors.md explains them.
@@ -55,22 +53,54 @@ _IGNORED = "var/\n"
 
 
 def write(directory: Path, facility: str) -> Iterator[Path]:
-    """Write the site; gives each file as it is written."""
-    values = {"facility": facility}
-    texts = {
-        "engine.yaml": _ENGINE.format(**values),
-        "channels/lab-results.yaml": _CHANNEL.format(**values),
-        ".gitignore": _IGNORED,
-    }
-    sample = sample_site()
-    texts[_CASES] = cases = _without_known((sample / _CASES).read_text(encoding="utf-8"))
-    contents = {name: text.encode() for name, text in texts.items()}
-    contents |= {name: (sample / name).read_bytes() for name in (*_FROM_SAMPLE, *_named_in(cases, sample))}
+    """Write a site of one channel; gives each file as it is written."""
+    channel = {"channels/lab-results.yaml": _CHANNEL.format(facility=facility).encode()}
+    yield from write_files(directory, site_files(facility) | channel | builtin_files(load(sample_site()), [_FIRST]))
+
+
+def site_files(facility: str) -> dict[str, bytes]:
+    """What every site has, name → content."""
+    return {"engine.yaml": _ENGINE.format(facility=facility).encode(), ".gitignore": _IGNORED.encode()}
+
+
+def builtin_files(sample: Site, names: Sequence[str], *, cases: bool = True) -> dict[str, bytes]:
+    """Mappings of the sample with all they stand on: what they extend, fragments, tables, concept maps, test cases."""
+    files: dict[str, None] = {}
+    for name in names:
+        files |= dict.fromkeys(_standing_on(sample, name))
+    contents = {name: (sample.root / name).read_bytes() for name in files}
+    for name in names if cases else ():
+        file = f"mappings/cases/{name}.yaml"
+        if (sample.root / file).is_file():
+            text = _without_known((sample.root / file).read_text(encoding="utf-8"))
+            contents[file] = text.encode()
+            contents |= {each: (sample.root / each).read_bytes() for each in _named_in(file, text, sample.root)}
+    return contents
+
+
+def write_files(directory: Path, contents: Mapping[str, bytes]) -> Iterator[Path]:
+    """Write files into a site's folder, but for those that are there; gives each that was written."""
     for name, content in contents.items():
         path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        yield path
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            yield path
+
+
+def _standing_on(sample: Site, name: str) -> Iterator[str]:
+    """The files of a mapping: its own, those it extends, those of its fragments; then the tables and maps they name."""
+    programs = sample.library.programs
+    files = []
+    while name:
+        program = programs[name]
+        files += [program.mark.file, *(fragment.mark.file for fragment in program.fragments.values())]
+        name = program.extends
+    yield from files
+    for file in files:
+        for table in _NAMED.findall((sample.root / file).read_text(encoding="utf-8")):
+            known = (f"mappings/tables/{table}.yaml", f"mappings/terminology/{table}.csv", f"mappings/terminology/{table}.json")
+            yield from (path for path in known if (sample.root / path).is_file())
 
 
 def _without_known(cases: str) -> str:
@@ -79,10 +109,10 @@ def _without_known(cases: str) -> str:
     return "".join((start, *(item for item in items if "\n    known:" not in item)))
 
 
-def _named_in(cases: str, sample: Path) -> list[str]:
+def _named_in(file: str, cases: str, sample: Path) -> list[str]:
     """The messages and golden files that the cases name, without repeats."""
-    folder = Path(_CASES).parent
+    folder = Path(file).parent
     named = [
-        str(folder / case[key]) for case in yaml.load(cases, _CASES).data["cases"] for key in ("input", "golden") if key in case
+        str(folder / case[key]) for case in yaml.load(cases, file).data["cases"] for key in ("input", "golden") if key in case
     ]
-    return [name for name in dict.fromkeys(named) if (sample / name).is_file()]
+    return [name for name in dict.fromkeys(named) if not name.startswith("MSH") and (sample / name).is_file()]

@@ -75,10 +75,21 @@ def written(value: Value | None) -> str:
     if isinstance(value, Source):
         return value.text
     if isinstance(value, ListOf):
-        return f"[{', '.join(written(item) for item in value.items)}]"
-    lines = ", ".join(f"{rule.element}: {written(rule.value)}" for rule in value.rules)
-    around = [f"{key}: {one.text}" for key, one in (("each", value.each), ("when", value.when)) if one is not None]
+        return f"[{', '.join(_inside(item) for item in value.items)}]"
+    lines = ", ".join(f"{rule.element}: {_inside(rule.value)}" for rule in value.rules)
+    around = [f"{key}: {quoted(one.text)}" for key, one in (("each", value.each), ("when", value.when)) if one is not None]
     return f"{{{', '.join([*around, f'set: {{{lines}}}'])}}}" if around else f"{{{lines}}}"
+
+
+def _inside(value: Value | None) -> str:
+    return quoted(value.text) if isinstance(value, Source) else written(value)
+
+
+def quoted(text: str) -> str:
+    """An expression as it stands inside of brackets or braces: in quotes where it holds what YAML would cut at."""
+    if not any(mark in text for mark in (",", "[", "]", "{", "}", " #", ": ")) and text[:1] not in "'\"":
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @dataclass(frozen=True, slots=True)
