@@ -18,6 +18,23 @@ Order = Literal["patient", "channel", "none"]
 Otherwise = Literal["reject", "ignore"]
 
 
+class AgeOptions(Options):
+    """How long messages are kept."""
+
+    days: int | None = Field(
+        None, ge=1, description="Messages that are done are removed when they are so old; without it: never.", examples=[90]
+    )
+
+
+class KeepOptions(AgeOptions):
+    """What of the journal is kept. What is due or parked stays, and so does what later messages are judged by."""
+
+    size: Size = Field(
+        0, ge=0, description="The oldest messages that are done are removed from a file that would grow larger; 0: no limit.",
+        examples=["50GB"],
+    )  # fmt: skip
+
+
 class JournalOptions(Options):
     """Where the journal stands: in a file of this node, or in a PostgreSQL database that several nodes share."""
 
@@ -32,10 +49,14 @@ class JournalOptions(Options):
         64_000_000, description="Disk space kept free beside a file: below it the engine stops acknowledging.", examples=["64MB"]
     )
 
+    keep: KeepOptions = Field(default_factory=KeepOptions, description="How much is kept.")
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.postgres and "path" in self.model_fields_set:
             raise ValueError("a journal stands in a file or in PostgreSQL, not in both: leave out path or postgres")
+        if self.postgres and self.keep.size:
+            raise ValueError("keep: size limits a file; a database's room is its own: leave out size, and give days")
         return self
 
     def place(self, root: Path) -> str | Path:
@@ -142,6 +163,7 @@ class ChannelOptions(Options):
         examples=["delta"],
     )
     filter: str = Field("", description="Only messages for which this condition holds go on.", examples=["PV1-2 != 'T'"])
+    keep: AgeOptions = Field(default_factory=AgeOptions, description="How long its messages are kept, if not as the journal's.")
     order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
 
     def mappings_for(self, event: str) -> tuple[str, ...]:

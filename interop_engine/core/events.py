@@ -163,6 +163,25 @@ class JournalFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JournalPruned(Event):
+    """Old messages were removed. ``why``: age or size."""
+
+    sentence: ClassVar[str] = "Old messages were removed from the journal."
+    why: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalOverLimit(Event):
+    """What must be kept is larger than the journal may be."""
+
+    sentence: ClassVar[str] = "The journal is larger than it may be: what is left is due, parked or needed, and stays."
+    level: ClassVar[str] = "error"
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class TransformProcessDied(Event):
     """A process that maps messages died."""
 

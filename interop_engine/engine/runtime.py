@@ -11,6 +11,7 @@ from interop_engine.config.checkout import commit_of
 from interop_engine.config.schema import AmqpOptions
 from interop_engine.core import events
 from interop_engine.engine.channel import Channel
+from interop_engine.engine.retention import Retention
 from interop_engine.engine.transformers import Beside, Inside, Transformer
 from interop_engine.exchange import open_exchange
 from interop_engine.journal import open_journal
@@ -45,6 +46,8 @@ class Runtime:
             for config in site.channels
         ]
 
+        self._retention = Retention(site, self.journal, self._broken)
+
     async def start(self) -> None:
         """Recover, then start the channels: those fed by the exchange first, so that what is sent finds its receiver."""
         try:
@@ -55,6 +58,7 @@ class Runtime:
             await self.exchange.open()
             for channel in sorted(self.channels, key=lambda each: each.config.connector != "exchange"):
                 await channel.start()
+            self._retention.start()
         except BaseException:
             await self.stop()
             raise
@@ -65,6 +69,7 @@ class Runtime:
 
         Channels fed by the exchange stop last: what the others still send in this process finds its receiver.
         """
+        await self._retention.stop()
         fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
         for group in ([channel for channel in self.channels if channel not in fed], fed):
             await asyncio.gather(*(channel.stop(deadline) for channel in group))

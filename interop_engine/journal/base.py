@@ -226,13 +226,14 @@ class QueueCount:
 
 @dataclass(frozen=True, slots=True)
 class JournalHealth:
-    """How the journal is. ``problem`` is empty while it can commit."""
+    """How the journal is. ``problem`` is empty while it can commit. ``used``: of ``size``, what is not free to be used again."""
 
     adapter: str
     location: str
     size: int
     wal: int = 0
     problem: str = ""
+    used: int = 0
 
 
 class Journal(Protocol):
@@ -324,6 +325,20 @@ class Journal(Protocol):
 
     async def config(self, config: str) -> str:
         """A configuration snapshot by its digest."""
+
+    async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
+        """Remove at most ``most`` of the oldest messages that are done, with their content; returns how many.
+
+        ``before``: only those received before it. Never what is due or parked, nor what later messages are judged by: aliases,
+        merges, what receivers were last sent, configurations, and what operators did. A pruned message is no duplicate's first
+        any more. The newest message stays, and that of the newest delivery. Totals count what is there.
+        """
+
+    async def shrink(self, limit: int = 0) -> bool:
+        """Give a little of the free space back to the disk; True where there is more to give back.
+
+        ``limit``: bytes that the journal may have, 0 where none is set. A database shrinks by itself, or does not.
+        """
 
     async def health(self) -> JournalHealth:
         """How the journal is."""

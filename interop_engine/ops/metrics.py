@@ -16,6 +16,7 @@ from interop_engine.core.events import (
     DeliveryRetried,
     Event,
     IntakeRefused,
+    JournalPruned,
     MessageAccepted,
     MessageForwarded,
     MessageParked,
@@ -52,6 +53,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._events = self._counter("events", "Events by type; each is one log line.", "event", "level")
         self._messages = self._counter("messages", "Messages by what became of them.", "channel", "result")
+        self._pruned = self._counter("journal_pruned_messages", "Old messages removed from the journal.", "why")
         self._deliveries = self._counter("deliveries", "Delivery attempts by outcome.", "channel", "destination", "result")
 
     def _counter(self, name: str, documentation: str, *labels: str) -> _Children:
@@ -61,6 +63,8 @@ class Metrics:
         """Count an event."""
         self._events[event.name(), event.level].inc()
         match event:
+            case JournalPruned():
+                self._pruned[(event.why,)].inc(event.messages)
             case MessageAccepted():
                 self._messages[event.channel, "duplicate" if event.duplicate else "accepted"].inc()
             case MessageRejected():
@@ -98,6 +102,7 @@ class _Gauges(CollectorRegistry):
         yield _gauge("ready", "1 while the engine can take in messages.", not status.problems)
         yield _gauge("journal_up", "1 while the journal can commit.", not status.journal.problem)
         yield _gauge("journal_bytes", "Size of the journal.", status.journal.size)
+        yield _gauge("journal_used_bytes", "Of it, what is not free to be used again.", status.journal.used)
         yield _gauge("journal_wal_bytes", "Size of the journal's write-ahead log.", status.journal.wal)
         yield _gauge("exchange_up", "1 while the exchange can be used.", not status.exchange.problem)
         yield from self._channels()

@@ -165,6 +165,11 @@ def discard(message_id: str, why: str) -> Statement:
     return Statement(statements.DISCARD, (plain(message_id), plain(why), codec.now()))
 
 
+def prune(before: datetime | None, channel: str | None, most: int) -> Statement:
+    """Remove some of the oldest messages that are done."""
+    return Statement(statements.PRUNE, (codec.now() if before is None else codec.micros(before), channel, most))
+
+
 def keep_config(config: str, text: str, commit: str, packer: codec.Packer) -> Statement:
     """Keep a configuration snapshot, once."""
     return Statement(statements.KEEP_CONFIG, (config, codec.now(), packer.pack(text.encode()), commit))

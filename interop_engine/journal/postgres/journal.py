@@ -232,7 +232,7 @@ class PostgresJournal:
         except JournalError as error:
             return JournalHealth("postgres", place, 0, 0, str(error))
         problem = self._writer.problem if self._writer is not None else "" if self._readonly else "The journal is not open."
-        return JournalHealth("postgres", place, size, 0, problem)
+        return JournalHealth("postgres", place, size, 0, problem, size)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
@@ -279,6 +279,15 @@ class PostgresJournal:
                 self._writing.announce(Queue(channel, destination))
 
         await self._do(jobs.discard(message_id, why), read)
+
+    async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
+        """Remove some of the oldest messages that are done; returns how many."""
+        removed: int = await self._do(jobs.prune(before, channel, most), lambda rows: int(rows[0][0]))
+        return removed
+
+    async def shrink(self, limit: int = 0) -> bool:  # noqa: ARG002 - the database's room is its own
+        """Nothing: the database uses free space again, and gives back what it likes."""
+        return False
 
     async def keep_config(self, config: str, text: str, commit: str = "") -> None:
         """Keep a configuration snapshot by its digest, once."""

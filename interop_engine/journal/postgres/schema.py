@@ -13,7 +13,7 @@ from interop_engine.core.errors import JournalError
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 MIGRATIONS: Final = ("tables.sql", "tables2.sql")  # the n-th brings a schema from version n to n + 1
-_FUNCTIONS: Final = ("lanes.sql", "changes.sql")  # replaced as a whole after a migration
+_FUNCTIONS: Final = ("lanes.sql", "changes.sql", "operators.sql")  # replaced as a whole after a migration
 OLDEST_SERVER: Final = 130000
 
 # All writers of one journal take turns; two journals in two schemas of one database do not.

@@ -25,7 +25,7 @@ from interop_engine.journal.base import (
     Selection,
     Stored,
 )
-from interop_engine.journal.sqlite import changes, learned, operators, schema
+from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema
 from interop_engine.journal.sqlite.leases import Leases
 from interop_engine.journal.sqlite.reads import Reads
 from interop_engine.journal.sqlite.sentstate import SentReader
@@ -234,7 +234,8 @@ class SqliteJournal:
         problem = self._opened.writer.problem if self._opened.writer is not None else ""
         if not problem and wal > _LARGE_WAL:
             problem = f"The write-ahead log has grown to {wal >> 20} MiB: something keeps it from being checkpointed."
-        return JournalHealth("sqlite", str(self._path), _size(self._path), wal, problem)
+        pages, free, size = schema.pages(self._opened.reads.connection)
+        return JournalHealth("sqlite", str(self._path), _size(self._path), wal, problem, (pages - free) * size)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
@@ -265,6 +266,17 @@ class SqliteJournal:
     async def discard(self, message_id: str, why: str) -> None:
         """Give up a parked message, or the parked and waiting deliveries of a message."""
         await self._writer.do(partial(operators.discard, message_id=message_id, why=why), self._leases.leave)
+
+    async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
+        """Remove some of the oldest messages that are done; returns how many."""
+        at = None if before is None else codec.micros(before)
+        removed: int = await self._writer.do(partial(pruning.prune, before=at, channel=channel, most=most))
+        return removed
+
+    async def shrink(self, limit: int = 0) -> bool:
+        """Give a little of the free space back to the disk."""
+        more: bool = await self._writer.do(partial(pruning.shrink, limit=limit))
+        return more
 
     async def keep_config(self, config: str, text: str, commit: str = "") -> None:
         """Keep a configuration snapshot by its digest, once."""

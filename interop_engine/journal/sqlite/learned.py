@@ -17,7 +17,7 @@ def keep(tx: Transaction, learned: Learned, message: int) -> None:
     """Write the aliases and merges one message teaches."""
     if learned.aliases:
         tx.executemany(statements.ADD_ALIAS, [(alias, thing, message) for alias, thing in learned.aliases.items()])
-        tx.changes.touch(tuple(learned.aliases))
+        tx.changes.touch(tuple(dict.fromkeys(alias.partition("\t")[0] for alias in learned.aliases)))
     if learned.merged:
         tx.keep_merged(learned.merged, message)
 

@@ -100,6 +100,7 @@ ALTER TABLE messages ADD COLUMN only_to TEXT NOT NULL DEFAULT '';  -- of a repla
 ALTER TABLE messages ADD COLUMN through TEXT NOT NULL DEFAULT '';  -- of a replay: the configuration that maps it, '' for today's
 ALTER TABLE deliveries ADD COLUMN pack INTEGER NOT NULL DEFAULT 0;  -- where what it brings its receiver is written; 0: nowhere
 ALTER TABLE configs ADD COLUMN git_commit TEXT NOT NULL DEFAULT '';
+CREATE TABLE out_of_force (delivery INTEGER PRIMARY KEY) STRICT;  -- discarded and pruned: what they brought does not count
 CREATE INDEX messages_replays ON messages (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX messages_type ON messages (message_type, received_at);
 DROP INDEX messages_channel;
@@ -162,6 +163,7 @@ def connect_writer(path: Path) -> apsw.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # patients' data; SQLite gives its -wal the same mode
     connection = apsw.Connection(str(path), statementcachesize=200)
     connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    connection.pragma("auto_vacuum", "INCREMENTAL")  # of a new file; one of version 1 is rewritten when it is migrated
     _expect(connection, "journal_mode", "WAL", "wal")
     _expect(connection, "synchronous", "FULL", 2)
     connection.pragma("temp_store", "MEMORY")
@@ -169,6 +171,12 @@ def connect_writer(path: Path) -> apsw.Connection:
     connection.wal_autocheckpoint(0)
     _migrate(connection)
     return connection
+
+
+def pages(connection: apsw.Connection) -> tuple[int, int, int]:
+    """Pages of the file, how many of them are free, and bytes of one."""
+    count, free, size = (int(connection.pragma(name)) for name in ("page_count", "freelist_count", "page_size"))
+    return count, free, size
 
 
 def connect_reader(path: Path) -> apsw.Connection:
@@ -205,6 +213,8 @@ def _migrate(connection: apsw.Connection) -> None:
     version = int(connection.pragma("user_version"))
     if version > len(MIGRATIONS):
         raise JournalError(f"The journal has schema {version}, of a newer engine; this one knows {len(MIGRATIONS)}.")
+    if version == 1:
+        connection.execute("VACUUM")  # from here on free pages can be given back: ``PRAGMA auto_vacuum`` takes effect
     for number in range(version, len(MIGRATIONS)):
         with connection:
             connection.execute(MIGRATIONS[number])

@@ -101,9 +101,15 @@ IS_INDEXED: Final = "SELECT pack > 0 FROM sent_indexed"
 SET_INDEXED: Final = "UPDATE sent_indexed SET pack = ?"
 INDEXED: Final = "SELECT i.key, i.pack, i.older FROM json_each(?) q CROSS JOIN sent_index i ON i.key = q.value"
 VOID: Final = """
-SELECT d.seq FROM json_each(?) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('parked', 'discarded')"""
+SELECT d.seq FROM json_each(?1) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('parked', 'discarded')
+UNION ALL SELECT o.delivery FROM json_each(?1) q CROSS JOIN out_of_force o ON o.delivery = q.value"""
 
-ALIASES: Final = "SELECT a.alias, a.object FROM json_each(?) q CROSS JOIN aliases a ON a.alias = q.value"
+# Each alias asked for, and those that go on from it after a tab.
+ALIASES: Final = """
+SELECT a.alias, a.object FROM json_each(?1) q CROSS JOIN aliases a ON a.alias = q.value
+UNION ALL
+SELECT a.alias, a.object FROM json_each(?1) q CROSS JOIN aliases a
+  ON a.alias > q.value || char(9) AND a.alias < q.value || char(10)"""
 ALL_MERGES: Final = "SELECT retired, survivor FROM merged LIMIT ?"
 MERGES: Final = "SELECT m.retired, m.survivor FROM json_each(?) q CROSS JOIN merged m ON m.retired = q.value"
 BEGIN_READING: Final = "BEGIN"
@@ -129,6 +135,29 @@ SELECT m.received_at FROM deliveries d JOIN messages m ON m.seq = d.message
 WHERE d.channel = ? AND d.destination = ? AND d.state = 'waiting' ORDER BY d.seq LIMIT 1"""
 LAST_RECEIVED: Final = "SELECT channel, at FROM arrivals"
 UNREAD: Final = "SELECT channel, path, n FROM ledger"
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+# The newest message and the newest delivery stay: row numbers are given on from theirs, and must never be given twice.
+_DONE: Final = """
+SELECT m.seq, m.channel, m.state, m.body, m.duplicate_key FROM messages m
+WHERE m.received_at < ? AND +m.state NOT IN ('received', 'parked')
+  AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state IN ('waiting', 'parked'))
+  AND +m.seq < (SELECT max(seq) FROM messages) AND +m.seq IS NOT (SELECT message FROM deliveries ORDER BY seq DESC LIMIT 1)"""
+PRUNABLE: Final = _DONE + " ORDER BY m.received_at LIMIT ?"
+PRUNABLE_OF_CHANNEL: Final = _DONE + " AND m.channel = ? ORDER BY m.received_at LIMIT ?"
+DELIVERIES_OF: Final = """
+SELECT d.seq, d.channel, d.destination, d.state, d.body, d.pack
+FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value"""
+KEEP_OUT_OF_FORCE: Final = "INSERT OR IGNORE INTO out_of_force (delivery) VALUES (?)"
+DROP_ATTEMPTS: Final = "DELETE FROM attempts WHERE delivery IN (SELECT value FROM json_each(?))"
+DROP_BODIES: Final = "DELETE FROM bodies WHERE id IN (SELECT value FROM json_each(?))"
+DROP_DUPLICATES: Final = "DELETE FROM duplicates WHERE channel = ? AND key = ? AND message = ?"
+DROP_DELIVERIES: Final = "DELETE FROM deliveries WHERE message IN (SELECT value FROM json_each(?))"
+DROP_KEYS: Final = "DELETE FROM search_keys WHERE message IN (SELECT value FROM json_each(?))"
+DROP_EVENTS: Final = """
+DELETE FROM events WHERE message IN (SELECT value FROM json_each(?)) AND what NOT IN ('discarded', 'replayed', 'retried')"""
+DROP_MESSAGES: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 
 # --- configurations ---------------------------------------------------------------------------------------------------
 

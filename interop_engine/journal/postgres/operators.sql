@@ -1,0 +1,146 @@
+-- What operators do, and what is removed when it is old.
+
+-- What a delivery's destination is called where one is replayed to: by its name, and with its receiver.
+CREATE OR REPLACE FUNCTION names(p_destination text, p_headers text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+  SELECT ARRAY[p_destination, concat_ws('/', p_destination, p_headers::json ->> 'receiver')]
+$$;
+
+-- Write a message again, for one destination ("p_only") or all.
+CREATE OR REPLACE FUNCTION receive_again(
+  item messages, p_new text, p_config text, p_only text, p_then boolean, p_now bigint
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  made bigint;
+  copy bigint;
+BEGIN
+  INSERT INTO bodies (digest, size, zipped, data) SELECT digest, size, zipped, data FROM bodies WHERE id = item.body
+    RETURNING id INTO copy;
+  INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
+                        lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through)
+    VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
+            copy, item.size, item.reply, item.lanes, item.headers, '', '', p_config, item.duplicate_key, item.id, p_only,
+            CASE WHEN p_then THEN item.config ELSE '' END)
+    RETURNING seq INTO made;
+  INSERT INTO search_keys SELECT kind, value, made FROM search_keys WHERE message = item.seq;
+  PERFORM count_message(item.channel, 'received', 1);
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'replayed', item.seq, rtrim(p_new || ' ' || p_only));
+  PERFORM enqueue(item.channel, '', made, item.lanes, 0);
+  RETURN made;
+END $$;
+
+-- Receive a message again; returns its channel and the new one's id, nothing where there is no such message. Where it is for all
+-- destinations, it stands in the duplicate table where the old one stood.
+CREATE OR REPLACE FUNCTION replay(
+  p_old text, p_new text, p_config text, p_only text, p_then boolean, p_once boolean, p_now bigint
+) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  item messages;
+  made bigint;
+  there text;
+BEGIN
+  SELECT * INTO item FROM messages WHERE id = p_old;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF p_once THEN
+    SELECT id INTO there FROM messages WHERE replay_of = p_old AND only_to = p_only ORDER BY seq DESC LIMIT 1;
+    IF FOUND THEN RETURN ARRAY[item.channel, there]; END IF;
+  END IF;
+  made := receive_again(item, p_new, p_config, p_only, p_then, p_now);
+  IF p_only = '' THEN
+    PERFORM supersede(item.seq, p_new, p_now);
+    UPDATE duplicates SET message = made WHERE channel = item.channel AND key = item.duplicate_key AND message = item.seq;
+  ELSE
+    PERFORM give_up_one(d, 'superseded', 'superseded by ' || p_new, p_now) FROM deliveries d
+      WHERE d.message = item.seq AND d.state = 'parked' AND p_only = ANY (names(d.destination, d.headers));
+  END IF;
+  RETURN ARRAY[item.channel, p_new];
+END $$;
+
+-- Whether a later delivery that counts brought one of the objects that this one carries.
+CREATE OR REPLACE FUNCTION overtaken(p_seq bigint) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT EXISTS (
+    SELECT 1 FROM sent mine JOIN sent later ON later.destination = mine.destination AND later.object = mine.object
+    WHERE mine.delivery = p_seq AND later.delivery > p_seq
+      AND coalesce((SELECT d.state FROM deliveries d WHERE d.seq = later.delivery), 'pruned') NOT IN ('parked', 'discarded'))
+$$;
+
+-- Make a parked or waiting delivery due now; returns its channel, destination and the state it was in ('overtaken' where it was
+-- parked and is given up now, and its message received again as "p_new").
+CREATE OR REPLACE FUNCTION retry(p_delivery text, p_new text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  item deliveries;
+  of messages;
+BEGIN
+  SELECT * INTO item FROM deliveries WHERE id = p_delivery;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF item.state = 'parked' AND overtaken(item.seq) THEN
+    INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
+    PERFORM give_up_one(item, 'overtaken',
+      'Something newer of what it carries was sent since: its message was received again, as ' || p_new || '.', p_now);
+    SELECT * INTO of FROM messages WHERE seq = item.message;
+    PERFORM receive_again(of, p_new, of.config, (names(item.destination, item.headers))[2], false, p_now);
+    RETURN ARRAY[item.channel, item.destination, 'overtaken'];
+  END IF;
+  IF item.state IN ('parked', 'waiting') THEN
+    UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = item.seq;
+    INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
+  END IF;
+  IF item.state = 'parked' THEN
+    PERFORM count_delivery(item.channel, item.destination, 'parked', -1);
+    PERFORM count_delivery(item.channel, item.destination, 'waiting', 1);
+    PERFORM enqueue(item.channel, item.destination, item.seq, item.lanes, 0);
+    PERFORM promote(item.channel, item.destination, item.lanes);
+  ELSE
+    UPDATE work SET at = 0
+      WHERE channel = item.channel AND destination = item.destination AND seq = item.seq AND fence = 0;
+  END IF;
+  RETURN ARRAY[item.channel, item.destination, item.state];
+END $$;
+
+-- Give up a parked message, or what is open of its deliveries; returns its channel and the destinations that go on.
+CREATE OR REPLACE FUNCTION discard(p_message text, p_why text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  item messages;
+BEGIN
+  SELECT * INTO item FROM messages WHERE id = p_message;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF item.state = 'parked' THEN
+    UPDATE messages SET state = 'discarded', why = p_why WHERE seq = item.seq;
+    PERFORM count_message(item.channel, 'parked', -1);
+    PERFORM count_message(item.channel, 'discarded', 1);
+  END IF;
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'discarded', item.seq, p_why);
+  RETURN item.channel || ARRAY(SELECT give_up(item.seq, '{parked,waiting}', 'discarded', p_why, p_now));
+END $$;
+
+-- Remove the oldest messages that are done, received before "p_before", of a channel or all; returns how many. What a discarded
+-- delivery brought goes with it; what others brought stays. The newest message and that of the newest delivery stay too, as in
+-- a file, where row numbers go on from theirs.
+CREATE OR REPLACE FUNCTION prune(p_before bigint, p_channel text, p_most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  old bigint[];
+  gone bigint[];
+BEGIN
+  old := ARRAY(
+    SELECT m.seq FROM messages m
+    WHERE m.received_at < p_before AND (p_channel IS NULL OR m.channel = p_channel) AND m.state NOT IN ('received', 'parked')
+      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state IN ('waiting', 'parked'))
+      AND m.seq < (SELECT max(seq) FROM messages)
+      AND m.seq IS DISTINCT FROM (SELECT d.message FROM deliveries d ORDER BY d.seq DESC LIMIT 1)
+      AND NOT EXISTS (SELECT 1 FROM work w WHERE w.channel = m.channel AND w.destination = '' AND w.seq = m.seq)
+    ORDER BY m.received_at LIMIT p_most);
+  IF old = '{}' THEN RETURN 0; END IF;
+  gone := ARRAY(SELECT d.seq FROM deliveries d WHERE d.message = ANY (old));
+  PERFORM count_message(m.channel, m.state, -1) FROM messages m WHERE m.seq = ANY (old);
+  PERFORM count_delivery(d.channel, d.destination, d.state, -1) FROM deliveries d WHERE d.seq = ANY (gone);
+  DELETE FROM sent s USING deliveries d WHERE d.seq = ANY (gone) AND d.state = 'discarded' AND s.delivery = d.seq;
+  DELETE FROM attempts a WHERE a.delivery = ANY (gone);
+  DELETE FROM bodies b WHERE b.id IN (
+    SELECT m.body FROM messages m WHERE m.seq = ANY (old) UNION SELECT d.body FROM deliveries d WHERE d.seq = ANY (gone));
+  DELETE FROM duplicates u USING messages m
+    WHERE m.seq = ANY (old) AND u.channel = m.channel AND u.key = m.duplicate_key AND u.message = m.seq;
+  DELETE FROM deliveries d WHERE d.seq = ANY (gone);
+  DELETE FROM search_keys k WHERE k.message = ANY (old);
+  DELETE FROM events e WHERE e.message = ANY (old) AND e.what NOT IN ('discarded', 'replayed', 'retried');
+  DELETE FROM messages m WHERE m.seq = ANY (old);
+  RETURN cardinality(old);
+END $$;

@@ -1,0 +1,150 @@
+"""The journal's contract: what is removed when it is old, and what never is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from interop_engine.core.errors import UnknownItem
+from interop_engine.core.model import Park, Question
+from interop_engine.journal.base import Journal, MessageState, Selection
+from tests.support.journals import (
+    ADAPTERS,
+    DELIVERED,
+    LAB,
+    START,
+    Store,
+    delivery,
+    forwarded,
+    learned,
+    lease,
+    message,
+    new_store,
+    sent,
+    settled,
+)
+
+NAMES = ("exchange/hub",)
+
+
+@pytest.fixture(params=ADAPTERS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each adapter."""
+    return new_store(request.param, request, tmp_path)
+
+
+@pytest.fixture
+async def journal(store: Store) -> AsyncIterator[Journal]:
+    """An empty journal."""
+    async with store.opened() as opened:
+        yield opened
+
+
+async def newest(journal: Journal) -> str:
+    """A message that is done, after all others: row numbers go on from it, so it is kept."""
+    made = await forwarded(journal, delivery())
+    await settled(journal, DELIVERED)
+    return made
+
+
+async def test_what_is_done_goes_with_all_that_belongs_to_it(journal: Journal) -> None:
+    """Content, deliveries, search keys, counts; a resend of it is a new message."""
+    old = message(duplicate_key="k", search=(("patient", "BN1"),), lanes=())
+    old_id = (await journal.accept(old)).id
+    await journal.park(await lease(journal, LAB), "x", "y")
+    await journal.discard(old_id, "useless")
+    gone = await forwarded(journal, delivery(), search=(("order", "A1"),))
+    done = await settled(journal, DELIVERED)
+    kept = await newest(journal)
+    assert await journal.prune(before=START + timedelta(days=1)) == 2
+    assert [row.id for row in await journal.search(Selection())] == [kept]
+    assert await journal.search(Selection(search=(("order", "A1"),))) == []
+    for asking in (journal.show(gone), journal.content(old_id), journal.body(done)):
+        with pytest.raises(UnknownItem):
+            await asking
+    assert {state: n for state, n in (await journal.totals())["lab"].items() if n} == {"transformed": 1}
+    assert (await journal.accept(message(old.data.decode(), duplicate_key="k", lanes=()))).duplicate is False
+
+
+async def test_what_is_due_or_parked_stays(journal: Journal) -> None:
+    """However old it is: received, parked, waiting for delivery, or with a parked delivery."""
+    parked = await forwarded(journal, delivery(lanes=()))
+    await settled(journal, Park("x", "y"))
+    waiting = await forwarded(journal, delivery(lanes=()))
+    unfit = (await journal.accept(message(lanes=()))).id
+    await journal.park(await lease(journal, LAB), "204", "no")
+    received = (await journal.accept(message(lanes=()))).id
+    assert await journal.prune() == 0
+    assert {row.id for row in await journal.search(Selection())} == {parked, waiting, unfit, received}
+
+
+async def test_age_and_channel_are_kept_to(journal: Journal) -> None:
+    """Only what is older, of the channel that is asked for, the oldest first, and no more than asked for."""
+    ids = {}
+    for number in range(4):
+        new = message(
+            lanes=(),
+            received_at=START + timedelta(days=number),
+            channel="lab" if number else "orders",
+            state=MessageState.FILTERED,
+        )
+        ids[number] = (await journal.accept(new)).id
+    kept = (await journal.accept(message(lanes=(), received_at=START + timedelta(days=9)))).id
+    assert await journal.prune(before=START + timedelta(days=3), channel="lab", most=1) == 1
+    assert [row.id for row in await journal.search(Selection())] == [kept, ids[3], ids[2], ids[0]]
+    assert await journal.prune(before=START + timedelta(days=3)) == 2
+    assert await journal.prune(before=START + timedelta(days=3)) == 0
+    assert [row.id for row in await journal.search(Selection())] == [kept, ids[3]]
+
+
+async def test_what_later_messages_are_judged_by_stays(store: Store) -> None:
+    """Aliases, merges and what receivers have; a state that was given up does not come back, here or after a restart."""
+    question = Question(aliases=("a",), objects=("Patient/1", "Patient/2", "Patient/3"))
+
+    async def told(journal: Journal) -> tuple[object, ...]:
+        known = await journal.known(question, NAMES)
+        return {thing: state.version for (_, thing), state in known.sent.items()}, dict(known.aliases), dict(known.merged)
+
+    async with store.opened() as journal:
+        await forwarded(
+            journal, delivery(sent=(sent("Patient/1", "1"),)), learned=learned({"a": "Patient/1"}, {"Patient/2": "Patient/1"})
+        )
+        await settled(journal, DELIVERED)
+        stored = await forwarded(journal, delivery(sent=(sent("Patient/1", "2"), sent("Patient/3", "1"))))
+        await settled(journal, Park("x", "y"))
+        await journal.discard(stored, "mistake")
+        await newest(journal)
+        before = await told(journal)
+        assert before == ({"Patient/1": "1"}, {"a": "Patient/1"}, {"Patient/2": "Patient/1"})
+        assert await journal.prune() == 2
+        assert await told(journal) == before
+    async with store.opened() as journal:
+        assert await told(journal) == before
+        assert (await journal.accept(message(lanes=()))).duplicate is False
+
+
+async def test_a_replay_keeps_its_content_when_the_first_is_gone(journal: Journal) -> None:
+    """Each message has its own."""
+    first = message(lanes=())
+    await journal.accept(first)
+    await journal.park(await lease(journal, LAB), "x", "y")
+    again = await journal.replay(first.id)
+    assert await journal.prune(before=START + timedelta(days=1)) == 1
+    assert (await journal.content(again)).data == first.data
+
+
+async def test_row_numbers_are_never_given_twice(store: Store) -> None:
+    """The newest message and delivery stay, so that what a receiver was sent is not taken for what another delivery brings."""
+    async with store.opened() as journal:
+        await forwarded(journal, delivery(sent=(sent("Patient/1", "1"),)))
+        await settled(journal, DELIVERED)
+        while await journal.prune():
+            pass
+    async with store.opened() as journal:
+        await forwarded(journal, delivery(sent=(sent("Patient/2", "1"),)))
+        await settled(journal, Park("x", "y"))
+        known = await journal.known(Question(objects=("Patient/1", "Patient/2")), NAMES)
+        assert {thing for _, thing in known.sent} == {"Patient/1"}
