@@ -43,10 +43,11 @@ def metrics() -> Iterator[tuple[str, str, str, str]]:
 
 def _used(metrics: Metrics) -> Metrics:
     """With one event of each kind that has labels of its own."""
-    from interop_engine.core.events import DeliveryDone, MessageAccepted
+    from interop_engine.core.events import DeliveryDone, JournalPruned, MessageAccepted
 
     metrics.note(MessageAccepted("", ""))
     metrics.note(DeliveryDone("", "", "", 1))
+    metrics.note(JournalPruned("", 0))
     return metrics
 
 
