@@ -103,6 +103,9 @@ CODES: Mapping[str, str] = {
     "T005": "The file is not a FHIR ConceptMap in JSON.",
     "T006": "A code table has no codes, or a code has not one target.",
     "T007": "A key is not known in a code table.",
+    "T008": "A day of a concept map is none, or a row ends before it begins.",
+    "T009": "A row of a concept map has more cells than its header.",
+    "T010": "A ConceptMap asks for what is not followed here: other maps, targets that hang on other codes.",
     # Test cases
     "T101": "The cases are for a mapping that is not there.",
     "T102": "A case lacks its name or its input.",

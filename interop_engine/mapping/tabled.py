@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 
 from interop_engine.core.diagnostics import Mark, Mistake
 from interop_engine.mapping.convert.tables import CodeTable, data, read_table
-from interop_engine.terminology.conceptmap import ConceptMap, from_csv, from_json
+from interop_engine.terminology.conceptmap import ConceptMap
+from interop_engine.terminology.csv_maps import from_csv
+from interop_engine.terminology.fhir_maps import from_json
 
 FOLDER = "tables"
 

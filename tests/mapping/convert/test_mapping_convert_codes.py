@@ -21,7 +21,7 @@ from interop_engine.mapping.convert.base import SOURCE_CODE
 from interop_engine.mapping.convert.codes import by_table
 from interop_engine.mapping.convert.tables import read_table, site_table
 from interop_engine.mapping.program import load
-from interop_engine.terminology.conceptmap import from_csv
+from interop_engine.terminology.csv_maps import from_csv
 
 Convert = Callable[[str, str, str], Any]
 LOCAL = "http://bv.example/facility/48001/codes/"
