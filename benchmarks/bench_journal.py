@@ -217,4 +217,3 @@ def main(arguments: list[str]) -> None:
         for senders in (1, 8, 32):
             asyncio.run(accept(folder, senders, options.seconds))
         asyncio.run(life(folder, 16, options.messages))
-

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli import output
+from interop_engine.core.garbage import collect_seldom
 
 if TYPE_CHECKING:
     import asyncio
 
     from interop_engine.config.site import Site
     from interop_engine.ops.node import Node
-
-_COLLECT_EVERY = 20_000  # objects that were made and not freed: those of some forty messages
 
 
 class Level(StrEnum):
@@ -72,19 +71,6 @@ def _log(level: Level) -> None:
     )
 
 
-def _keep_garbage_collection_short() -> None:
-    """Collect seldom, and leave out what stays for ever: mappings and definitions are most of the objects there are.
-
-    With Python's own setting one collection comes with every message, and a tenth of the time goes into them.
-    """
-    import gc
-
-    gc.unfreeze()  # a node that was replaced may go
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY, 10, 10)
-
-
 class _Keeper:
     """Keeps one node running, and with ``watch`` puts a new one in its place when the site's files change."""
 
@@ -109,7 +95,7 @@ class _Keeper:
 
             node = Node(self.site)
             await node.start()
-            _keep_garbage_collection_short()
+            collect_seldom()
             output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
             try:
                 if await self._until(told, node):

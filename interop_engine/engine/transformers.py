@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import multiprocessing
 import os
@@ -21,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interop_engine.core import events
+from interop_engine.core.garbage import collect_seldom
 from interop_engine.core.model import Known, Question
 from interop_engine.engine import relay
 from interop_engine.engine.transform import Parked, Prepared, prepare, transform
@@ -35,7 +35,6 @@ Result = Parked | Forward
 _Step = Prepared | relay.Waiting  # both say what is to be asked, of which destinations
 Ask = Callable[[Question, tuple[str, ...]], Awaitable[Known]]
 _HEADER = struct.Struct("!I")
-_GARBAGE = 20_000  # objects between collections: a message leaves none in cycles
 _ENDING = 2.0  # seconds that a process is given to end by itself
 
 
@@ -192,8 +191,7 @@ def _serve(sock: socket.socket, site: Site) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _close_all_but(sock.fileno())
-    gc.freeze()  # the site is for ever: no collection need look at it, nor copy its pages
-    gc.set_threshold(_GARBAGE)
+    collect_seldom(forked=True)
     channels = {channel.name: channel for channel in site.channels}
     prepared: dict[int, _Step] = {}
     with sock, sock.makefile("rb") as incoming, contextlib.suppress(ConnectionError):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from interop_engine.mapping.convert.tables import CodeTable
     from interop_engine.terminology.conceptmap import ConceptMap
 
-Memory = defaultdict[Callable[..., Any], dict[str, list[Any]]]
-"""Conversion → raw text of a field → what it makes of each repetition that has a value (None where nothing)."""
+Memory = defaultdict[Callable[..., Any], dict[str | tuple[str, ...], list[Any]]]
+"""Conversion → raw text of a field, or of several → what it makes of each value (None where nothing)."""
 
 _EMPTY: Mapping[str, str] = {}
 

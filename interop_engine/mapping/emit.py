@@ -159,6 +159,8 @@ class Emitter(Calls):
                 if read.segment == "OBX" and read.field == 5 and node.choice:
                     call = f"joined({call}, i, c)"
                 if node.many:
+                    if node.common:
+                        call = self._related(node, segment)
                     with w.block(f"for {result} in {call}:"):
                         sink(repr(node.element), result)
                 else:
@@ -169,6 +171,16 @@ class Emitter(Calls):
                             f"{result}[1]" if node.choice else result,
                         )
             self.note_deleted(f"elif {there}:")
+
+    def _related(self, node: Convert, segment: str) -> str:
+        """The list that a segment's fields make, by their texts where those came before."""
+        w, convert, every = self.w, self.module.bind(node.function), self.w.name("l")
+        field = node.source.field
+        key = ", ".join([w.raw(segment, field), *(f"{segment}.raw({other})" for other in node.also)])
+        w.line(f"{every} = c.memory[{convert}].get(({key},))")
+        with w.block(f"if {every} is None:"):
+            w.line(f"{every} = related({convert}, {segment}, ({key},), c)")
+        return every
 
     def _notes(self, node: Convert, sink: Sink, seen: str) -> None:
         w, texts = self.w, self.w.name("l")

@@ -120,7 +120,7 @@ def converted(convert: Callable[..., Any], segment: Segment, field: int, context
     """
     first_value = None if repeats else only(segment, field, context)
     values = segment.repetitions(field) if repeats else [] if first_value is None else [first_value]
-    said, unmapped = len(context.findings), len(context.unmapped)
+    said = _said(context)
     context.segment, context.field = segment, field
     found = []
     for number, value in enumerate(values):
@@ -129,14 +129,30 @@ def converted(convert: Callable[..., Any], segment: Segment, field: int, context
             found.append(convert(value, context))
     context.repetition = 0
     raw = segment.raw(field)
-    quiet = len(context.findings) == said and len(context.unmapped) == unmapped
     alone = repeats or first_value is None or first_value.raw == raw
-    if quiet and alone and context.extensions is None and context.park is None and len(raw) <= _LONGEST_FIELD:
-        known = context.memory[convert]
-        if len(known) >= _MOST_FIELDS:
-            known.clear()
-        known[raw] = found
+    if alone and said == _said(context) and len(raw) <= _LONGEST_FIELD:
+        _remember(context, convert, raw, found)
     return found
+
+
+def related(convert: Callable[..., Any], segment: Segment, key: tuple[str, ...], context: Context) -> list[Any]:
+    """What a conversion makes of fields that belong together; remembered for their texts, ``key``, as by ``converted``."""
+    said = _said(context)
+    found: list[Any] = convert(segment, context)
+    if said == _said(context) and sum(map(len, key)) <= _LONGEST_FIELD:
+        _remember(context, convert, key, found)
+    return found
+
+
+def _said(context: Context) -> tuple[object, ...]:
+    return len(context.findings), len(context.unmapped), context.extensions, context.park
+
+
+def _remember(context: Context, convert: Callable[..., Any], key: str | tuple[str, ...], found: list[Any]) -> None:
+    known = context.memory[convert]
+    if len(known) >= _MOST_FIELDS:
+        known.clear()
+    known[key] = found
 
 
 def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: Value, context: Context) -> Any:
@@ -209,6 +225,7 @@ NAMES: Mapping[str, Any] = {
     "first_text": first_text,
     "whole_text": whole_text,
     "converted": converted,
+    "related": related,
     "joined": joined,
     "varied": varied,
     "coded_name": coded_name,

@@ -78,6 +78,7 @@ class Convert:
     function: Callable[..., Any] | None = None
     choice: bool = False
     many: bool = False
+    common: bool = False  # few values make up most of the traffic: they are remembered
     primitive: bool = False  # the context may hold extensions for it
     also: tuple[int, ...] = ()  # fields of the segment that are read along
     parts: tuple[int, ...] = ()  # components that are read, () for all

@@ -117,6 +117,7 @@ def _companion(read: Read, definition: ElementDef, written: str) -> Convert | No
             found.function,
             choice=found.choice,
             many=found.many,
+            common=found.common,
             primitive=found.choice or kind in PRIMITIVES,
             also=tuple(number for number in found.fields if number != read.field),
             doc=found.doc,

@@ -76,7 +76,9 @@ _DOSAGE = Companion(timing.tq1_dosage, "A Dosage of the whole TQ1.", timing.TQ1_
 COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
     ("OBX", 5, "*"): _VALUE,
     ("OBX", 5, "Attachment"): Companion(documents.attachments, "Attachments of ED and RP.", (2, 3, 5), many=True),
-    ("OBX", 7, "BackboneElement"): Companion(reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True),
+    ("OBX", 7, "BackboneElement"): Companion(
+        reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True, common=True
+    ),
     ("OBR", 7, "*"): _OBSERVED,
     ("SPM", 17, "*"): Companion(times.collected, "A dateTime, or a Period.", (17,), choice=True),
     **{("TQ1", field, "Timing"): _TIMING for field in (3, 4, 7)},

@@ -43,7 +43,7 @@ class Companion:
 
     ``function`` gives the value for ``element``. For a choice it gives (type with a capital, value): ``("Quantity",
     {...})`` becomes ``valueQuantity``. ``fields`` are the fields it reads. ``choice`` says which of the two it is;
-    ``many`` that the value is a list.
+    ``many`` that the value is a list; ``common`` that few values of the fields make up most of the traffic.
     """
 
     function: Callable[[Segment, Context], Any]
@@ -51,6 +51,7 @@ class Companion:
     fields: tuple[int, ...]
     choice: bool = False
     many: bool = False
+    common: bool = False
 
 
 Table = Mapping[tuple[str, str], Conversion]
