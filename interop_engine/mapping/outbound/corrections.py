@@ -15,6 +15,7 @@ from interop_engine.hl7.dictionary import GroupDef, SegmentRef
 from interop_engine.hl7.message import Message
 from interop_engine.hl7.structure import Group, group
 from interop_engine.mapping.context import Context, Scope
+from interop_engine.mapping.language import Lens
 from interop_engine.mapping.lens import Line, compile_line
 from interop_engine.mapping.lowering import Lowering, Site
 from interop_engine.mapping.outbound.language import CorrectionFile
@@ -24,6 +25,7 @@ from interop_engine.mapping.syntax import FieldPath
 
 _Way = tuple[str, ...]
 _HEADER = frozenset({"MSH"})
+_ANYWHERE = ("*",)  # of a segment that the structure does not have, such as a Z-segment
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Correction:
         root, _ = group(message, self.definition)
         texts: list[str] = [segment.text for segment in message.segments]
         changed: list[str | None] = [*texts]
+        if (anywhere := ways.get(_ANYWHERE)) is not None:
+            for segment in message.all(anywhere.target.segment):
+                changed[segment.index] = anywhere.rewritten(segment, root, context)
         for way, groups in _instances(root, (), ()):
             if (line := ways.get(way)) is None:
                 continue
@@ -106,9 +111,7 @@ def compile_correction(file: CorrectionFile, site: Site, report: Report, digest:
         segment = tree.segment if isinstance(tree, FieldPath) else ""
         if lens.source is None and isinstance(tree, FieldPath) and tree.field is None and segment in _HEADER:
             report.add("M107", "the header of a message cannot be dropped", lens.target.mark)
-        places = [way for way in _ways(definition, ()) if way[-1].holds(segment)] or [(definition,)]
-        compiled = {tuple(g.name for g in way[1:]): compile_line(lens, _levels(way), lowering) for way in places}
-        lines.append({way: line for way, line in compiled.items() if line is not None})
+        lines.append(_line(lens, segment, definition, lowering))
     when = None
     if file.when is not None:
         when, mistakes = condition(file.when.text, file.when.mark, tuple(site.tables or ()))
@@ -116,6 +119,21 @@ def compile_correction(file: CorrectionFile, site: Site, report: Report, digest:
     if len(report.mistakes) > before:
         return None
     return Correction(file.name, file.message.text, definition, when, tuple(lines), digest, file.mark)
+
+
+def _line(lens: Lens, segment: str, definition: GroupDef, lowering: Lowering) -> dict[_Way, Line]:
+    """A line in every group that may hold its segment and where its paths resolve; where they do nowhere, it is a mistake."""
+    places = {tuple(g.name for g in way[1:]): way for way in _ways(definition, ()) if way[-1].holds(segment)}
+    report, found = lowering.report, {}
+    mistakes, before = list(report.mistakes), report.mistakes
+    for name, way in (places or {_ANYWHERE: (definition,)}).items():
+        report.mistakes = list(before)
+        line = compile_line(lens, _levels(way), lowering)
+        if line is not None and report.mistakes == before:
+            found[name] = line
+        mistakes = report.mistakes if len(mistakes) == len(before) else mistakes
+    report.mistakes = before if found else mistakes
+    return found
 
 
 def _ways(here: GroupDef, around: tuple[GroupDef, ...]) -> Iterator[tuple[GroupDef, ...]]:

@@ -93,4 +93,10 @@ def _node(found: Any) -> Node | None:
     if found.data is None:
         return None
     extensions = found._data.get("extension", ()) if isinstance(found._data, dict) else ()  # noqa: SLF001 - its only way
-    return Node(found.path or types_of(found.data), found.data, extensions)
+    return Node(_type(found.path) or types_of(found.data), found.data, extensions)
+
+
+def _type(path: str | None) -> str:
+    """A type by its name in FHIR: ``id`` is System.String there."""
+    system, name = (path or "").partition(".")[::2]
+    return name[:1].lower() + name[1:] if system == "System" else path or ""

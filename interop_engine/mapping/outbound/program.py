@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from interop_engine.core.diagnostics import Finding, Mark
+from interop_engine.core.errors import CharsetError
 from interop_engine.hl7 import charset
 from interop_engine.hl7.message import Delimiters, escape
 from interop_engine.mapping.outbound.fhirpath import Bundled, Expression, Node
@@ -83,7 +84,7 @@ class MessageProgram:
         texts = [written(segment) for segment in (header, *body)]
         try:
             data = charset.encode("".join([f"{text}\r" for text in texts]), charset.codec_of(envelope.charset) or charset.DEFAULT)
-        except ValueError:
+        except CharsetError:
             why = f"a character of the message has no place in the character set {envelope.charset}"
             return Made(findings=tuple(context.findings), fault=why)
         return Made(data, tuple(context.findings))
@@ -156,20 +157,24 @@ class _Writer:
         self._context = context
         self._counts: dict[str, int] = {}
 
-    def group(self, plan: GroupPlan, here: Node, variables: Mapping[str, Node], outer: dict[str, int]) -> list[Written] | None:
+    def group(
+        self, plan: GroupPlan, here: Node, variables: Mapping[str, Node], outer: dict[str, int], *, firm: bool = True
+    ) -> list[Written] | None:
         """The segments of one instance of a group; None where something it needs is not there.
 
-        ``outer`` counts the lead segments of groups beside this one, for their set ids.
+        ``outer`` counts the lead segments of groups beside this one, for their set ids. ``firm``: it is to be there, so what it
+        needs is written though only literals stand in it.
         """
         segments: list[Written] = []
         there: set[str] = set()
         ids: dict[str, int] = {}
         for child in plan.children:
+            certain = child.each is not None or child.when is not None or (firm and child.name in (*plan.needed, "MSH"))
             for node, known in self._instances(child, here, variables):
                 if isinstance(child, GroupPlan):
-                    added = self.group(child, node, known, ids if child.repeats else outer) or []
+                    added = self.group(child, node, known, ids if child.repeats else outer, firm=certain) or []
                 else:
-                    added = self._segment(child, node, known, outer if child.name == plan.lead else ids)
+                    added = self._segment(child, node, known, outer if child.name == plan.lead else ids, firm=certain)
                 segments += added
                 if added:
                     there.add(child.name)
@@ -195,7 +200,9 @@ class _Writer:
             self._context.findings.append(Finding("expression-failed", message, place))
             return []
 
-    def _segment(self, plan: SegmentPlan, here: Node, variables: Mapping[str, Node], ids: dict[str, int]) -> list[Written]:
+    def _segment(
+        self, plan: SegmentPlan, here: Node, variables: Mapping[str, Node], ids: dict[str, int], *, firm: bool
+    ) -> list[Written]:
         self._counts[plan.name] = number = self._counts.get(plan.name, 0) + 1
         self._context.place = f"{plan.name}[{number}]"
         segment = Written(plan.name)
@@ -205,7 +212,7 @@ class _Writer:
                 nodes = self._find(expression, here, variables, line.target.label)
                 self._put(segment.fields, line, nodes)
                 said = said or (bool(nodes) and not _constant(expression))
-        if not segment.fields or not (said or plan.each is not None or plan.when is not None):
+        if not segment.fields or not (said or firm):
             self._counts[plan.name] = number - 1
             return []
         for required in plan.required:

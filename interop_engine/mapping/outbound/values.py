@@ -188,6 +188,7 @@ WORDS = tuple(sorted(PRIMITIVES - {*TIMES, "time", "xhtml"}))
 CONVERSIONS: Conversions = {
     **{(kind, "text"): text for kind in WORDS},
     **{(kind, "code"): text for kind in WORDS if kind != "code"},
+    **{(kind, composite): text for kind in WORDS for composite in ("HD", "EI", "CX")},  # their first component
     **{(kind, "number"): text for kind in ("decimal", "integer", "positiveInt", "unsignedInt", "string")},
     **{(kind, family_): time for kind in TIMES for family_ in ("time", "text")},
     **{(kind, "DR"): instant_range for kind in TIMES},
