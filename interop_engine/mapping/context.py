@@ -99,10 +99,13 @@ def is_oid(text: str) -> bool:
     )
 
 
+_TYPED = frozenset({"UUID", "GUID", "URI", "DNS"})  # universal ids of another form (HL7 table 0301)
+
+
 def universal_uri(universal_id: str, universal_type: str) -> str:
     """HD.2 with its type (HL7 table 0301) as a URI, empty where the type has no URI form or the id is not of that form."""
     kind = universal_type.upper()
-    if kind == "ISO" or (not kind and universal_id.count(".") > 1):
+    if kind == "ISO" or (kind not in _TYPED and universal_id.count(".") > 1):  # an OID is one, whatever else it is called
         return f"urn:oid:{universal_id}" if is_oid(universal_id) else ""
     if kind in ("UUID", "GUID"):
         found = f"urn:uuid:{universal_id.lower()}"

@@ -75,11 +75,15 @@ class Leaves:
         return (leaf for leaf in every if leaf in lost)
 
     def lost(self, leaves: Sequence[Leaf]) -> bool:
-        """Whether the draft says the same without some leaves, and also without all that read as they do (said elsewhere)."""
+        """Whether the draft says the same without some leaves.
+
+        Of two that say the same (``ORC-2 ?? OBR-2``) neither is lost, though each could be left out: one stands in for the other.
+        """
         if self._matter(leaves):
             return False
-        same = [other for raw in {leaf.raw for leaf in leaves} for other in self._same[raw]]
-        return len(same) == len(leaves) or not self._matter(same)
+        same = {other for leaf in leaves for other in self._same[leaf.raw]}
+        others = same.difference(leaves)
+        return not others or self._matter(others) or not self._matter(same)
 
     def _matter(self, leaves: Iterable[Leaf]) -> bool:
         message = _without(self._message, leaves)

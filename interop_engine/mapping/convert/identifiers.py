@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.context import is_oid
+from interop_engine.mapping.context import is_oid, universal_uri
 from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, code_text, is_absolute, tidy, uri_text
 from interop_engine.mapping.convert.tables import v2_codes
 from interop_engine.mapping.convert.times import period_of
@@ -54,8 +54,8 @@ def number(value: str, kind: str, authority: tuple[str, str, str], context: Cont
         or naming.facility_number(scope.facility, own or _KINDS.get(kind, kind.lower()))
     )
     result["value"] = text
-    if authority[0] and authority[1]:
-        result["assigner"] = {"display": tidy(authority[0])}
+    if authority[0] and (naming.known(authority[1]) or universal_uri(authority[1], authority[2])):
+        result["assigner"] = {"display": tidy(authority[0])}  # else the system is made of the name
     return result
 
 

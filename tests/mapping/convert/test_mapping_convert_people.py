@@ -49,7 +49,7 @@ IDENTIFIERS = [
             "period": {"start": "2025-01-01", "end": "2025-12-31"},
         },
     ),
-    ("CX", "1^^^BV&3.4.5&ISO", {"system": "http://bv.example/authority/BV", "value": "1", "assigner": {"display": "BV"}}),
+    ("CX", "1^^^BV&3.4.5&ISO", {"system": "http://bv.example/authority/BV", "value": "1"}),
     ("CX", '""', None),
     ("CX", "^^^HIS^MR", None),
     ("EI", "A1^HIS", {"system": "http://bv.example/his", "value": "A1"}),
@@ -61,7 +61,8 @@ IDENTIFIERS = [
     ("XCN", "D1^Lê^Hoa^^^^^^HIS", {"system": "http://bv.example/his", "value": "D1"}),
     ("XCN", "D1^Lê^Hoa", {"system": f"{OWN}staff", "value": "D1"}),
     ("PLN", "D1^NPI", {"type": {"text": "NPI"}, "system": f"{OWN}staff", "value": "D1"}),
-    ("CX", "1^^^BV&2.8&ISO", {"system": "http://bv.example/authority/BV", "value": "1", "assigner": {"display": "BV"}}),
+    ("CX", "1^^^BV&2.8&ISO", {"system": "http://bv.example/authority/BV", "value": "1"}),
+    ("CX", "1^^^BV&1.2.840.5&HCD", {"system": "urn:oid:1.2.840.5", "value": "1", "assigner": {"display": "BV"}}),
 ]
 
 

@@ -136,6 +136,24 @@ def test_an_unknown_birth_day_is_partial(
     assert context.extensions == ([{"url": SOURCE_TEXT, "valueString": sent}] if kept else None)
 
 
+@pytest.mark.parametrize(
+    ("sent", "time"),
+    [
+        ("198002031545", "1980-02-03T15:45:00+07:00"),
+        ("19800203154500+0000", "1980-02-03T15:45:00+00:00"),
+        ("19800203000000", None),
+        ("19800203", None),
+    ],
+)
+def test_the_time_of_birth_stands_beside_the_date(
+    segment: Callable[[str], Segment], context: Context, sent: str, time: str | None
+) -> None:
+    """A date has no time of day: it is in the extension patient-birthTime. Midnight is a day whose time is not known."""
+    assert COMPANIONS["PID", 7, "date"].function(segment(f"PID|||||||{sent}"), context) == "1980-02-03"
+    expected = [{"url": "http://hl7.org/fhir/StructureDefinition/patient-birthTime", "valueDateTime": time}] if time else None
+    assert context.extensions == expected
+
+
 @given(st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)), st.integers(4, 14))  # noqa: DTZ001
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_every_time_is_lexically_fhir_and_the_same_moment(convert: Convert, moment: datetime, length: int) -> None:
