@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from interop_engine.core import events
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
     from interop_engine.engine.acknowledgement import Verdicts
     from interop_engine.engine.parsed import Parsed
+    from interop_engine.engine.reception import Reception
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Stored
+
+_LARGE = 1_000_000  # bytes from which reading a message would keep every other connection waiting
 
 
 class Ingress:
@@ -32,7 +36,7 @@ class Ingress:
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer."""
-        reception = receive(arrival, self._channel) if arrival.media == "hl7v2" else None
+        reception = await self._read(arrival) if arrival.media == "hl7v2" else None
         row = reception.row if reception is not None else _bundle_row(arrival, self._channel)
         message = reception.message if reception is not None else None
         if message is not None and row.state is MessageState.RECEIVED:
@@ -51,6 +55,11 @@ class Ingress:
                 self._broken(error)
             events.emit(events.IntakeRefused(self._channel.name, str(error)))
             return Unavailable(str(error))
+
+    async def _read(self, arrival: Arrival) -> Reception:
+        if len(arrival.data) < _LARGE or arrival.headers:  # what an exchange hands over, side by side, keeps its order here
+            return receive(arrival, self._channel)
+        return await asyncio.to_thread(receive, arrival, self._channel)
 
     def _answer(self, row: NewMessage, stored: Stored, *, forged: bool) -> Accepted | Refused:
         if row.state is MessageState.REJECTED and not stored.duplicate:

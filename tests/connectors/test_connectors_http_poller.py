@@ -19,6 +19,7 @@ from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Unavailable
 from tests.support.mllp import Channel, message, reply_to, surroundings, until
 
+
 class Lis:
     """A server that says what it is told to, and remembers what it was asked."""
 

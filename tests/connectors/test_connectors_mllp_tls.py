@@ -128,20 +128,6 @@ async def test_old_tls_is_refused(ours: Authority) -> None:
             assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")
 
 
-@pytest.mark.parametrize("data", [frame(message("A1")), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])
-async def test_plain_text_to_the_tls_port(ours: Authority, data: bytes) -> None:
-    """MLLP in clear and an HTTP GET are closed, nothing is journaled, and the next peer is served."""
-    channel = Channel()
-    async with listening(channel, tls=server(ours)) as source:
-        async with connected(source) as peer:
-            await peer.send(data)
-            while await peer.reader.read(1_000):  # a TLS alert may say why
-                pass
-        async with shaking_hands(source, client(ours)) as peer:
-            assert code_and_id(await peer.ask(message("A2"))) == ("AA", "A2")
-    assert [arrival.data for arrival in channel.arrivals] == [message("A2")]
-
-
 async def test_a_stalled_handshake_ends(ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that connects and says nothing is closed when its handshake takes too long; it counts as a connection till then."""
     monkeypatch.setattr(mllp_source, "HANDSHAKE", 0.2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 from interop_engine.core.model import Arrival, Refused
 from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.framing import frame
-from interop_engine.hl7.message import parse
 from interop_engine.journal.base import MessageState, Selection
 from tests.support.mllp import AT, Channel, Peer, code_and_id, listening, message, reply_to, until
 from tests.support.node import Node, running
@@ -174,37 +172,6 @@ async def test_transformed_tells_that_the_message_parked(tmp_path: Path) -> None
         assert (answer.code, answer.error_code) == ("AE", "207")
         (row,) = await node.runtime.journal.search(Selection())
         assert (row.state, row.code) == (MessageState.PARKED, "unknown-receiver")
-
-
-CONDITIONS = ("", "AL", "NE", "ER", "SU")
-
-
-def expected(accept: str, application: str, *, good: bool) -> list[str]:
-    """What HL7 v2 chapter 2 has a sender hear, written down again beside the engine's own way."""
-    asked = {"": False, "AL": True, "NE": False, "ER": not good, "SU": good}
-    if not accept and not application:
-        return ["AA" if good else "AR"]
-    if good:
-        return ["CA"] * asked[accept] + ["AA"] * asked[application]
-    return ["CR"] if asked[accept] else ["AR"] * asked[application]
-
-
-@pytest.mark.parametrize("good", [True, False])
-async def test_every_pair_of_msh_15_and_msh_16(tmp_path: Path, good: bool) -> None:
-    """All 25, for a message that is taken and for one that is not: both acknowledgements, one, or none."""
-    pairs = list(itertools.product(CONDITIONS, CONDITIONS))
-    event = "ORU^R01^ORU_R01" if good else "ADT^A01^ADT_A01"
-    async with running(site(tmp_path)) as node:
-        for number, (accept, application) in enumerate(pairs):
-            heard = []
-            async with sender(node) as peer:
-                await peer.send(frame(enhanced(f"E{number}", accept, application, event)))
-                peer.writer.write_eof()
-                while reply := await peer.answer():
-                    assert read_ack(reply).control_id == f"E{number}"
-                    heard.append((read_ack(reply).code, parse(reply).control_id))
-            assert [code for code, _ in heard] == expected(accept, application, good=good), (accept, application)
-            assert len({control_id for _, control_id in heard}) == len(heard)  # messages of their own
 
 
 async def test_original_mode_by_the_channel(tmp_path: Path) -> None:
