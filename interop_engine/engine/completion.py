@@ -24,7 +24,8 @@ def asks(content: Resource, channel: str, question: Question) -> Question:
     held = _held(content)
     aliases = tuple(_alias(channel, name) for name in held if name.startswith("Observation/"))
     missing = tuple(name for name in _referred(held.values()) if name not in held)
-    return Question(aliases, (*question.objects, *missing), missing)
+    objects = (*question.objects, *missing)
+    return Question(aliases, objects, objects)
 
 
 def still_to_ask(content: Resource, known: Known, asked: Question) -> Question | None:
