@@ -156,9 +156,9 @@ async def _made(site: Site, received: Received, journal: Journal) -> Made:
         prepared = prepare(received, channel)
     except CharsetError as error:
         prepared = Parked("102", str(error))
-    if not isinstance(prepared, Prepared):
-        return made_for_all(prepared)
-    return made_for_all(transform(prepared, await journal.known(prepared.question, ()), channel))
+    while isinstance(prepared, Prepared):
+        prepared = transform(prepared, await journal.known(prepared.question, ()), channel)
+    return made_for_all(prepared)
 
 
 # --- What is shown -------------------------------------------------------------------------------------------------------

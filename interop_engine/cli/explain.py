@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from interop_engine.cli.inputs import Message as Input
+    from interop_engine.config.site import Site
     from interop_engine.core.model import Known, Received
     from interop_engine.hl7.message import Message
     from interop_engine.journal.base import MessageRow
@@ -43,15 +44,19 @@ def explain(
     ] = None,
     channel: ChannelName = None,
     project: Project = None,
+    now: Annotated[
+        bool, typer.Option("--now", help="With --message: through the mapping of now, not that of the message's day.")
+    ] = False,
     code: Annotated[bool, typer.Option("--code", help="Show the compiled mapping instead, as Python.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Show JSON, a line for each message.")] = False,
 ) -> None:
     """Show which fields of a message made which element by which line of the mapping, and which populated fields nothing read.
 
     It shows content of the message; what a journal holds only to who can read the journal, as messages show --raw does. A
-    message of the journal goes through the site's mapping of now, with the numbers and merges known now; whether the mapping
-    is still that of the message's day is said. With --mapping NAME alone, the whole mapping is shown: what it takes over by
-    extends, its fragments, and what each line implies by data types and tables. Ends with 1 if a message cannot be mapped.
+    message of the journal goes through the configuration it was received under, where that was kept, else through that of
+    now, and which of them is said; the numbers and merges are those known now. With --mapping NAME alone, the whole mapping is
+    shown: what it takes over by extends, its fragments, and what each line implies by data types and tables. Ends with 1 if a
+    message cannot be mapped.
     """
     from interop_engine.terminology.worklist import Worklist
 
@@ -62,7 +67,7 @@ def explain(
     if files:
         session.files(Bench.of(project, mapping, channel), files)
     for each in message or ():
-        session.journaled(folder_of(project), each, mapping, channel)
+        session.journaled(folder_of(project), each, mapping, channel, now=now)
     session.end()
 
 
@@ -102,15 +107,14 @@ class _Session:
             else:
                 self._explain(bench, given, *found, NOTHING_KNOWN)
 
-    def journaled(self, folder: Path, message_id: str, mapping: str | None, channel: str | None) -> None:
-        """A message of the journal, read and mapped as its channel does it now."""
+    def journaled(self, folder: Path, message_id: str, mapping: str | None, channel: str | None, *, now: bool) -> None:
+        """A message of the journal, read and mapped as its channel did on its day, or does it now."""
         from interop_engine.cli.inputs import Message as Given
-        from interop_engine.cli.site import load
 
-        site = load(folder)
         received, row = asyncio.run(_received(folder, message_id))
         if received.media != "hl7v2":
             output.fail(f"{message_id} is no HL7 v2 message: it came over the exchange as a bundle and goes on as it is")
+        site, which = _site_of(folder, row, now=now)
         bench = Bench(site, mapping, channel or received.channel)
         given = Given(message_id, received.data)
         if (found := bench.read(given)) is None:
@@ -118,7 +122,7 @@ class _Session:
             return
         known = asyncio.run(_known(folder, *found, bench))
         if not self._json and not self._code:
-            output.write(_which(found[1], row))
+            output.write(f"{message_id}: through the mapping {found[1].name} {which}.")
         self._explain(bench, given, *found, known)
 
     def end(self) -> None:
@@ -172,14 +176,27 @@ async def _known(folder: Path, message: Message, program: Program, bench: Bench)
         return await journal.known(question, ())
 
 
-def _which(program: Program, row: MessageRow) -> str:
-    """Whether the message's own mapping was the one that explains it now; its deliveries name theirs by digest."""
-    stamps = {stamp for each in row.deliveries if (stamp := each.headers.get("mapping", "")).startswith(f"{program.name}/")}
-    if not stamps:
-        return f"{row.id}: through the mapping {program.name} as it is now (nothing was delivered by it)."
-    if f"{program.name}/{program.digest}" in stamps:
-        return f"{row.id}: through the mapping {program.name}, which is still as it was on that day."
-    return f"{row.id}: through the mapping {program.name} as it is now; it has been changed since that day."
+def _site_of(folder: Path, row: MessageRow, *, now: bool) -> tuple[Site, str]:
+    """The site as it was when the message was received, or as it is now; and which of them it is, in words."""
+    from interop_engine.cli.site import load
+    from interop_engine.config.loader import rebuild
+    from interop_engine.core.errors import ConfigError, UnknownItem
+
+    if now or not row.config:
+        return load(folder), "as it is now"
+    try:
+        return rebuild(asyncio.run(_snapshot(folder, row.config))), "as it was when the message was received"
+    except UnknownItem:
+        return load(folder), "as it is now; the configuration of the message's day was not kept"
+    except ConfigError:
+        return load(folder), "as it is now; this version of the engine cannot use the configuration of the message's day"
+
+
+async def _snapshot(folder: Path, digest: str) -> str:
+    from interop_engine.cli import access
+
+    async with access.opened(access.find(folder), readonly=True) as journal:
+        return await journal.config(digest)
 
 
 # --- what is shown -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
+from interop_engine.core.errors import CharsetError, ParseError
+from interop_engine.core.model import digest
 from interop_engine.engine.transform import Parked
 from interop_engine.fhir import bundle as bundles
 from interop_engine.hl7.message import parse
@@ -92,8 +94,11 @@ def _resources(bundle: Resource) -> dict[str, Mapping[str, Any]]:
 
 
 def _segments(data: bytes) -> dict[str, Any]:
-    """A message as elements: ``OBX[2]`` → ``5`` → the field as it stands."""
-    message = parse(data)
+    """A message as elements: ``OBX[2]`` → ``5`` → the field as it stands; as its digest where only its channel can read it."""
+    try:
+        message = parse(data)
+    except (ParseError, CharsetError):
+        return {"digest": digest(data)}
     return {
         f"{segment.name}[{segment.number}]": {str(number): raw for number, raw in enumerate(segment.fields[1:], 1) if raw}
         for segment in message.segments

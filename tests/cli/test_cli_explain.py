@@ -66,7 +66,18 @@ def test_a_journaled_message_is_explained_as_its_channel_maps_it(site: Path) -> 
     explained = [json.loads(line) for line in result.stdout.splitlines()]
     assert (result.exit_code, [each["file"] for each in explained]) == (0, [first, second])
     assert [made["values"] for made in explained[1]["made"] if made["rule"] == "PID-7"] == [{"birthDate": "1981-01-31"}]
-    assert "through the mapping adt as it is now" in run("explain", "--project", site, "--message", first).stdout
+
+
+def test_a_journaled_message_is_explained_by_the_mapping_of_its_day(site: Path) -> None:
+    """As the configuration was kept; --now takes that of now; which it is is said."""
+    (first,) = journaled(site, "19800131")
+    (site / "mappings/adt.yaml").write_text(MAPPING.replace("birthDate: PID-7", "gender: PID-8"))
+    then = run("explain", "--project", site, "--message", first)
+    assert (then.exit_code, "through the mapping adt as it was when the message was received." in then.stdout) == (0, True)
+    assert ("birthDate" in then.stdout, "gender" in then.stdout) == (True, False)
+    now = run("explain", "--project", site, "--message", first, "--now")
+    assert (now.exit_code, "through the mapping adt as it is now." in now.stdout) == (0, True)
+    assert ("birthDate" in now.stdout, "gender" in now.stdout) == (False, True)
 
 
 def test_a_message_that_is_not_in_the_journal_is_said(site: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from interop_engine.cli.app import app
+from interop_engine.config import Site, load
 from interop_engine.core.model import digest, new_id
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import NewMessage
@@ -81,13 +82,14 @@ def messages(folder: Path, *birth_dates: str) -> Path:
 
 
 def journaled(site: Path, *birth_dates: str) -> list[str]:
-    """Messages in the site's journal, as its channel would have taken them; their ids."""
-    return asyncio.run(_accept(site, birth_dates))
+    """Messages in the site's journal, as its channel would have taken them, with its configuration; their ids."""
+    return asyncio.run(_accept(load(site), birth_dates))
 
 
-async def _accept(site: Path, birth_dates: tuple[str, ...]) -> list[str]:
-    journal = open_journal(site / "var" / "journal.db")
+async def _accept(site: Site, birth_dates: tuple[str, ...]) -> list[str]:
+    journal = open_journal(site.root / "var" / "journal.db")
     await journal.open()
+    await journal.keep_config(site.digest, site.snapshot)
     ids = []
     for number, date in enumerate(birth_dates):
         data = MESSAGE.format(f"J{number}", date).replace("\n", "\r").encode()
@@ -102,6 +104,7 @@ async def _accept(site: Path, birth_dates: tuple[str, ...]) -> list[str]:
             message_type="ADT^A04",
             digest=digest(data),
             lanes=("BN001",),
+            config=site.digest,
         )
         ids.append((await journal.accept(message)).id)
     await journal.close()
