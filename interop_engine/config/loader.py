@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from interop_engine.config import cross
+from interop_engine.config import cross, transport
 from interop_engine.config.reading import File, read
 from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
@@ -46,11 +46,7 @@ class _Loading:
 
 def load(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> Site:
     """The site in a folder. Raises ConfigError with every error found; warnings are in the site."""
-    site, mistakes = _load(Path(directory), os.environ if environment is None else environment)
-    errors = [mistake for mistake in mistakes if mistake.severity == "error"]
-    if site is None or errors:
-        raise ConfigError(errors or mistakes)
-    return site
+    return _usable(*_load(Path(directory), os.environ if environment is None else environment))
 
 
 def rebuild(snapshot: str, environment: Mapping[str, str] | None = None) -> Site:
@@ -60,7 +56,15 @@ def rebuild(snapshot: str, environment: Mapping[str, str] | None = None) -> Site
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        return load(folder, environment)
+        site, mistakes = _load(Path(folder), os.environ if environment is None else environment)
+    return _usable(site, [mistake for mistake in mistakes if mistake.code not in transport.FILES])
+
+
+def _usable(site: Site | None, mistakes: Sequence[Mistake]) -> Site:
+    errors = [mistake for mistake in mistakes if mistake.severity == "error"]
+    if site is None or errors:
+        raise ConfigError(errors or mistakes)
+    return site
 
 
 def check(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> list[Mistake]:

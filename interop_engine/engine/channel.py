@@ -79,19 +79,7 @@ class Channel:
         if (to := acknowledging(config).ack_to) in self._destinations:
             self._destinations[to] = AnsweringDestination(self._destinations[to], config, journal, self._verdicts)
         self._workers = Workers(journal, Queue(config.name), self._transform, owner=owner, concurrency=_TRANSFORMS, broken=broken)
-        self._deliverers = [
-            Deliverer(
-                journal,
-                Queue(config.name, each.name),
-                self._destinations[each.name],
-                _policy(each),
-                owner=owner,
-                concurrency=_concurrency(each),
-                settled=self._verdicts.moved,
-                broken=broken,
-            )
-            for each in config.destinations
-        ]
+        self._deliverers = [self._deliverer(each, owner, broken) for each in config.destinations]
 
     @property
     def name(self) -> str:
@@ -112,6 +100,18 @@ class Channel:
     def destination_healths(self) -> Mapping[str, ConnectorHealth]:
         """How each destination is."""
         return {name: destination.health() for name, destination in self._destinations.items()}
+
+    def _deliverer(self, destination: DestinationConfig, owner: str, broken: Broken) -> Deliverer:
+        return Deliverer(
+            self._journal,
+            Queue(self.name, destination.name),
+            self._destinations[destination.name],
+            _policy(destination),
+            owner=owner,
+            concurrency=_concurrency(destination),
+            settled=self._verdicts.moved,
+            broken=broken,
+        )
 
     async def start(self) -> None:
         """Deliveries first, then transformation, the source last. A source that cannot start leaves the channel FAILED."""

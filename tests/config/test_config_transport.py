@@ -46,6 +46,13 @@ def test_a_key_of_another_certificate(tmp_path: Path) -> None:
     )
 
 
+def test_a_kept_configuration_needs_no_certificates(tmp_path: Path) -> None:
+    """Replaying through the configuration of another day works, though certificates are not kept with it."""
+    Authority(tmp_path).sign("engine")
+    site_ = config.load(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
+    assert config.loader.rebuild(site_.snapshot, {}).digest == site_.digest
+
+
 @pytest.mark.parametrize(("days", "word", "severity"), [(-1, "ended on", "error"), (20, "ends on", "warning")])
 def test_the_end_of_a_certificate(tmp_path: Path, days: int, word: str, severity: str) -> None:
     """One that has ended is an error, one that ends within 30 days a warning."""
