@@ -195,7 +195,8 @@ class Question:
 
     ``aliases``: names such as ``ServiceRequest|placer|24001|A17``. ``objects``: ``Type/id``; ``whole``: those of them
     whose last content is needed too. The answer follows aliases to their objects and merges to their survivors by itself,
-    and gives the state of what it finds there, whole.
+    and gives the state of what it finds there, whole. With an alias it gives those that go on from it after a tab: of
+    several things under one number, each with what tells it apart.
     """
 
     aliases: tuple[str, ...] = ()

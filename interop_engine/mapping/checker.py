@@ -26,6 +26,7 @@ from interop_engine.mapping.language import (
 from interop_engine.mapping.lowering import IDENTITY, TEXT, Levels, Lowering, Site, shared_level
 from interop_engine.mapping.outbound.compiler import compile_outbound
 from interop_engine.mapping.resolve import Level, Names, Report, z_segments
+from interop_engine.mapping.runtime import ITEM
 from interop_engine.mapping.typed import (
     Apply,
     Condition,
@@ -152,7 +153,7 @@ class _Mapping:
         return ResourcePlan(rule.name, kind, steps, when, key, names, write, newer, merged, union, body, parks, same)
 
     def _identity(self, rule: ResourceRule, levels: Levels) -> tuple[tuple[KeyPart, ...], dict[str, KeyPart]]:
-        if not rule.key and not rule.known_as and rule.same_as is None:
+        if not rule.key and not {*(rule.known_as or ())} - {ITEM} and rule.same_as is None:
             self._report.add("M403", f'"{rule.name}" has no key', rule.mark, "key: the path that names it, such as OBR-3")
         if rule.unknown is not None and not rule.known_as:
             self._report.add("M103", '"unknown:" is about names, and "known_as:" is missing', rule.unknown.mark)

@@ -13,7 +13,7 @@ from typing import Any
 from interop_engine.mapping import helpers
 from interop_engine.mapping.emit import Emitter
 from interop_engine.mapping.emit_calls import safe
-from interop_engine.mapping.runtime import OTHERWISE
+from interop_engine.mapping.runtime import ITEM, OTHERWISE
 from interop_engine.mapping.typed import Convert, FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan, reads
 from interop_engine.mapping.writer import Module, Writer
 
@@ -89,7 +89,7 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
             writer.line(f"P.add_same({plan_name}, {levels}, P.authority(a), ({parts},), {at!r})")
         elif plan.known_as:
             _names(writer, emitter, plan, plan_name)
-            writer.line(f"P.add_named({plan_name}, {levels}, names, {at!r})")
+            writer.line(f"P.add_named({plan_name}, {levels}, names, item, {at!r})")
         else:
             emitter.visits = plan.type == "Patient"
             parts = _key(writer, emitter, module, plan.key, plan_name)
@@ -99,8 +99,11 @@ def _find(module: Module, plan: ResourcePlan, name: str) -> list[str]:
 
 
 def _names(writer: Writer, emitter: Emitter, plan: ResourcePlan, plan_name: str) -> None:
-    writer.line("names = []")
+    writer.line("names = []; item = ''")
     for label, part in plan.known_as.items():
+        if label == ITEM:
+            writer.line(f"item = {_text(writer, emitter, part.node)}")
+            continue
         last = label == OTHERWISE
         with writer.block("if not names:") if last else writer.same():
             writer.line("a = None")

@@ -11,6 +11,7 @@ from interop_engine.fhir.identity import occurrence, resource_id
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.message import Segment
 from interop_engine.hl7.structure import Group
+from interop_engine.mapping import numbers
 from interop_engine.mapping.runtime import Instance, Parked, Run
 from interop_engine.mapping.typed import ResourcePlan
 
@@ -39,15 +40,15 @@ def number_repeats(run: Run) -> None:
 
 
 def _number(run: Run, same: list[Instance]) -> None:
-    numbers: dict[tuple[Any, ...], int] = {}
+    counted: dict[tuple[Any, ...], int] = {}
     for instance in sorted(same, key=_place):
         plan = instance.plan
-        number = numbers.setdefault(_said(instance), len(numbers) + 1)
+        number = counted.setdefault(_said(instance), len(counted) + 1)
         instance.called(resource_id(instance.scope, plan.type, occurrence(instance.key, number)))
-    if len(numbers) > 1:
+    if len(counted) > 1:
         plan = same[0].plan
         run.context.segment, run.context.field = _segments(same[0].levels[-1])[0], 0
-        said = f"{plan.name}: the same key ({plan.named_by}) stands {len(numbers)} times; each has its number."
+        said = f"{plan.name}: the same key ({plan.named_by}) stands {len(counted)} times; each has its number."
         run.context.note("key-repeated", said)
 
 
@@ -77,11 +78,9 @@ def _segments(level: Any) -> list[Segment]:
 def resolve(run: Run, known: Known) -> None:
     """Give their ids to things with many names, and point references at the survivors of merges."""
     run.known = known
-    here: dict[str, str] = {}
+    numbers.resolve(run, known)
     for instances in run.found.values():
         for instance in instances:
-            if instance.aliases:
-                _by_names(instance, known, here)
             if instance.plan.type == "Patient":
                 instance.ref = known.survivor(f"Patient/{instance.id}")
     if any(instances[0].plan.same_as for instances in run.found.values() if instances):
@@ -98,25 +97,6 @@ def _absent(run: Run, known: Known) -> None:
             run.context.segment = None
             said = f"{instance.plan.name}: {instance.plan.named_by} is neither in the message nor known: it is left out."
             run.context.note("no-parent", said)
-
-
-def _by_names(instance: Instance, known: Known, here: dict[str, str]) -> None:
-    found: dict[str, None] = {}
-    for alias in instance.aliases:
-        thing = known.aliases.get(alias)
-        if thing is not None:
-            found[known.survivor(thing).rpartition("/")[2]] = None
-        elif alias in here:
-            found[here[alias]] = None
-    if len(found) > 1:
-        plan = instance.plan
-        raise Parked(_UNKNOWN, f"{plan.name}: its numbers ({plan.named_by}) are known as those of different {plan.type}s.")
-    if not found and instance.plan.parks_unknown:
-        raise Parked(_UNKNOWN, f"{instance.plan.name}: no {instance.plan.type} is known by {instance.plan.named_by}.")
-    for id_ in found:
-        instance.name(id_)
-    for alias in instance.aliases:
-        here[alias] = instance.id
 
 
 def _refuse_circles(run: Run) -> None:
@@ -143,7 +123,7 @@ def distinct(run: Run) -> list[Instance]:
             first = kept.setdefault(ref, instance)
             if first is instance:
                 continue
-            first.aliases = tuple(dict.fromkeys((*first.aliases, *instance.aliases)))
+            first.learned = tuple(dict.fromkeys((*first.learned, *instance.learned)))
             if instance.plan.write == "add":
                 first.content = _together(first, instance)
                 continue

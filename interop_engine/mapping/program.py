@@ -203,7 +203,7 @@ class Program:
             _version(run, instance.newer) if instance.newer else made,
             _RANKS.get(instance.content.get("status", ""), 0),
             union,
-            instance.aliases,
+            instance.learned,
             retired.get(instance.id, ""),
             instance.scope,
             instance.key,

@@ -29,6 +29,8 @@ _STAND_INS = (
 )
 OTHERWISE = "otherwise"
 """The label in ``known_as`` of what names a thing only where none of its numbers does."""
+ITEM = "item"
+"""The label in ``known_as`` of what is no number, but tells several things under one number apart."""
 
 
 class Parked(Exception):  # noqa: N818 - ends the run of one message; never leaves Program
@@ -42,14 +44,19 @@ class Parked(Exception):  # noqa: N818 - ends the run of one message; never leav
 class Instance:
     """One resource of a message: where it was found, what names it."""
 
-    __slots__ = ("aliases", "content", "id", "key", "levels", "more", "newer", "own", "plan", "ref", "scope")
+    __slots__ = (
+        "aliases", "content", "id", "is_copy", "item", "key", "learned", "levels", "more", "newer", "own", "plan", "ref", "scope",
+    )  # fmt: skip
 
     def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...]) -> None:
         self.plan = plan
         self.levels = levels
         self.scope = scope
         self.key = key
-        self.aliases: tuple[str, ...] = ()
+        self.aliases: tuple[str, ...] = ()  # its numbers
+        self.item = ""  # what tells several under one number apart
+        self.learned: tuple[str, ...] = ()  # of its numbers and items, those that lead to it
+        self.is_copy = False
         self.more: list[tuple[Any, ...]] | None = None  # levels of those whose text is joined to this one
         self.newer = ""
         self.content: Resource = {}
@@ -60,6 +67,13 @@ class Instance:
         """Take the id that the key gives."""
         self.own = id_
         self.name(id_)
+
+    def copy(self, id_: str) -> Instance:
+        """The same said of another thing."""
+        found = Instance(self.plan, self.levels, self.scope, self.key)
+        found.is_copy = True
+        found.name(id_)
+        return found
 
     def name(self, id_: str) -> None:
         """Take an id."""
@@ -79,6 +93,7 @@ class Run:
         self.indexes: list[dict[int, list[Instance]]] = [{} for _ in range(indexes)]
         self.extra: dict[str, tuple[str, str, Resource]] = {}  # ref → (type, write, content) of fragments' resources
         self.known: Known = NOTHING_KNOWN
+        self._copied: set[str] = set()  # resources with copies among their instances
         self._deep: dict[int, dict[str, list[Segment]]] = {}
         self._before: tuple[tuple[Finding, ...], tuple[Unmapped, ...]] = ((), ())
 
@@ -92,6 +107,9 @@ class Run:
         findings, unmapped = self._before
         self.context.findings, self.context.unmapped = list(findings), list(unmapped)
         self.context.park = self.context.extensions = None
+        for name in self._copied:
+            self.found[name] = [each for each in self.found[name] if not each.is_copy]
+        self._copied.clear()
         for instances in self.found.values():
             for instance in instances:
                 instance.name(instance.own)
@@ -117,9 +135,10 @@ class Run:
         plan: ResourcePlan,
         levels: tuple[Any, ...],
         names: Sequence[tuple[str, str, str]],
+        item: str,
         at: Sequence[tuple[int, int]],
     ) -> Instance:
-        """Add an instance with several names: (label, scope, value) of those that are valued."""
+        """Add an instance with several names: (label, scope, value) of those that are valued; ``item``: of several under one."""
         if not names:
             raise Parked("101", f"{plan.name}: no number names this {plan.type}; there is none in {plan.named_by}.")
         label, scope, value = names[0]
@@ -128,7 +147,8 @@ class Run:
             value = f"{value}#{before + 1}"
             names = ((label, scope, value),)
         instance = Instance(plan, levels, scope, (label, value))
-        instance.aliases = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
+        instance.aliases = instance.learned = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
+        instance.item = item if label != OTHERWISE else ""
         instance.called(resource_id(scope, plan.type, (label, value)))
         every.append(instance)
         self._file(instance, at)
@@ -156,6 +176,11 @@ class Run:
         instance.called(found[0].id if found else resource_id(scope, plan.type, key))
         self.found.setdefault(plan.name, []).append(instance)
         self._file(instance, at)
+
+    def add_copy(self, instance: Instance) -> None:
+        """Add an instance for another thing that the same was said of; nothing refers to it."""
+        self.found[instance.plan.name].append(instance)
+        self._copied.add(instance.plan.name)
 
     def _file(self, instance: Instance, at: Sequence[tuple[int, int]]) -> None:
         for index, level in at:

@@ -36,7 +36,8 @@ def same_as(rule: ResourceRule, levels: Levels, lowering: Lowering, key_part: Ke
         return None
     kinds = [each.type.text if each.type else "" for each in (rule, target)]
     if kinds[0] != kinds[1]:
-        report.add("M407", f'"{rule.name}" is of type {kinds[0]}, "{tree.name}" of {kinds[1]}', source.mark, f"resource: {kinds[1]}")
+        message = f'"{rule.name}" is of type {kinds[0]}, "{tree.name}" of {kinds[1]}'
+        report.add("M407", message, source.mark, f"resource: {kinds[1]}")
         return None
     if len(tree.key) != len(target.key):
         message = f'the key of "{tree.name}" has {len(target.key)} parts, here are {len(tree.key)}'

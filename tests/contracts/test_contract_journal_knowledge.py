@@ -83,6 +83,30 @@ async def test_aliases_lead_to_their_objects_and_merges_to_survivors(journal: Jo
     assert {state.content for state in known.sent.values()} == {b"order", b"survivor"}
 
 
+async def test_an_alias_comes_with_those_that_go_on_from_it(journal: Journal) -> None:
+    """After a tab, each leading to its own object, whole; what only begins like it is another number."""
+    taught = {
+        "placer|A1": "ServiceRequest/1",
+        "placer|A1\tGLU": "ServiceRequest/1",
+        "placer|A1\tlab|Kali, máu": "ServiceRequest/2",
+        "placer|A17": "ServiceRequest/3",
+        "placer|A17\tGLU": "ServiceRequest/3",
+    }
+    await forwarded(journal, delivery(sent=(sent("ServiceRequest/2", "2", b"second"),)), learned=learned(taught))
+    known = await journal.known(Question(aliases=("placer|A1",)), NAMES)
+    assert known.aliases == {alias: thing for alias, thing in taught.items() if "A17" not in alias}
+    assert [state.content for state in known.sent.values()] == [b"second"]
+
+
+async def test_another_thing_under_a_number_outdates_what_was_known_of_it(journal: Journal) -> None:
+    """Who asked for the number must ask again: it reaches one more."""
+    await forwarded(journal, learned=learned({"placer|A1": "ServiceRequest/1", "placer|A1\tGLU": "ServiceRequest/1"}))
+    held = await _received(journal)
+    known = await journal.known(Question(aliases=("placer|A1",)), NAMES)
+    await forwarded(journal, learned=learned({"placer|A1\tK": "ServiceRequest/2"}))
+    assert not await journal.forward(held, Forward((delivery(),), stamp=known.stamp))
+
+
 async def test_merges_in_a_circle_end(journal: Journal) -> None:
     """A mistaken merge back is answered, not followed for ever."""
     await forwarded(journal, learned=learned(merged={"Patient/1": "Patient/2", "Patient/2": "Patient/1"}))

@@ -261,3 +261,123 @@ def test_5_a_laboratory_that_knows_no_such_order_or_patient_parks(code: str) -> 
     found = draft(ORU, MSH_ORU, PID, OBR[:-1] + code, obx(1, "GLU", "5"))
     assert found.park is not None
     assert found.park.code == "204"
+
+
+# --- 15. Orders ------------------------------------------------------------------------------------------------------------
+
+PLACED = """
+mapping: order
+message: ORM_O01
+resources:
+  order:
+    resource: ServiceRequest
+    each: ORDER
+    when: exists(OBR)
+    known_as: {placer: ORC-2, filler: ORC-3, item: OBR-4}
+    write: merge
+    newer: ORC-9 ?? MSH-7
+    union: [identifier]
+    set: {identifier: [ORC-2, ORC-3], status: =active, intent: =order, code: OBR-4, subject: =Patient/p, authoredOn: ORC-9}
+  change:
+    resource: ServiceRequest
+    each: ORDER
+    when: not exists(OBR)
+    known_as: {placer: ORC-2, filler: ORC-3}
+    unknown: park
+    write: merge
+    newer: ORC-9 ?? MSH-7
+    set: {status: ORC-5 ?? 'revoked', intent: =order, subject: =Patient/p}
+"""
+RESULT = ORU.replace(
+    "  report:\n",
+    """  order:
+    resource: ServiceRequest
+    each: PATIENT_RESULT.ORDER_OBSERVATION
+    known_as: {placer: OBR-2, filler: OBR-3, item: OBR-4}
+    write: if-new
+    union: [identifier]
+    set: {identifier: [OBR-2, OBR-3], status: =completed, intent: =order, code: OBR-4, subject: -> patient}
+  report:
+""",
+    1,
+).replace("      status: OBR-25", "      basedOn: -> order\n      status: OBR-25")
+ORM = "MSH|^~\\&|HIS|24001|HUB|HUB|20261121070000||ORM^O01|1|P|2.5.1"
+PANEL = (ORM, "ORC|NW|A17", "OBR|1|A17||GLU^Glucose^L", "ORC|NW|A17", "OBR|2|A17||K^Kalium^L")
+
+
+def results(*lines: tuple[str, str], placer: str = "A17") -> tuple[str, ...]:
+    """A message of results: (filler number, code) each."""
+    found = [MSH_ORU, PID]
+    for filler, code in lines:
+        found += [OBR.replace("|P1|F1|GLU^Glucose^L", f"|{placer}|{filler}|{code}^{code}^L"), obx(1, code, "5")]
+    return tuple(found)
+
+
+def orders(story: Story) -> dict[str, str]:
+    """Code of each order that the destination has → its status. Two with one code would show as one."""
+    every = story.all("ServiceRequest")
+    found = {each["code"]["coding"][0]["code"]: each["status"] for each in every}
+    assert len(found) == len(every)
+    return found
+
+
+def based_on(story: Story) -> dict[str, str]:
+    """Code of each report → that of its order."""
+    codes = {f"ServiceRequest/{each['id']}": each["code"]["coding"][0]["code"] for each in story.all("ServiceRequest")}
+    return {each["code"]["coding"][0]["code"]: codes[each["basedOn"][0]["reference"]] for each in story.all("DiagnosticReport")}
+
+
+def test_15_one_number_for_several_examinations_is_an_order_each() -> None:
+    """Each OBR has its own; the first has the id that it would have alone; one of them is found again by number and code."""
+    story = Story().tell(PLACED, *PANEL)
+    assert (story.park, orders(story)) == (None, {"GLU": "active", "K": "active"})
+    alone = Story().tell(PLACED, *PANEL[:3])
+    assert alone.all("ServiceRequest")[0]["id"] == story.all("ServiceRequest")[0]["id"]
+    later = PANEL[0].replace("2107", "2108")
+    story.tell(PLACED, later, "ORC|XO|A17|F9", PANEL[4])
+    assert [each["code"]["coding"][0]["code"] for each in story.written] == ["K"]
+    assert len(story.all("ServiceRequest")) == 2
+
+
+def test_15_an_orc_by_itself_reaches_all_orders_of_its_number() -> None:
+    """A cancel says no code: everything under the number is cancelled. A number of one of them reaches that one."""
+    story = Story().tell(PLACED, *PANEL).tell(PLACED, PANEL[0], "ORC|XO|A17|F2", PANEL[4])
+    assert orders(story.tell(PLACED, PANEL[0].replace("2107", "2108"), "ORC|CA||F2")) == {"GLU": "active", "K": "revoked"}
+    assert orders(story.tell(PLACED, PANEL[0].replace("2107", "2109"), "ORC|CA|A17")) == {"GLU": "revoked", "K": "revoked"}
+    assert story.tell(PLACED, ORM, "ORC|CA|A99").park is not None
+
+
+@pytest.mark.parametrize("order_first", [True, False])
+def test_15_results_find_their_order_by_number_and_code(*, order_first: bool) -> None:
+    """Whichever comes first, the end is the same: each report with its own order, completed by its final result."""
+    story = Story()
+    told = [(PLACED, PANEL), (RESULT, results(("F1", "GLU"), ("F2", "K")))]
+    for mapping, lines in told if order_first else reversed(told):
+        assert story.tell(mapping, *lines).park is None
+    assert orders(story) == {"GLU": "completed", "K": "completed"}
+    assert based_on(story) == {"GLU": "GLU", "K": "K"}
+
+
+def test_15_the_results_of_one_order_may_have_codes_of_the_laboratory() -> None:
+    """A panel is ordered by one code and comes back under those of its parts: the number has one order, so it is meant."""
+    story = Story().tell(PLACED, *PANEL[:3])
+    story.tell(RESULT, *results(("F1", "GLU-1"), ("F1", "GLU-2")))
+    assert orders(story) == {"GLU": "completed"}
+    assert based_on(story) == {"GLU-1": "GLU", "GLU-2": "GLU"}
+
+
+def test_15_an_order_takes_over_the_one_that_stood_in_for_it() -> None:
+    """The result came first, under the laboratory's code: the order is that one, and a second one is another."""
+    story = Story().tell(RESULT, *results(("F1", "2345-7")))
+    story.tell(PLACED, *PANEL)
+    assert orders(story) == {"GLU": "completed", "K": "active"}
+    assert based_on(story) == {"2345-7": "GLU"}
+
+
+def test_15_numbers_of_two_different_orders_park() -> None:
+    """A placer's number of one and a filler's of another, which have no code in common."""
+    story = Story().tell(PLACED, ORM, "ORC|NW|A17|F1", PANEL[2]).tell(PLACED, ORM, "ORC|NW|A18|F2", "OBR|1|A18|F2|K^Kalium^L")
+    for lines in (("ORC|XO|A17|F2", "OBR|1|||NA^Natrium^L"), ("ORC|CA|A17|F2",)):
+        story.tell(PLACED, ORM, *lines)
+        assert story.park is not None
+        assert story.park.code == "204"

@@ -60,7 +60,7 @@ class Story:
 
     def _known(self, question: Question) -> Known:
         """The journal's answer: nothing that was not asked for, and content only where it was asked for and is kept."""
-        aliases = {alias: thing for alias, thing in self.aliases.items() if alias in question.aliases}
+        aliases = {alias: thing for alias, thing in self.aliases.items() if alias.partition("\t")[0] in question.aliases}
         whole = {*question.whole, *aliases.values()}
         sent = {}
         for thing in {*question.objects, *whole}:
