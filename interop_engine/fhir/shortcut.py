@@ -1,9 +1,9 @@
 """The short cut for what is right, which is nearly everything: msgspec looks at a resource in C and only has to say yes.
 
 It says True only where ``structure.py`` finds no fault (a test holds the two together); False says nothing, and
-``structure.py`` then looks for itself. So what is rare is simply left out here: contained resources, nested extensions, ids of
-elements, references that are not Type/id, concepts with a required binding, siblings of primitives ("_birthDate") but for times
-and the codes of resources, where converters say what was sent.
+``structure.py`` then looks for itself. So what is rare is simply left out here: contained resources, extensions nested twice,
+ids of elements, references that are not Type/id, siblings of primitives ("_birthDate") but for times and the codes of resources,
+where converters say what was sent, and of a concept with a required binding all but the codes of that one system.
 
 Each type becomes a msgspec struct, built the first time a message needs it: names, JSON types, cardinality and codes are
 checked in C. What is left (lexical rules, one form of a choice, not empty, invariants) is one generated method a struct, which
@@ -61,11 +61,13 @@ _EXTENSION_VALUES = frozenset(
         "integer",
         "string",
         "uri",
+        "Address",
         "Coding",
         "CodeableConcept",
         "Quantity",
     }
 )
+_PART = "part"  # the profile of an extension that is in another: it has a value
 _OFTEN = ("Observation", "Patient", "Specimen", "ServiceRequest", "DiagnosticReport", "Encounter", "Practitioner", "Organization")
 
 
@@ -121,7 +123,7 @@ class _Structs:
         for definition in definitions.elements(path).values():
             if (definition.name == "id" and not is_resource) or (profile == "SimpleQuantity" and definition.name == "comparator"):
                 continue
-            members = self._members(path, definition, above, inner=inner)
+            members = self._members(path, definition, above, inner=inner, part=profile == _PART)
             if definition.minimum and not members:
                 return None
             for member in members:
@@ -129,12 +131,14 @@ class _Structs:
                 bare = bare and not needed
                 fields.append((member.attribute, member.type) if needed else (member.attribute, member.type, None))
                 method.primitive(member)
-                if not inner and not definition.repeats and _tells(path, member.kind):
+                if not inner and not definition.repeats and _tells(path, member):
                     fields.append((f"_{member.attribute}", self._struct("Element", above), None))
                     if definition.choice:
                         method.refuse_if(f"s._{member.attribute} is not None and s.{member.attribute} is None")
             if definition.choice:
-                method.choice([member.attribute for member in members], required=bool(definition.minimum) or path == "Extension")
+                forms = [member.attribute for member in members]
+                forms += ["extension"] if path == "Extension" and profile != _PART else []
+                method.choice(forms, required=bool(definition.minimum) or path == "Extension")
         if bare and path != "Extension":
             first = sorted((name for name, *_ in fields), key=lambda name: name in {"extension", "modifierExtension"})
             method.refuse_if(" and ".join(f"s.{name} is None" for name in first))
@@ -145,7 +149,7 @@ class _Structs:
 
     # --- Members ----------------------------------------------------------------------------------------------------
 
-    def _members(self, path: str, definition: ElementDef, above: tuple[str, ...], *, inner: bool) -> list[_Member]:
+    def _members(self, path: str, definition: ElementDef, above: tuple[str, ...], *, inner: bool, part: bool) -> list[_Member]:
         """The members an element gives, one a form of a choice. [] leaves the element out."""
         found: list[_Member] = []
         for kind in definition.types or ("",):
@@ -157,10 +161,13 @@ class _Structs:
                 one: Any = enumerated
             elif kind in PRIMITIVES:
                 one = _primitive(kind)
+            elif path == "Extension" and kind == "Extension":
+                one = None if part else self._struct("Extension", (), inner=True, profile=_PART)
             else:
                 one = self._complex(path, kind, definition, above, inner=inner)
             if one is not None:
                 left = self._left(path, kind, definition) if enumerated is None else ""
+                left = "uri" if part and left == ABSOLUTE else left  # an extension in another has a name within that
                 found.append(_Member(name, kind, _list_of(one) if definition.repeats else one, left, definition.repeats))
         return found
 
@@ -181,7 +188,7 @@ class _Structs:
         if kind == "Resource" or (inner and kind in {"Extension", "Reference"}):
             return None
         if kind in {"CodeableConcept", "Coding"} and definition.strength == "required":
-            return None
+            return self._bound(definition.binding) if kind == "CodeableConcept" else None
         if kind == "Reference":
             return self._reference(definition.targets)
         if kind == "Extension":
@@ -189,12 +196,26 @@ class _Structs:
         where = kind if definition.choice else definitions.child_path(path, definition)
         return self._struct(where, above, inner=inner, profile=definition.profile)
 
+    def _bound(self, binding: str) -> Any:
+        """A concept with a required binding to codes of one system; None where the value set has several, or is endless."""
+        listed = definitions.members(binding) or frozenset()
+        systems = {system for system, _ in listed}
+        if len(systems) != 1:
+            return None
+        fields = [("system", Literal[tuple(systems)]), ("code", Literal[tuple(sorted(code for _, code in listed))])]
+        coding = self._worded("Coding", fields, "display")
+        return self._worded("CodeableConcept", [("coding", _list_of(coding))], "text")
+
     def _assigner(self) -> Any:
         """The assigner of an identifier that a reference holds: its name."""
-        display = _Member("display", "string", _primitive("string"), "string" if self._lexical else "", repeats=False)
+        return self._worded("Assigner", [], "display", needed=True)
+
+    def _worded(self, name: str, fields: list[Any], words: str, *, needed: bool = False) -> Any:
+        """A struct of these fields and of one text."""
+        text = _Member(words, "string", _primitive("string"), "string" if self._lexical else "", repeats=False)
         method = _Method()
-        method.primitive(display)
-        return _define("Assigner", [(display.name, display.type)], method)
+        method.primitive(text)
+        return _define(name, [*fields, (text.name, text.type) if needed else (text.name, text.type, None)], method)
 
     def _reference(self, targets: tuple[str, ...]) -> Any:
         """A Reference by Type/id to one of the targets, or by identifier; of the type it says."""
@@ -238,12 +259,14 @@ class _Member(NamedTuple):
         return f"{self.name}_" if iskeyword(self.name) else self.name
 
 
-def _tells(path: str, kind: str) -> bool:
+def _tells(path: str, member: _Member) -> bool:
     """Whether a converter may have more to say of such a member, in its sibling."""
     type_ = definitions.type_def(path)
     if path.startswith("Bundle"):
         return False
-    return kind in {"date", "dateTime", "instant"} or (kind == "code" and type_ is not None and type_.kind != "complex-type")
+    if member.kind == "code":
+        return type_ is not None and type_.kind != "complex-type"
+    return member.kind in {"date", "dateTime", "instant"} or (path, member.name) == ("HumanName", "family")
 
 
 def _list_of(one: Any) -> Any:
