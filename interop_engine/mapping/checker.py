@@ -15,6 +15,7 @@ from interop_engine.mapping.dialect import compile_dialect
 from interop_engine.mapping.elements import Elements
 from interop_engine.mapping.files import Files, digest, extended, read_all
 from interop_engine.mapping.goals import proven
+from interop_engine.mapping.instances import ITEM
 from interop_engine.mapping.language import (
     Fragment,
     MappingFile,
@@ -26,7 +27,6 @@ from interop_engine.mapping.language import (
 from interop_engine.mapping.lowering import IDENTITY, TEXT, Levels, Lowering, Site, shared_level
 from interop_engine.mapping.outbound.compiler import compile_outbound
 from interop_engine.mapping.resolve import Level, Names, Report, z_segments
-from interop_engine.mapping.runtime import ITEM
 from interop_engine.mapping.typed import (
     Apply,
     Condition,

@@ -13,7 +13,7 @@ from typing import Any
 from interop_engine.mapping import helpers
 from interop_engine.mapping.emit import Emitter
 from interop_engine.mapping.emit_calls import safe
-from interop_engine.mapping.runtime import ITEM, OTHERWISE
+from interop_engine.mapping.instances import ITEM, OTHERWISE
 from interop_engine.mapping.typed import Convert, FragmentPlan, KeyPart, MappingPlan, Node, ResourcePlan, reads
 from interop_engine.mapping.writer import Module, Writer
 

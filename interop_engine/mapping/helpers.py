@@ -11,8 +11,8 @@ from interop_engine.core.model import Resource
 from interop_engine.hl7.message import Delimiters, Value
 from interop_engine.mapping.convert import times
 from interop_engine.mapping.convert.texts import string
+from interop_engine.mapping.instances import Instance, obx_of
 from interop_engine.mapping.primitives import as_text
-from interop_engine.mapping.runtime import Instance, obx_of
 
 if TYPE_CHECKING:
     from interop_engine.hl7.message import Message, Segment

@@ -12,7 +12,8 @@ from interop_engine.hl7 import dictionary
 from interop_engine.hl7.message import Segment
 from interop_engine.hl7.structure import Group
 from interop_engine.mapping import numbers
-from interop_engine.mapping.runtime import Instance, Parked, Run
+from interop_engine.mapping.instances import Instance
+from interop_engine.mapping.runtime import Parked, Run
 from interop_engine.mapping.typed import ResourcePlan
 
 _DUPLICATE = "205"  # HL7 table 0357: duplicate key identifier

@@ -15,7 +15,8 @@ from interop_engine.mapping.runtime import Parked
 
 if TYPE_CHECKING:
     from interop_engine.core.model import Known
-    from interop_engine.mapping.runtime import Instance, Run
+    from interop_engine.mapping.instances import Instance
+    from interop_engine.mapping.runtime import Run
 
 _UNKNOWN = "204"  # HL7 table 0357: unknown key identifier
 _MARK = "\t"  # between a number and an item: no HL7 v2 value holds one

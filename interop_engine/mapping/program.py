@@ -25,11 +25,12 @@ from interop_engine.mapping.convert.tables import BY_NAME, CodeTable
 from interop_engine.mapping.dialect import Dialect
 from interop_engine.mapping.draft import Draft, DraftResource, Plan
 from interop_engine.mapping.helpers import Whole
+from interop_engine.mapping.instances import Instance
 from interop_engine.mapping.language import Fragment, MappingFile
 from interop_engine.mapping.lowering import Site
 from interop_engine.mapping.outbound.compiler import Outbound
 from interop_engine.mapping.resolve import Names
-from interop_engine.mapping.runtime import Instance, Parked, Run, context_parks, utc
+from interop_engine.mapping.runtime import Parked, Run, context_parks, utc
 from interop_engine.mapping.typed import MappingPlan
 from interop_engine.terminology.conceptmap import ConceptMap
 

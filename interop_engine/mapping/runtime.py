@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Resource
 from interop_engine.fhir.identity import resource_id
 from interop_engine.hl7.scalars import read_moment
+from interop_engine.mapping.instances import OTHERWISE, Instance, fits, joins, obx_of
 
 if TYPE_CHECKING:
     from interop_engine.core.diagnostics import Finding
@@ -20,17 +21,12 @@ if TYPE_CHECKING:
     from interop_engine.mapping.typed import ResourcePlan
 
 _UNMAPPED = frozenset({"code-unmapped", "not-a-code"})
-_JOINED = frozenset({"TX", "FT", "ST"})
 # What names a patient without a number of the hospital's own, for the time being: kind, whose it is, and where it stands. An
 # order's message and its result's have the placer's number in common.
 _STAND_INS = (
     ("visit", "the visit's", (("PV1", 19), ("PID", 18))),
     ("order", "the order's", (("ORC", 2), ("OBR", 2), ("ORC", 3), ("OBR", 3))),
 )
-OTHERWISE = "otherwise"
-"""The label in ``known_as`` of what names a thing only where none of its numbers does."""
-ITEM = "item"
-"""The label in ``known_as`` of what is no number, but tells several things under one number apart."""
 
 
 class Parked(Exception):  # noqa: N818 - ends the run of one message; never leaves Program
@@ -39,46 +35,6 @@ class Parked(Exception):  # noqa: N818 - ends the run of one message; never leav
     def __init__(self, code: str, why: str) -> None:
         super().__init__(why)
         self.park = Park(code, why)
-
-
-class Instance:
-    """One resource of a message: where it was found, what names it."""
-
-    __slots__ = (
-        "aliases", "content", "id", "is_copy", "item", "key", "learned", "levels", "more", "newer", "own", "plan", "ref", "scope",
-    )  # fmt: skip
-
-    def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...]) -> None:
-        self.plan = plan
-        self.levels = levels
-        self.scope = scope
-        self.key = key
-        self.aliases: tuple[str, ...] = ()  # its numbers
-        self.item = ""  # what tells several under one number apart
-        self.learned: tuple[str, ...] = ()  # of its numbers and items, those that lead to it
-        self.is_copy = False
-        self.more: list[tuple[Any, ...]] | None = None  # levels of those whose text is joined to this one
-        self.newer = ""
-        self.content: Resource = {}
-        self.id = self.own = ""
-        self.ref = ""
-
-    def called(self, id_: str) -> None:
-        """Take the id that the key gives."""
-        self.own = id_
-        self.name(id_)
-
-    def copy(self, id_: str) -> Instance:
-        """The same said of another thing."""
-        found = Instance(self.plan, self.levels, self.scope, self.key)
-        found.is_copy = True
-        found.name(id_)
-        return found
-
-    def name(self, id_: str) -> None:
-        """Take an id."""
-        self.id = id_
-        self.ref = f"{self.plan.type}/{id_}"
 
 
 class Run:
@@ -121,7 +77,7 @@ class Run:
     ) -> Instance | None:
         """Add an instance with a key; ``at``: (index, level) where references look for it. None where it joined another."""
         every = self.found.setdefault(plan.name, [])
-        if every and (last := every[-1]).key == key and last.scope == scope and _joins(plan, last, levels):
+        if every and (last := every[-1]).key == key and last.scope == scope and joins(plan, last, levels):
             last.more = [*(last.more or ()), levels]
             return None
         instance = Instance(plan, levels, scope, key)
@@ -164,7 +120,7 @@ class Run:
         """
         same = plan.same_as
         assert same is not None
-        found = [each for each in self.found.get(same.target, ()) if _fits(each, levels, scope, key, self.context.scope)]
+        found = [each for each in self.found.get(same.target, ()) if fits(each, levels, scope, key, self.context.scope)]
         self.context.segment = None
         if len(found) > 1:
             self.context.note("reference-ambiguous", f"{plan.name}: several {same.target} have the key {same.label}: left out.")
@@ -345,28 +301,6 @@ def authority(named: tuple[Value, str] | None, scope: Scope) -> str:
 
 def _position(segment: Segment) -> int:
     return segment.index
-
-
-def _fits(one: Instance, levels: tuple[Any, ...], scope: str, key: tuple[str, ...], own: Scope) -> bool:
-    """Whether an instance outside of the group has a key such as this one."""
-    if any(level is levels[-1] for level in one.levels) or not any(key):
-        return False
-    return scope in (one.scope, own.facility) and all(not part or part == its for part, its in zip(key, one.key, strict=True))
-
-
-def _joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:
-    """Whether an observation continues the text of the one before it (TX, FT or ST with the same code and sub-id)."""
-    if plan.type != "Observation" or last.levels[:-1] != levels[:-1]:
-        return False
-    return all((obx := obx_of(level)) is not None and obx.raw(2) in _JOINED for level in (last.levels[-1], levels[-1]))
-
-
-def obx_of(level: Any) -> Segment | None:
-    """The OBX of an observation's level."""
-    if hasattr(level, "segments"):
-        found = level.segments.get("OBX")
-        return found[0] if found else None
-    return level if getattr(level, "name", "") == "OBX" else None
 
 
 @lru_cache(maxsize=8192)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from interop_engine.core.diagnostics import Mark
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
+    from interop_engine.mapping.instances import Instance
     from interop_engine.mapping.program import Draft, Program
-    from interop_engine.mapping.runtime import Instance, Run
+    from interop_engine.mapping.runtime import Run
     from interop_engine.mapping.typed import Line, ResourcePlan
 
 _INDEX = re.compile(r"\[\d+\]")

@@ -1,6 +1,6 @@
 """The questions that results raise: repeats, partial and whole reports, parents and children, status, orders.
 
-Each test is named after its row in the table of the mapping language's page "What is decided" (docs/reference).
+Each test is named after the number of its question in the design's table of results.
 """
 
 from __future__ import annotations
