@@ -86,13 +86,22 @@ class FileSource:
         self._problem = why
 
     async def _look(self, accept: Accept) -> None:
-        """One look at the folder: take what has not changed since the last one, oldest first."""
+        """One look at the folder: take what has not changed since the last one, oldest first.
+
+        A file that cannot be read or moved does not keep the others waiting; raises its OSError in the end.
+        """
         found = await asyncio.to_thread(_files, self._folder, self._options.pattern)
         ready = [path for path, look in found.items() if self._seen.get(path) == look]
         self._seen = found
+        trouble: OSError | None = None
         for path in ready:
-            if self._stopping.is_set() or not await self._take(path, accept):
-                return
+            try:
+                if self._stopping.is_set() or not await self._take(path, accept):
+                    return
+            except OSError as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
 
     async def _take(self, path: Path, accept: Accept) -> bool:
         """Hand over one file and move it; False where nothing can be committed and all stays as it is."""

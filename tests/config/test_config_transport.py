@@ -95,3 +95,17 @@ def test_acknowledgements_name_destinations(tmp_path: Path) -> None:
     assert told(site(tmp_path, channels__patients=channel.replace("[our]", "[out]").replace("hub", "out"))) == (
         "channels/patients.yaml:3:67: C135 acknowledgements cannot go to out, which is file\n    help: they go over mllp"
     )
+
+
+def test_what_the_how_to_shows(tmp_path: Path) -> None:
+    """Each channel shown is one: its options are there and fit together."""
+    page = (Path(__file__).parents[2] / "docs/how-to/acknowledge-and-secure.md").read_text(encoding="utf-8")
+    shown = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
+    ca = Authority(tmp_path / "tls", "hospital-ca")
+    ca.sign("engine")
+    for block in shown:
+        rest = "" if "deliver:" in block else "deliver:\n  - name: out\n    file: {folder: out}\n"
+        other = "  - name: record\n    file: {folder: record}\n" if "deliver:" in block else ""
+        channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{block}{other}{rest}"
+        assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), {})} <= {"C133"}
+    assert len(shown) == 3

@@ -123,6 +123,22 @@ async def test_what_cannot_be_committed_stays(folder: Path) -> None:
     assert names(folder / "done") == ["a.hl7", "b.hl7"]
 
 
+async def test_a_file_that_cannot_be_moved(folder: Path) -> None:
+    """It is said, and the files behind it are taken all the same; a later look finishes it, its message then a duplicate."""
+    for name in ("a", "b"):
+        (folder / f"{name}.hl7").write_bytes(message(name))
+        os.utime(folder / f"{name}.hl7", (1_700_000_000, 1_700_000_000))
+    (folder / "done").rmdir()
+    channel, source = Channel(), file_source(folder.parent)
+    await looks(source, channel.accept, 1)
+    with pytest.raises(FileNotFoundError):
+        await looks(source, channel.accept, 1)
+    assert [arrival.peer for arrival in channel.arrivals] == ["a.hl7", "b.hl7"]
+    (folder / "done").mkdir()
+    await looks(source, channel.accept, 1)
+    assert names(folder / "done") == ["a.hl7", "b.hl7"]
+
+
 async def test_a_name_that_was_there_before(folder: Path) -> None:
     """A second file of the same name does not replace the first in ``done``."""
     channel, source = Channel(), file_source(folder.parent)

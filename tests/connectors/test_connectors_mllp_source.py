@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
@@ -223,3 +225,37 @@ async def test_end_blocks_as_letters() -> None:
 def frame_anyhow(data: bytes) -> bytes:
     """What our own encoder refuses."""
     return b"\x0b" + data + b"\x1c\r"
+
+
+async def test_commit_bytes_of_what_cannot_be_committed() -> None:
+    """MLLP release 2 has a word for it: 15, then the end; what was stored is 06 and its acknowledgement."""
+    channel = Channel(answer=lambda arrival: Unavailable("full") if b"|A2|" in arrival.data else reply_to(arrival))
+    async with listening(channel, commit_bytes=True) as source, connected(source) as peer:
+        await peer.send(frame(message("A1")) + frame(message("A2")) + frame(message("A3")))
+        assert await peer.answer() == b"\x06"
+        assert code_and_id(await peer.answer()) == ("AA", "A1")
+        assert await peer.answer() == b"\x15"
+        assert await peer.ended()
+    assert len(channel.arrivals) == 2
+
+
+async def test_later_acknowledgements_of_a_peer_that_has_gone() -> None:
+    """What enhanced mode says later is said while the connection lasts; a peer that reset it disturbs nobody."""
+    gate = asyncio.Event()
+
+    async def later() -> bytes:
+        await gate.wait()
+        return b"MSH|^~\\&|later\r"
+
+    channel = Channel(answer=lambda _: Accepted("1", later=later))
+    async with listening(channel) as source:
+        async with connected(source) as gone, connected(source) as peer:
+            for each in (gone, peer):
+                await each.send(frame(message("A1")))
+                await channel.entered.acquire()
+            raw = gone.writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.writer.transport.abort()
+            gate.set()
+            assert await peer.answer() == b"MSH|^~\\&|later\r"
+        await until(lambda: source.health().connections == 0)
