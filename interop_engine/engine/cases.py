@@ -27,6 +27,7 @@ from interop_engine.engine.single import DESTINATION, Formed, Mapped, form, map_
 from interop_engine.engine.transform import Parked
 from interop_engine.fhir import bundle as bundles
 from interop_engine.hl7.message import parse
+from interop_engine.mapping.outbound.program import Envelope
 
 if TYPE_CHECKING:
     from interop_engine.config.site import Site
@@ -159,7 +160,7 @@ def _run_outbound(case: Case, outbound: Outbound, site: Site, *, update: bool) -
     """A case of a mapping that makes a message: its input is a bundle or an original, its golden file a line a segment."""
     scope = next((c.scope for c in site.channels if any(d.outbound is outbound for d in c.destinations)), site.scope)
     try:
-        formed = form(_input(case), outbound, scope)
+        formed = form(_input(case), outbound, scope, Envelope(case.name))
     except OSError as error:
         return CaseResult(case.mapping, case.name, case.mark, (f"cannot be read: {error}",))
     failures = [*_parked(case, formed.parked), *_diagnostics(case, formed)]
