@@ -37,6 +37,9 @@ _CODE = re.compile(r"[^\s\x00-\x1f\ud800-\udfff]+(\s[^\s\x00-\x1f\ud800-\udfff]+
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _OID = re.compile(r"urn:oid:[0-2](\.(0|[1-9][0-9]*))+")
 _UUID = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_MEDIA_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+\-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_MEDIA_NAME}/{_MEDIA_NAME}(\s?;\s?{_MEDIA_NAME}=(\"[^\"]*\"|[^\s;\"]+))*")  # RFC 6838, RFC 2045
+_CURRENCY = re.compile(r"[A-Z]{3}")  # ISO 4217
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 _BLANK = dict.fromkeys(map(ord, " \t\r\n"))
 
@@ -172,8 +175,15 @@ def xhtml(value: Any) -> str | None:
 ABSOLUTE = "absolute uri"  # no type of FHIR, but what these elements say of their uri; nested extensions have short names
 _NAMED = {("Coding", "system"), ("Identifier", "system"), ("Extension", "url")}
 
+# Required value sets that have no list, by the form of their codes. CapabilityStatement may say "json" for its format.
+MEDIA_TYPE, CURRENCY = "media type", "currency"
+_FORMS = {"http://hl7.org/fhir/ValueSet/mimetypes": MEDIA_TYPE, "http://hl7.org/fhir/ValueSet/currencies": CURRENCY}
+_FREE = frozenset({"CapabilityStatement"})
+
 CHECKS: dict[str, Check] = {
     ABSOLUTE: absolute_uri,
+    CURRENCY: _pattern(_CURRENCY, CURRENCY),
+    MEDIA_TYPE: _pattern(_MEDIA_TYPE, MEDIA_TYPE),
     "base64Binary": base64_binary,
     "boolean": boolean,
     "canonical": uri,
@@ -199,4 +209,6 @@ CHECKS: dict[str, Check] = {
 
 def lexical_kind(path: str, definition: ElementDef, *, nested: bool = False) -> str:
     """The key into CHECKS of a primitive element of a type; ``nested`` when the type is an extension inside an extension."""
+    if definition.binding in _FORMS and definition.strength == "required" and path not in _FREE:
+        return _FORMS[definition.binding]
     return ABSOLUTE if (path, definition.name) in _NAMED and not nested else definition.types[0]

@@ -1,6 +1,6 @@
 """Is this resource valid R4? Structure, types, lexical forms, codes, references, invariants — at the speed of the road.
 
-What is not checked: value sets that cannot be enumerated (MIME types, currencies, languages, UCUM, LOINC, SNOMED CT),
+What is not checked: value sets that cannot be enumerated (languages, UCUM, LOINC, SNOMED CT; MIME types and currencies by form),
 bindings weaker than required, slicing and profiles, invariants of resources the engine does not write (``invariants.py``).
 """
 

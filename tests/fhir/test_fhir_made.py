@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interop_engine.fhir.primitives import MEDIA_TYPE
 from interop_engine.fhir.schema import Issue, validate
 from interop_engine.fhir.shortcut import holds
 from tests.support.broken import EXAMPLES
@@ -31,7 +32,7 @@ LEXICAL = {
     "must be Type/id, an absolute URL, a urn or #id",
     "must be a finite number",
     "must be an absolute URI",
-    *(f"is not a valid {kind}" for kind in ("date", "dateTime", "id", "instant", "oid", "time", "uuid")),
+    *(f"is not a valid {kind}" for kind in ("date", "dateTime", "id", "instant", "oid", "time", "uuid", MEDIA_TYPE)),
 }
 
 

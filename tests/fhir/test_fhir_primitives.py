@@ -9,12 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interop_engine.fhir.primitives import ABSOLUTE, CHECKS, LONGEST_STRING
+from interop_engine.fhir.primitives import ABSOLUTE, CHECKS, CURRENCY, LONGEST_STRING, MEDIA_TYPE
+from interop_engine.fhir.schema import validate
 
 UUID = "urn:uuid:6f0d7c1e-5b0a-4c64-9d0e-3f2a8c1b7e55"
 
 GOOD: dict[str, list[Any]] = {
     ABSOLUTE: ["urn:oid:1.2.840", "http://a.b/c", UUID],
+    CURRENCY: ["VND", "USD"],
+    MEDIA_TYPE: [
+        "text/plain",
+        "text/plain; charset=utf-8",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        'multipart/related;type="application/dicom"',
+    ],
     "base64Binary": ["YQ==", "YWFh YWFh", "YWFh\nYWFh", "+/+/"],
     "boolean": [True, False],
     "canonical": ["http://a.b/c|1.0#part"],
@@ -46,6 +54,8 @@ GOOD: dict[str, list[Any]] = {
 
 BAD: dict[str, list[Any]] = {
     ABSOLUTE: ["a", "", "a b:c"],
+    CURRENCY: ["", "vnd", "VN", "đồng", 1],
+    MEDIA_TYPE: ["", "pdf", "text/", "text/plain;", "text plain", "/pdf", 1],
     "base64Binary": ["YQ=", "YQ", "Y===", "YWFh=", "@@@@", "", 5],
     "boolean": ["true", 1, 0, None],
     "canonical": ["", "a b"],
@@ -117,3 +127,10 @@ _FAULTY = (
     *("", " ", "a", "a b", "a\nb\n", "a\x00b", "urn:oid:x", "urn:uuid:x", "<a>", "@", "<div/>"),
     *(value for values in BAD.values() for value in values),
 )
+
+
+def test_a_code_without_a_list_is_asked_for_its_form() -> None:
+    """Attachment.contentType and Money.currency must be of value sets that cannot be enumerated."""
+    assert [issue.path for issue in validate({"resourceType": "Binary", "contentType": "pdf"})] == ["Binary.contentType"]
+    invoice = {"resourceType": "Invoice", "status": "issued", "totalNet": {"value": 1, "currency": "vnd"}}
+    assert [issue.path for issue in validate(invoice)] == ["Invoice.totalNet.currency"]

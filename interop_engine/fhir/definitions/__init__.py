@@ -116,6 +116,11 @@ def resources() -> frozenset[str]:
     return frozenset(found.name for found in every if found and found.kind == "resource" and not found.abstract)
 
 
+def paths() -> list[str]:
+    """The names of all types and of their parts, sorted."""
+    return sorted(_raw("types"))
+
+
 def invariants(name: str) -> tuple[Invariant, ...]:
     """All constraints the specification puts on a type and its parts."""
     raw = _raw("invariants").get(name)

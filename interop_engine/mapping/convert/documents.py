@@ -7,6 +7,7 @@ import hashlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.fhir.primitives import CHECKS, MEDIA_TYPE
 from interop_engine.mapping.convert.base import Conversion, is_absolute, tidy
 from interop_engine.mapping.convert.tables import data
 
@@ -35,8 +36,7 @@ def _media_type(kind: str, subtype: str, content: bytes = b"") -> str:
         low = text.lower()
         if found := _TYPES.get(low):
             return found
-        main, mark, sub = low.partition("/")
-        if mark and main.isalpha() and sub and sub.isascii() and not any(c.isspace() for c in sub):
+        if CHECKS[MEDIA_TYPE](low) is None:
             return low
     if found := next((name for start, name in _MAGIC if content.startswith(start)), ""):
         return found
