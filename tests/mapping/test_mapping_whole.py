@@ -65,6 +65,18 @@ def test_a_mapping_extends_another() -> None:
     assert compiled.extends == "adt"
 
 
+def test_what_is_said_of_one_structure_is_not_inherited_by_another() -> None:
+    """``events:``, ``when:`` and ``ignore:`` of what it lacks stay with the structure they are said of."""
+    base = patient("gender: PID-8").replace("resources:", "events: [A01]\nwhen: PID-8 = 'M'\nignore: [NK1, PID-5]\nresources:")
+    child = "mapping: child\nmessage: ADT_A02\nextends: adt\n"
+    library = load({"a.yaml": base, "b.yaml": child}, SCOPE.naming)
+    assert library.mistakes == ()
+    transfer = message(MSH_ADT.replace("A08", "A02").replace("ADT_A01", "ADT_A02"), PID.replace("|M", "|F"))
+    assert library.programs["child"].fits(transfer)
+    own = load({"a.yaml": base, "b.yaml": child + "ignore: [NK1]\n"}, SCOPE.naming)
+    assert [mistake.code for mistake in own.mistakes] == ["M201"]
+
+
 def test_a_mapping_fits_by_structure_event_and_condition() -> None:
     """A04 and A08 share the structure of A01; ``when:`` asks the whole message."""
     adt = program(patient("gender: PID-8").replace("resources:", "events: [A01, A08]\nwhen: PID-8 = 'M'\nresources:"))
