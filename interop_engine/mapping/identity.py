@@ -31,13 +31,14 @@ def number_repeats(run: Run) -> None:
     One that says the very same as another, but for its set id, is that one.
     """
     parts = [each for found in run.found.values() if found and is_part(found[0].plan) for each in found]
+    if len({each.ref for each in parts}) == len(parts):
+        return
     named: dict[str, list[Instance]] = {}
     for instance in parts:
         named.setdefault(instance.ref, []).append(instance)
-    if len(named) < len(parts):
-        for same in named.values():
-            if len(same) > 1:
-                _number(run, same)
+    for same in named.values():
+        if len(same) > 1:
+            _number(run, same)
 
 
 def _number(run: Run, same: list[Instance]) -> None:

@@ -44,10 +44,8 @@ class _Numbers:
             number, _, item = alias.partition(_MARK)
             self._known.setdefault(number, {})[item] = known.survivor(thing).rpartition("/")[2]
         self._here: dict[str, Items] = {}
-        self._stand_ins = {thing.rpartition("/")[2] for _, thing in known.sent} - {
-            thing.rpartition("/")[2] for (_, thing), sent in known.sent.items() if sent.version
-        }
-        self._taken = {id_ for each in named if (id_ := self._exact(each))}
+        self._sent = known.sent
+        self._taken = {id_ for each in named if (id_ := self._exact(each))} if self._known else set()
 
     def settle(self, instance: Instance) -> list[Instance]:
         """Name an instance; gives copies of it for the other things that it is about, if it is about several."""
@@ -61,14 +59,14 @@ class _Numbers:
 
     def _ids(self, instance: Instance) -> list[str]:
         """The ids of what an instance is about: none where it is new under new numbers."""
+        under = [items for number in instance.aliases if (items := self._under(number))]
+        if not under:
+            return []
         if exact := self._exact(instance):
             return [exact]
-        under = [items for number in instance.aliases if (items := self._under(number))]
-        common = dict.fromkeys(id_ for id_ in (under[0].values() if under else ()) if all(id_ in o.values() for o in under))
-        if under and not common:
-            raise self._different(instance)
+        common = dict.fromkeys(id_ for id_ in under[0].values() if all(id_ in items.values() for items in under))
         if not common:
-            return []
+            raise self._different(instance)
         if not instance.item:
             return self._without_item(instance, list(common))
         candidates = [id_ for id_ in common if self._may_be(instance, id_)]
@@ -107,7 +105,12 @@ class _Numbers:
         if id_ in self._taken or not any(id_ in items.values() for items in under):
             return False
         bare = all(set(items) == {""} for items in under)
-        return bare or instance.plan.write == "if-new" or id_ in self._stand_ins
+        return bare or instance.plan.write == "if-new" or self._stands_in(f"{instance.plan.type}/{id_}")
+
+    def _stands_in(self, thing: str) -> bool:
+        """Whether all that was sent of a thing was made by a result: it has no version."""
+        versions = [sent.version for (_, name), sent in self._sent.items() if name == thing]
+        return bool(versions) and not any(versions)
 
     def _under(self, number: str) -> Items:
         known, here = self._known.get(number), self._here.get(number)
