@@ -193,13 +193,14 @@ class Emitter(Calls):
             sink(repr(node.element), f"{{'text': {joined}}}")
 
     def _identity(self, node: Convert, sink: Sink, seen: str) -> None:
-        """The text that names the thing: a code with its system, a number; never a display."""
+        """The text that names the thing: a code with its system, a number; never a display. An authority alone names nothing."""
         w, kind = self.w, node.source.datatype
         if kind in ("CWE", "CE", "CNE", "CF", "XCN", "XON", "EIP"):
-            with self.values(node.source, seen) as (_, value):
+            with self.values(node.source) as (_, value):
                 text = w.name("t")
                 w.line(f"{text} = {'coded_name' if kind[0] == 'C' else 'other_name'}({value})")
                 with w.block(f"if {text}:"):
+                    self.note_seen(seen)
                     sink("None", text)
             return
         if kind not in _SCOPED:
@@ -207,13 +208,14 @@ class Emitter(Calls):
                 sink("None", text)
             return
         visit = self.visits and (node.source.segment, node.source.field) in _VISITS
-        with self.values(node.source, seen) as (segment, value):
+        with self.values(node.source) as (segment, value):
             text = w.name("t")
             w.line(f"{text} = {value}.text")
-            if not visit:
-                w.line(f"a = ({value}, {kind!r})")
             with w.block(f"if {text}:"):
-                if visit:
+                self.note_seen(seen)
+                if not visit:
+                    w.line(f"a = ({value}, {kind!r})")
+                else:
                     w.line(f"{text} = P.visit({segment}, {node.source.field}, {text})")
                 sink("None", text)
 
