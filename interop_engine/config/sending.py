@@ -29,6 +29,8 @@ def _unfit(channel: ChannelConfig, destination: DestinationConfig) -> tuple[str,
     bundles = channel.connector == "exchange" and not events
     if outbound is None:
         sends = destination.options.send if isinstance(destination.options, Sending) else "bundle"
+        if sends not in ("bundle", "original"):
+            return None  # its mapping has mistakes of its own
         if destination.connector == "mllp" and sends == "bundle":
             return "MLLP carries HL7 v2, not bundles", "send: original, or a mapping with to:"
         if destination.connector == "mllp" and bundles:

@@ -248,7 +248,8 @@ def _records() -> tuple[Step, ...]:
 
 def _trouble() -> tuple[Step, ...]:
     unheard = replace(SEROLOGY, placer="", filler="XN-5003", asked_by=NOBODY, reported=_time("13:00"))
-    ambiguous = replace(CHEMISTRY, placer="", filler="XN-5004", results=(GLUCOSE, replace(GLUCOSE, value="7.8")))
+    twice = (replace(GLUCOSE, value="5.40"), replace(GLUCOSE, value="7.8"))
+    ambiguous = replace(CHEMISTRY_CORRECTED, reported=_time("13:40"), results=twice)
     training = replace(CHEMISTRY_FINAL, placer="", filler="XN-5999")
     name = f"{PHUC.family}^{PHUC.given}".encode()
     mangled = _laboratory("LIS-0006", "13:20", unheard, person=PHUC).replace(name, name.decode().encode("cp1258", "replace"))
@@ -271,7 +272,7 @@ def _trouble() -> tuple[Step, ...]:
         ),
         _LAB.step(
             "13:40",
-            "One test twice, with two values",
+            "A correction with one test twice, and two values",
             _laboratory("LIS-0008", "13:40", ambiguous),
             state="parked",
             code="205",
