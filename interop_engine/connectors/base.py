@@ -76,6 +76,11 @@ class Acknowledging(Options):
         " AE or AR.",
         examples=["original"],
     )
+    sequence_numbers: bool = Field(
+        False,
+        description="Keep the sequence number protocol: a message whose MSH-13 is not the next one is answered AE, and MSA-4 says"
+        " which is expected. For a sender that sends over one connection.",
+    )
     ack_to: str = Field(
         "",
         description="The destination of this channel that application acknowledgements of enhanced mode are sent to, journaled,"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
-from interop_engine.engine.acknowledgement import Acknowledgements
+from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
 from interop_engine.engine.reception import receive
+from interop_engine.engine.sequence import place
 from interop_engine.journal.base import MessageState, NewMessage
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from interop_engine.engine.acknowledgement import Verdicts
     from interop_engine.engine.parsed import Parsed
     from interop_engine.engine.reception import Reception
+    from interop_engine.engine.sequence import Place
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Stored
 
@@ -36,7 +38,11 @@ class Ingress:
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer."""
-        reception = await self._read(arrival) if arrival.media == "hl7v2" else None
+        try:
+            standing = await self._place(arrival)
+        except JournalError as error:
+            return self._refused(error)
+        reception = await self._read(arrival, standing) if arrival.media == "hl7v2" else None
         row = reception.row if reception is not None else _bundle_row(arrival, self._channel)
         message = reception.message if reception is not None else None
         if message is not None and row.state is MessageState.RECEIVED:
@@ -51,15 +57,23 @@ class Ingress:
             return await self._acknowledgements.complete(answer, message)
         except JournalError as error:
             self._parsed.take(row.id)
-            if isinstance(error, JournalBroken):
-                self._broken(error)
-            events.emit(events.IntakeRefused(self._channel.name, str(error)))
-            return Unavailable(str(error))
+            return self._refused(error)
 
-    async def _read(self, arrival: Arrival) -> Reception:
+    def _refused(self, error: JournalError) -> Unavailable:
+        if isinstance(error, JournalBroken):
+            self._broken(error)
+        events.emit(events.IntakeRefused(self._channel.name, str(error)))
+        return Unavailable(str(error))
+
+    async def _place(self, arrival: Arrival) -> Place | None:
+        if not acknowledging(self._channel).sequence_numbers or arrival.fault:
+            return None
+        return await place(arrival.data, self._channel.name, self._journal)
+
+    async def _read(self, arrival: Arrival, standing: Place | None) -> Reception:
         if len(arrival.data) < _LARGE or arrival.headers:  # what an exchange hands over, side by side, keeps its order here
-            return receive(arrival, self._channel)
-        return await asyncio.to_thread(receive, arrival, self._channel)
+            return receive(arrival, self._channel, standing)
+        return await asyncio.to_thread(receive, arrival, self._channel, standing)
 
     def _answer(self, row: NewMessage, stored: Stored, *, forged: bool) -> Accepted | Refused:
         if row.state is MessageState.REJECTED and not stored.duplicate:

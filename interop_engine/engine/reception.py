@@ -17,6 +17,7 @@ from interop_engine.journal.base import MessageState, NewMessage
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
+    from interop_engine.engine.sequence import Place
     from interop_engine.hl7.message import Message
 
 Verdict = Literal["accept", "error", "reject"]
@@ -53,8 +54,8 @@ class Reception:
     forged: bool = False
 
 
-def receive(arrival: Arrival, channel: ChannelConfig) -> Reception:
-    """Read and judge a message."""
+def receive(arrival: Arrival, channel: ChannelConfig, place: Place | None = None) -> Reception:
+    """Read and judge a message; ``place`` is its place in its sender's sequence, where the channel keeps one."""
     message: Message | None = None
     try:
         message = channel.read(arrival.data)
@@ -63,11 +64,23 @@ def receive(arrival: Arrival, channel: ChannelConfig) -> Reception:
             judgement = _Judgement("error", MessageState.REJECTED, "100", arrival.fault)
         elif arrival.facilities is not None and message.sending_facility not in arrival.facilities:
             judgement = _FORGED
+        elif place is not None:
+            judgement = _in_sequence(judgement, place)
     except CharsetError as error:
         judgement = _Judgement("error", MessageState.REJECTED, "102", str(error), "MSH^1^18")
     except ParseError as error:
         judgement = _Judgement("reject", MessageState.REJECTED, "100", str(error), "MSH^1")
-    return Reception(_row(arrival, channel, message, judgement), message, judgement is _FORGED)
+    return Reception(_row(arrival, channel, message, judgement, place), message, judgement is _FORGED)
+
+
+def _in_sequence(judgement: _Judgement, place: Place) -> _Judgement:
+    if judgement.code in ("ack", "101") or place.kind == "next":
+        return judgement
+    if place.kind == "wrong":
+        return _Judgement("error", MessageState.REJECTED, "207", "MSH-13 is not the sequence number expected.", "MSH^1^13")
+    if place.kind == "again":
+        return _Judgement("accept", MessageState.FILTERED, "sequence-again", "MSH-13 was received before.")
+    return _Judgement("accept", MessageState.FILTERED, "link", "MSH-13 starts the link; the message has no content.")
 
 
 def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
@@ -99,7 +112,9 @@ def _not_taken(message: Message, channel: ChannelConfig) -> _Judgement | None:
     return None
 
 
-def _row(arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> NewMessage:
+def _row(
+    arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement, place: Place | None
+) -> NewMessage:
     id_ = new_id()
     control_id = message.control_id if message is not None else ack.recover_control_id(arrival.data)
     return NewMessage(
@@ -112,15 +127,19 @@ def _row(arrival: Arrival, channel: ChannelConfig, message: Message | None, judg
         control_id=control_id,
         message_type=f"{message.message_code}^{message.trigger_event}" if message is not None else "",
         digest=digest(arrival.data),
-        reply=_reply(id_, arrival, channel, message, judgement),
+        reply=_reply(id_, arrival, channel, message, judgement, place.expected if place is not None else None),
         lanes=lanes_of(message, channel) if message is not None and judgement is _TAKEN else (),
         duplicate_key=_duplicate_key(channel, message, judgement),
         state=judgement.state,
         code=judgement.code,
         why=judgement.why,
-        search=search_keys(message) if message is not None else (),
+        search=_search(message, place) if message is not None else (),
         config=channel.site,
     )
+
+
+def _search(message: Message, place: Place | None) -> tuple[tuple[str, str], ...]:
+    return (*search_keys(message), *((place.key,) if place is not None and place.key is not None else ()))
 
 
 def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
@@ -129,7 +148,9 @@ def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _
     return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{message.control_id}"
 
 
-def _reply(id_: str, arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> bytes:
+def _reply(
+    id_: str, arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement, expected: int | None
+) -> bytes:
     if judgement.code == "ack":
         return b""
     mode = _mode(message, channel, accepted=judgement.verdict == "accept")
@@ -146,6 +167,7 @@ def _reply(id_: str, arrival: Arrival, channel: ChannelConfig, message: Message 
         at=arrival.received_at.astimezone(zone),
         errors=errors,
         raw=arrival.data,
+        expected=expected,
     )
 
 

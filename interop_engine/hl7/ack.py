@@ -67,14 +67,15 @@ def acknowledge(
     errors: Sequence[AckError] = (),
     text: str = "",
     raw: bytes = b"",
+    expected: int | None = None,
 ) -> bytes:
-    """The ACK's bytes. ``control_id`` is the ACK's own MSH-10; ``text`` goes to MSA-3.
+    """The ACK's bytes. ``control_id`` is the ACK's own MSH-10; ``text`` goes to MSA-3, ``expected`` (a sequence number) to MSA-4.
 
     Where the message could not be parsed, ``message`` is None and what can be recovered of the header is taken from ``raw``.
     """
     source = message or recover(raw) or parse(_NO_MESSAGE)
     version = _version(source.version)
-    segments = [_header(source, control_id, at, version), _answer(source, code, errors, text, version)]
+    segments = [_header(source, control_id, at, version), _answer(source, code, errors, text, version, expected)]
     if version >= (2, 5):
         segments += [_error(error, source.delimiters) for error in errors]
     elif errors:
@@ -173,14 +174,16 @@ def _header(source: Message, control_id: str, at: datetime, version: tuple[int, 
     return d.field.join(fields).rstrip(d.field)
 
 
-def _answer(source: Message, code: AckCode, errors: Sequence[AckError], text: str, version: tuple[int, ...]) -> str:
+def _answer(
+    source: Message, code: AckCode, errors: Sequence[AckError], text: str, version: tuple[int, ...], expected: int | None
+) -> str:
     d = source.delimiters
-    fields = ["MSA", code, _echo(source.msh.raw(10), d), escape(text, d)]
+    fields = ["MSA", code, _echo(source.msh.raw(10), d), escape(text, d), "" if expected is None else str(expected)]
     if errors and version < (2, 5):
         first = errors[0]
         fields[3] = escape(text or first.text or _condition(first.code), d)
         if version >= (2, 2):
-            fields += ["", "", _coded(first.code, d)]
+            fields += ["", _coded(first.code, d)]
     return d.field.join(fields).rstrip(d.field)
 
 
