@@ -7,7 +7,7 @@ with a newer answer, it gives the newer result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from interop_engine.fhir.identity import provenance_id
 from interop_engine.hl7.message import Message, parse
 from interop_engine.journal.base import Forward, NewDelivery
 from interop_engine.mapping.convert.base import tidy
+from interop_engine.terminology import worklist
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
@@ -116,8 +117,13 @@ def transform(prepared: Prepared, known: Known, channel: ChannelConfig) -> Forwa
         code=code,
         why=why,
         findings=(*(str(finding) for finding in findings), *originals[1], *(f"stale {object_}" for object_ in stale)),
-        ledger=draft.unread if channel.dialect is None else channel.dialect.losses(draft.unread),
+        ledger=(*(draft.unread if channel.dialect is None else channel.dialect.losses(draft.unread)), *_codes(draft)),
     )
+
+
+def _codes(draft: Draft) -> Iterator[str]:
+    """The codes that had no target, each once, for the ledger."""
+    return (worklist.entry(found.map, found.system, found.code) for found in dict.fromkeys(draft.unmapped))
 
 
 def fault_of(draft: Draft, known: Known, program: Program) -> Parked | None:

@@ -144,7 +144,7 @@ class NewDelivery:
 class Forward:
     """The result of a transformation. With no deliveries the message ends FILTERED, and ``code``/``why`` say so.
 
-    ``stamp`` is that of the ``Known`` it was made with. ``ledger`` counts populated paths nobody read.
+    ``stamp`` is that of the ``Known`` it was made with. ``ledger`` counts populated paths nobody read, and codes without a target.
     """
 
     deliveries: tuple[NewDelivery, ...] = ()
@@ -318,7 +318,7 @@ class Journal(Protocol):
         """When each channel last received a message."""
 
     async def unread(self) -> Mapping[tuple[str, str], int]:
-        """The loss ledger: (channel, path) → how often it was populated and read by nobody."""
+        """The loss ledger: (channel, path) → how often it was populated and read by nobody; codes without a target too."""
 
     async def keep_config(self, config: str, text: str, commit: str = "") -> None:
         """Keep a configuration snapshot by its digest, once, with the commit it was checked out from."""

@@ -5,6 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+_CODE = "code "
+_LONGEST = 200  # characters of an entry: a text in a code's place must not fill the ledger
+
+
+def entry(map_name: str, system: str, code: str) -> str:
+    """A code without a target, as the loss ledger of a journal keeps it beside the paths of fields: ``code MAP SYSTEM|CODE``."""
+    return f"{_CODE}{map_name} {system}|{code}"[:_LONGEST]
+
+
+def read_entry(text: str) -> tuple[str, str, str] | None:
+    """Map, system and code of an entry; None where it is the path of a field."""
+    if not text.startswith(_CODE):
+        return None
+    map_name, _, coding = text.removeprefix(_CODE).partition(" ")
+    system, _, code = coding.partition("|")
+    return map_name, system, code
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
