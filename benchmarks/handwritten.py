@@ -50,21 +50,7 @@ def content(segments: list[list[str]]) -> Json:
     resources: list[Json] = [
         _patient(patient, numbers, pid),
         _order(order, orc, obr, coded, subject),
-        {
-            "resourceType": "DiagnosticReport",
-            "id": report,
-            "identifier": [_number("FILL", obr[3])],
-            "basedOn": [{"reference": f"ServiceRequest/{order}"}],
-            "status": _REPORT_STATUS[obr[25]],
-            "category": [{"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": obr[24]}]}],
-            "code": coded,
-            "subject": subject,
-            "effectiveDateTime": _moment(obr[7]),
-            "issued": issued,
-            "performer": [_performer("Organization", "organization", first["MSH"][3], first["MSH"][3])],
-            "specimen": [drawn],
-            "result": [{"reference": f"Observation/{each['id']}"} for each in observations],
-        },
+        _report(report, obr, coded, subject, order, drawn, observations, first["MSH"][3]),
         {
             "resourceType": "Specimen",
             "id": specimen,
@@ -115,6 +101,26 @@ def _order(id_: str, orc: list[str], obr: list[str], coded: Json, subject: Json)
         "subject": subject,
         "authoredOn": _moment(orc[9]),
         "requester": _performer("Practitioner", "staff", doctor[0], f"{doctor[1]} {doctor[2]}"),
+    }
+
+
+def _report(
+    id_: str, obr: list[str], coded: Json, subject: Json, order: str, specimen: Json, observations: list[Json], facility: str
+) -> Json:
+    return {
+        "resourceType": "DiagnosticReport",
+        "id": id_,
+        "identifier": [_number("FILL", obr[3])],
+        "basedOn": [{"reference": f"ServiceRequest/{order}"}],
+        "status": _REPORT_STATUS[obr[25]],
+        "category": [{"coding": [{"system": f"{_TERMINOLOGY}/v2-0074", "code": obr[24]}]}],
+        "code": coded,
+        "subject": subject,
+        "effectiveDateTime": _moment(obr[7]),
+        "issued": _moment(obr[22]),
+        "performer": [_performer("Organization", "organization", facility, facility)],
+        "specimen": [specimen],
+        "result": [{"reference": f"Observation/{each['id']}"} for each in observations],
     }
 
 

@@ -294,30 +294,7 @@ class Emitter(Calls):
         if clears:
             self.deleted = w.name("h")
             w.line(f"{self.deleted} = False")
-        if line.repeats and isinstance(line.node, Const):
-            w.line(f"{target}[{line.element!r}] = [{self.module.shared(line.node.value)}]")
-            if there:
-                w.line(f"{there} = True")
-        elif line.repeats:
-            every = w.name("l")
-            w.line(f"{every} = []")
-            self.node(line.node, lambda _, value: w.line(f"{every}.append({value})"))
-            with w.block(f"if {every}:"):
-                w.line(f"{target}[{line.element!r}] = {every}")
-                if there:
-                    w.line(f"{there} = True")
-        else:
-
-            def put(element: str, value: str) -> None:
-                name = repr(line.element) if line.element else element
-                w.line(f"{target}[{name}] = {value}")
-                if self._extends(line.node):
-                    with w.block("if c.extensions is not None:"):
-                        w.line(f"extend({target}, {name}, c)")
-                if there:
-                    w.line(f"{there} = True")
-
-            self.node(line.node, put)
+        (self._list if line.repeats else self._single)(line, target, there)
         if needs:
             with w.block(f"if not {there}:"):
                 label = f"{path}.{line.element or line.stem}"
@@ -327,6 +304,34 @@ class Emitter(Calls):
             with w.block(f"if {self.deleted} and not {there}:"):
                 w.line(f"{target}[{name!r}] = None")
             self.deleted = ""
+
+    def _list(self, line: Line, target: str, there: str) -> None:
+        """An element that repeats: every item."""
+        w = self.w
+        if isinstance(line.node, Const):
+            w.line(f"{target}[{line.element!r}] = [{self.module.shared(line.node.value)}]")
+            self.note_seen(there)
+            return
+        every = w.name("l")
+        w.line(f"{every} = []")
+        self.node(line.node, lambda _, value: w.line(f"{every}.append({value})"))
+        with w.block(f"if {every}:"):
+            w.line(f"{target}[{line.element!r}] = {every}")
+            self.note_seen(there)
+
+    def _single(self, line: Line, target: str, there: str) -> None:
+        """An element that takes one value, with the extensions that a conversion to a primitive had to add."""
+        w = self.w
+
+        def put(element: str, value: str) -> None:
+            name = repr(line.element) if line.element else element
+            w.line(f"{target}[{name}] = {value}")
+            if self._extends(line.node):
+                with w.block("if c.extensions is not None:"):
+                    w.line(f"extend({target}, {name}, c)")
+            self.note_seen(there)
+
+        self.node(line.node, put)
 
     def _extends(self, node: Node) -> bool:
         """Whether a conversion below may leave extensions for a primitive."""
