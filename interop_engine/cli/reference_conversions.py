@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from interop_engine.fhir.definitions import v2_table
 from interop_engine.mapping.convert import BY_NAME, COMPANIONS, CONVERSIONS, PLACES, CodeTable
+from interop_engine.mapping.outbound.observations import CONVERSIONS as OUTBOUND
+from interop_engine.mapping.outbound.values import types_of
 
 _INTRODUCTION = """\
 A line such as `identifier: PID-3` needs no function: the field's HL7 v2 type and the element's FHIR type decide. Asked in this
@@ -14,6 +16,10 @@ has a map to the element's value set, and then the type. The ground is the offic
 [each one is accounted for](../decisions/official-maps.md); where those leave a code blank, it is decided here. A code system is named by its HL7 name (table 0396), the site's naming or its OID; any other is local
 to the sending facility. What a conversion cannot keep is a finding, what it does not read is on the loss ledger."""
 
+_BACK = """\
+Of a mapping with `to:`. The types on the right are read alike; what a value has no place for is told by a finding, or listed in
+[the decision](../decisions/way-back.md)."""
+
 
 def page() -> list[str]:
     """The page's lines, without the note that it is generated."""
@@ -21,6 +27,7 @@ def page() -> list[str]:
     lines += ["", "## Fields read with others", "", *_table("Field", "Into", "What it gives", _companions())]
     lines += ["", "## Fields whose place says more", "", *_table("Field", "Into", "What it gives", _places())]
     lines += ["", "## Types", "", *_table("HL7 v2", "Into", "What it gives", _types())]
+    lines += ["", "## The way back", "", _BACK, "", *_table("FHIR", "Into", "What it gives", _outbound())]
     lines += ["", "## Code tables", "", "Named in `| table(NAME)`; those with an HL7 table apply by themselves."]
     for table in BY_NAME.values():
         lines += ["", *_codes(table)]
@@ -44,6 +51,15 @@ def _places() -> Iterator[tuple[str, str, str]]:
 def _types() -> Iterator[tuple[str, str, str]]:
     for (v2_type, kind), conversion in sorted(CONVERSIONS.items()):
         yield v2_type, kind, conversion.doc
+
+
+def _outbound() -> Iterator[tuple[str, str, str]]:
+    rows: dict[tuple[str, str], list[str]] = {}
+    for (kind, family), convert in sorted(OUTBOUND.items()):
+        said = (convert.__doc__ or "").partition("\n")[0].rpartition(" → ")[2]
+        rows.setdefault((", ".join(types_of(family)), said[:1].upper() + said[1:]), []).append(kind)
+    for (types, said), kinds in rows.items():
+        yield ", ".join(kinds), types, said
 
 
 def _codes(table: CodeTable) -> list[str]:

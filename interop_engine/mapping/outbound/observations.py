@@ -65,6 +65,12 @@ def structured(node: Node, target: Target, context: Context) -> Part | None:
     return (data.get("comparator", ""), _number(data)) if "value" in data else None
 
 
+def unit_alone(node: Node, target: Target, context: Context) -> Part | None:
+    """Quantity → its unit alone."""
+    del target, context
+    return unit(node.data)
+
+
 def money(node: Node, target: Target, context: Context) -> Part | None:
     """Money → MO."""
     del target, context
@@ -158,7 +164,7 @@ _OWN: Conversions = {
     ("Quantity", "number"): number,
     ("Quantity", "text"): quantity_text,
     ("Quantity", "CQ"): composite,
-    ("Quantity", "coded"): lambda node, _, __: unit(node.data),
+    ("Quantity", "coded"): unit_alone,
     **{(kind, "SN"): structured for kind in ("Quantity", "Range", "Ratio")},
     ("Money", "MO"): money,
     ("Observation.referenceRange", "text"): reference_range,

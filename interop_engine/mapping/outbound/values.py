@@ -63,6 +63,11 @@ _FAMILIES = {
 }
 
 
+def types_of(family_: str) -> tuple[str, ...]:
+    """The HL7 v2 types that are read like one another."""
+    return tuple(name for name, found in _FAMILIES.items() if found == family_) or (family_,)
+
+
 def family(datatype: str) -> str:
     """What an HL7 v2 type is read like: CE like CWE, TS like DTM."""
     return _FAMILIES.get(datatype, datatype)
@@ -188,7 +193,7 @@ WORDS = tuple(sorted(PRIMITIVES - {*TIMES, "time", "xhtml"}))
 CONVERSIONS: Conversions = {
     **{(kind, "text"): text for kind in WORDS},
     **{(kind, "code"): text for kind in WORDS if kind != "code"},
-    **{(kind, composite): text for kind in WORDS for composite in ("HD", "EI", "CX")},  # their first component
+    **{(kind, composite): text for kind in ("string", "code", "id", "uri") for composite in ("HD", "EI", "CX")},  # the first part
     **{(kind, "number"): text for kind in ("decimal", "integer", "positiveInt", "unsignedInt", "string")},
     **{(kind, family_): time for kind in TIMES for family_ in ("time", "text")},
     **{(kind, "DR"): instant_range for kind in TIMES},
