@@ -25,7 +25,8 @@ def open_journal(
 
     ``reserve``: bytes of the disk to leave free when accepting (SQLite; PostgreSQL's disk is its own). ``window``: how long a
     resend is known again. ``lease_time``: when a lease nobody settled ends; longer than the longest timeout of a destination,
-    by default 30 minutes, and 3 where other nodes wait for it. ``readonly``: beside a running engine, for listings and content.
+    by default 30 minutes. A node that shares its journal and dies is missed within ten seconds, whatever this is.
+    ``readonly``: beside a running engine, for listings and content.
     Raises JournalError for a kind of URL there is no adapter for.
     """
     text = str(url_or_path)
@@ -35,7 +36,7 @@ def open_journal(
             from interop_engine.journal.postgres import PostgresJournal  # noqa: PLC0415 - an extra that few nodes need
         except ImportError as error:
             raise JournalError(f"A PostgreSQL journal needs interop-engine[postgres]: {error}") from None
-        return PostgresJournal(text, readonly=readonly, window=window, lease_time=lease_time or timedelta(minutes=3))
+        return PostgresJournal(text, readonly=readonly, window=window, lease_time=lease_time or timedelta(minutes=30))
     if separator and scheme != "sqlite":
         raise JournalError(f'There is no journal for "{scheme}://"; give a path, sqlite:///path or a postgresql:// URL.')
     path = Path(unquote(urlsplit(text).path)) if separator else Path(text)

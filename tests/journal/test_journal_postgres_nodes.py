@@ -159,7 +159,6 @@ async def test_a_fenced_off_worker_goes_on_to_the_next_item(url: str) -> None:
 
 _NODE = """
     import asyncio, sys
-    from datetime import timedelta
     from interop_engine.core.model import Delivered
     from interop_engine.journal import open_journal
     from interop_engine.journal.base import Forward
@@ -178,9 +177,26 @@ _NODE = """
             await journal.settle(held, Delivered())
 
     async def main():
-        journal = open_journal(sys.argv[1], lease_time=timedelta(seconds=1))
+        journal = open_journal(sys.argv[1])
         await journal.open()
         await asyncio.gather(*(work(journal) for work in (transform, deliver) for _ in range(4)))
+
+    asyncio.run(main())
+"""
+
+
+_HOLDER = """
+    import asyncio, sys
+    from interop_engine.journal import open_journal
+    from tests.support.journals import LAB
+
+    async def main():
+        journal = open_journal(sys.argv[1])
+        await journal.open()
+        for _ in range(2):
+            held = await journal.lease(LAB, "child")
+            print(held.message.id, flush=True)
+        await asyncio.Event().wait()
 
     asyncio.run(main())
 """
@@ -209,6 +225,28 @@ async def test_a_killed_node_loses_nothing_doubles_nothing_and_keeps_the_order(u
         assert [id_ for id_ in firsts if id_ in set(ids[lane])] == ids[lane]
     twice = {id_ for id_, n in Counter(receiver.got).items() if n > 1}
     assert twice <= receiver.on_the_wire, "only what a killed node had sent and not settled comes twice"
+
+
+async def test_a_killed_node_is_missed_within_ten_seconds(url: str) -> None:
+    """Its lanes are free then; those of a living node that waits for a slow receiver all that time are not."""
+    async with node(url) as staying:
+        await forwarded(staying, delivery(lanes=("slow",)))
+        slow = await lease(staying, HUB)
+        for lane in ("a", "b"):
+            await staying.accept(message(lanes=(lane,)))
+        holder = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", textwrap.dedent(_HOLDER), url, stdout=subprocess.PIPE, cwd=_ROOT
+        )
+        assert holder.stdout is not None
+        held = {(await holder.stdout.readline()).decode().strip() for _ in range(2)}
+        assert await lease_now(staying, LAB) is None
+        holder.kill()
+        began = asyncio.get_running_loop().time()
+        got = {each.message.id for each in await asyncio.gather(*(lease(staying, LAB) for _ in held)) if each.message}
+        assert (got, asyncio.get_running_loop().time() - began < 10) == (held, True)
+        await holder.wait()
+        assert await lease_now(staying, HUB) is None
+        await staying.settle(slow, DELIVERED)
 
 
 class Receiver:

@@ -152,7 +152,7 @@ async def test_a_journal_of_a_newer_engine_is_refused(url: str) -> None:
                 with pytest.raises(JournalError, match="schema 99"):
                     await open_journal(url, readonly=readonly).open()
         finally:
-            server.execute("UPDATE journal_schema SET version = 1")
+            server.execute("UPDATE journal_schema SET version = 2")
 
 
 async def test_nodes_that_start_together_migrate_once(postgres: str) -> None:

@@ -26,6 +26,7 @@ from interop_engine.journal.base import (
 )
 from interop_engine.journal.postgres import jobs, reads, schema
 from interop_engine.journal.postgres.desks import Desks
+from interop_engine.journal.postgres.heart import Heart
 from interop_engine.journal.postgres.listener import Listener
 from interop_engine.journal.postgres.reads import Reads
 from interop_engine.journal.postgres.writer import Row, Writer
@@ -35,7 +36,10 @@ _ENDED = "The lease has ended: its item was handed out again or is settled."
 
 
 class PostgresJournal:
-    """A journal that several nodes share. ``lease_time``: after it the items of a node that died are handed out again."""
+    """A journal that several nodes share. ``lease_time``: after it the items of a worker that hangs are handed out again.
+
+    Those of a node that died are, some seconds after it was last heard of (see ``Heart``).
+    """
 
     def __init__(self, url: str, *, readonly: bool = False, window: timedelta, lease_time: timedelta) -> None:
         self._url = url
@@ -49,6 +53,7 @@ class PostgresJournal:
         self._reads = Reads(url)
         self._writer: Writer | None = None
         self._listener: Listener | None = None
+        self._heart = Heart(url, self._node)
         self._returning: set[asyncio.Task[Any]] = set()
 
     # --- opening and closing ------------------------------------------------------------------------------------------
@@ -71,6 +76,7 @@ class PostgresJournal:
         self._writer = writer
         self._listener = Listener(self._url, self._desks, lambda: writer.process)
         self._listener.start()
+        self._heart.start()
 
     async def close(self) -> None:
         """Commit what is queued, give back what is leased, disconnect; who waits for a lease is told. Twice is harmless."""
@@ -82,6 +88,7 @@ class PostgresJournal:
             await asyncio.wait(self._returning)
         if writer is not None:
             await writer.stop()
+        await self._heart.stop()
         await self._reads.close()
 
     @property

@@ -107,6 +107,22 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Microseconds by the database's clock.
+CREATE OR REPLACE FUNCTION clock() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+$$;
+
+-- End all leases of the nodes that have not said for "p_seconds" that they live.
+CREATE OR REPLACE FUNCTION bury(p_seconds double precision) RETURNS TABLE (q_channel text, q_destination text)
+LANGUAGE plpgsql AS $$
+DECLARE
+  dead text;
+BEGIN
+  FOR dead IN DELETE FROM nodes WHERE beat < clock() - p_seconds * 1000000 RETURNING node LOOP
+    RETURN QUERY SELECT * FROM end_leases(dead, '{}');
+  END LOOP;
+END $$;
+
 -- Lease up to "p_count" items. A lease whose time is over ends here: its item goes on, and its worker's fence is worth nothing.
 CREATE OR REPLACE FUNCTION claim(
   p_channel text, p_destination text, p_count bigint, p_node text, p_now bigint, p_until bigint

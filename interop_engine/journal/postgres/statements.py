@@ -11,6 +11,13 @@ NOTIFY_CHANNEL: Final = "SELECT 'interop_engine_' || current_schema()"
 FOLD: Final = "SELECT fold_tally()"
 END_LEASES: Final = "SELECT q_channel, q_destination FROM end_leases(%s, %s)"
 
+# --- who lives --------------------------------------------------------------------------------------------------------
+
+BEAT: Final = "INSERT INTO nodes (node, beat) VALUES (%s, clock()) ON CONFLICT (node) DO UPDATE SET beat = excluded.beat"
+LEAVE: Final = "DELETE FROM nodes WHERE node = %s"
+ANY_DEAD: Final = "SELECT 1 FROM nodes WHERE beat < clock() - %s * 1000000 LIMIT 1"
+BURY: Final = "SELECT q_channel, q_destination FROM bury(%s)"
+
 # --- what is written --------------------------------------------------------------------------------------------------
 
 ACCEPT: Final = """

@@ -5,6 +5,9 @@ ALTER TABLE configs ADD COLUMN git_commit text NOT NULL DEFAULT '';
 CREATE INDEX messages_replays ON messages (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX messages_type ON messages (message_type, received_at);
 
+-- The nodes that live, and when each last said so (microseconds, by the database's clock).
+CREATE TABLE nodes (node text COLLATE "C" PRIMARY KEY, beat bigint NOT NULL);
+
 -- A replay has a body of its own, so that its message can be pruned without it.
 CREATE TEMP TABLE own ON COMMIT DROP AS
   SELECT seq, body, nextval(pg_get_serial_sequence('bodies', 'id')) AS copy FROM messages WHERE replay_of IS NOT NULL;

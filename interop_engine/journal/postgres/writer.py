@@ -256,6 +256,7 @@ class Writer:
             row = await (await connection.execute(statements.NOTIFY_CHANNEL)).fetchone()
             assert row is not None
             self._channel = row[0]
+            await connection.execute(statements.BEAT, (self._node,))  # before anything is leased, whatever becomes of us
             # What was leased by a commit whose answer was lost, nobody here knows of.
             await self._end_leases(connection, self._desks.fences())
         except BaseException:
