@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from interop_engine.hl7.framing import Decoder, Frame, Oversize, frame
 _MAX_ANSWER = 1_000_000  # bytes; an acknowledgement is some hundred
 _MAX_FAILURES = 20  # of a summary
 _PACKET = 65_536
+_CLOSING = 2.0  # seconds a receiver is given to end TLS
 _ACCEPTED = frozenset({"AA", "CA"})
 
 
@@ -54,6 +57,7 @@ class Plan:
     repeat: int = 1
     new_ids: bool = False
     timeout: float = 30
+    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ async def send_all(messages: Sequence[Message], plan: Plan, note: Callable[[Answ
                 answers.append(answered := await connection.send(message))
                 note(answered)
         finally:
-            connection.close()
+            await connection.close()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(plan.connections, len(messages) * plan.repeat)):
@@ -132,18 +136,20 @@ class _Connection:
             code, text, error_code = ack.code, ack.text, ack.error_code
         except ParseError as error:
             text = str(error)
+        except ssl.SSLError as error:
+            text = f"No TLS connection: {getattr(error, 'verify_message', '') or error.reason}."
         except TimeoutError:
             text = f"No answer within {self._plan.timeout:g} s."
         except OSError as error:
             text = os.strerror(error.errno) if error.errno else str(error) or "The connection was closed."
         if not code:
-            self.close()
+            await self.close()
         milliseconds = round((time.perf_counter() - begun) * 1000, 3)
         return Answered(message.label, control_id, code, milliseconds, text, error_code)
 
     async def _exchange(self, framed: bytes, control_id: str) -> Any:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._plan.host, self._plan.port)
+            self._streams = await asyncio.open_connection(self._plan.host, self._plan.port, ssl=self._plan.tls)
         reader, writer = self._streams
         writer.write(framed)
         await writer.drain()
@@ -157,11 +163,14 @@ class _Connection:
                     return ack
         raise ConnectionResetError("The connection was closed without an answer.")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close; what is under way on it is never answered."""
-        if self._streams is not None:
-            self._streams[1].close()
-        self._streams = None
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams[1].close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSING):
+                    await streams[1].wait_closed()
 
 
 def _sum_up(answers: Sequence[Answered], plan: Plan, seconds: float) -> Summary:

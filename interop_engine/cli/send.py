@@ -10,6 +10,8 @@ import typer
 from interop_engine.cli import output
 
 if TYPE_CHECKING:
+    import ssl
+
     from interop_engine.cli.mllp_client import Answered, Summary
 
 
@@ -27,6 +29,12 @@ def send(
     repeat: Annotated[int, typer.Option(min=1, help="Send everything so many times.")] = 1,
     new_ids: Annotated[bool, typer.Option("--new-ids", help="Give each message sent its own MSH-10: no duplicates.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")] = 30,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Speak TLS; the receiver's certificate must be valid and name HOST.")
+    ] = False,
+    ca: Annotated[str, typer.Option(metavar="FILE", help="With --tls: the authority that signed it, else the system's.")] = "",
+    certificate: Annotated[str, typer.Option(metavar="FILE", help="With --tls: our own, where the receiver asks for one.")] = "",
+    key: Annotated[str, typer.Option(metavar="FILE", help="With --certificate: its private key.")] = "",
     log: Annotated[Path | None, typer.Option(help="Write a JSON line for each message: MSH-10 and answer.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Show the summary as JSON.")] = False,
 ) -> None:
@@ -46,12 +54,22 @@ def send(
     messages = [message for file in files for message in inputs.read_messages(file)]
     if not messages:
         output.fail("There is no message to send.")
-    plan = mllp_client.Plan(host, port, connections, rate, repeat, new_ids, timeout)
+    context = _context(ca, certificate, key) if tls or ca or certificate else None
+    plan = mllp_client.Plan(host, port, connections, rate, repeat, new_ids, timeout, context)
     with mllp_client.Progress(len(messages) * repeat, log) as progress:
         summary = asyncio.run(mllp_client.send_all(messages, plan, progress.note))
     _show(summary, json)
     if summary.accepted < summary.messages:
         raise typer.Exit(1)
+
+
+def _context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
+    from interop_engine.connectors.tls import TlsClient
+
+    try:
+        return TlsClient(ca_file=ca, server_name="", certificate=certificate, key=key).context(".")
+    except OSError as error:
+        output.fail(f"The certificates cannot be used: {error.strerror or error}.")
 
 
 def _show(summary: Summary, json: bool) -> None:

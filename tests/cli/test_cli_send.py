@@ -16,6 +16,8 @@ from interop_engine.cli.app import app
 from interop_engine.hl7.ack import acknowledge
 from interop_engine.hl7.framing import Decoder, Frame, frame
 from interop_engine.hl7.message import parse
+from tests.support.certificates import Authority
+from tests.support.mllp import Channel, listening
 
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 AT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -169,3 +171,18 @@ async def test_wrong_usage_and_missing_files_are_said(tmp_path: Path) -> None:
     assert (code, "none.hl7: No such file or directory" in stderr) == (1, True)
     code, _, stderr = await send("127.0.0.1:1", str(empty))
     assert (code, "There is no message to send." in stderr) == (1, True)
+
+
+async def test_over_tls(tmp_path: Path, file: str) -> None:
+    """With the authority, and a certificate of our own where the receiver asks; without them it says why not."""
+    authority = Authority(tmp_path / "tls")
+    (certificate, key), (ours, our_key) = authority.sign("engine"), authority.sign("lab")
+    async with listening(Channel(), tls={"certificate": certificate, "key": key, "client_ca": authority.file}) as source:
+        place = source.health().place
+        code, out, _ = await send(place, file, "--ca", authority.file, "--certificate", ours, "--key", our_key)
+        assert (code, "accepted" in out) == (0, True)
+        log = tmp_path / "log"
+        code, _, _ = await send(place, file, "--tls", "--log", str(log))
+        assert (code, "No TLS connection" in json.loads(log.read_text().splitlines()[0])["text"]) == (1, True)
+    code, _, err = await send(place, file, "--ca", "no.pem")
+    assert (code, "cannot be used: No such file" in err) == (1, True)
