@@ -13,8 +13,9 @@ _INTRODUCTION = """\
 A line such as `identifier: PID-3` needs no function: the field's HL7 v2 type and the element's FHIR type decide. Asked in this
 order: fields that are only understood with others, fields whose place says more than their type, coded fields whose HL7 table
 has a map to the element's value set, and then the type. The ground is the official v2-to-FHIR maps, of which
-[each one is accounted for](../decisions/official-maps.md); where those leave a code blank, it is decided here. A code system is named by its HL7 name (table 0396), the site's naming or its OID; any other is local
-to the sending facility. What a conversion cannot keep is a finding, what it does not read is on the loss ledger."""
+[each one is accounted for](../decisions/official-maps.md); where those leave a code blank, it is decided here. A code system is
+named by its HL7 name (table 0396), the site's naming or its OID; any other is local to the sending facility. What a conversion
+cannot keep is a finding, what it does not read is on the loss ledger."""
 
 _BACK = """\
 Of a mapping with `to:`. The types on the right are read alike; what a value has no place for is told by a finding, or listed in
