@@ -76,7 +76,8 @@ def codec_of(name: str) -> str | None:
 def charset_of(data: bytes, override: str | None = None) -> str:
     """The codec a message is in: the channel's word, else what its first bytes prove, else MSH-18, else UTF-8.
 
-    Raises CharsetError where the name is unknown, or says UTF-16 of a message that is not.
+    A name that nobody knows makes no difference where every byte is ASCII, which all sets but the wide ones include. Raises
+    CharsetError where it does make one, or where UTF-16 is said of a message that is not.
     """
     wide = next((codec for start, codec in _BYTE_ORDERS if data.startswith(start)), "")
     if override is None and wide:
@@ -86,6 +87,8 @@ def charset_of(data: bytes, override: str | None = None) -> str:
         return DEFAULT
     codec = codec_of(name)
     if codec is None:
+        if override is None and data.isascii():
+            return "ascii"
         raise CharsetError("The declared character set is not known.", offset)
     if codec not in _WIDE:
         return codec

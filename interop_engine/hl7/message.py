@@ -300,6 +300,8 @@ def _oddities(message: Message) -> tuple[Finding, ...]:
         found.append(Finding("segment-name", f"{count} lines of the message have no segment name."))
     if len(message.all("MSH")) > 1:
         found.append(Finding("second-header", "A second message header stands inside the message.", "MSH[2]"))
+    if message.charset == "ascii" and (declared := message.msh.value(18)) and charsets.codec_of(declared.raw) is None:
+        found.append(Finding("charset-unknown", "The declared character set is not known; every byte is ASCII.", "MSH[1]-18"))
     if message.segments and len(message.msh.raw(2)) > _ENCODING_CHARACTERS:
         found.append(Finding("encoding-characters", "MSH-2 is longer than five characters.", "MSH[1]-2"))
     return tuple(found)

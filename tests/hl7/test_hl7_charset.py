@@ -130,11 +130,19 @@ def test_an_invalid_byte_is_named_by_offset(declared: str, name: bytes) -> None:
 
 
 def test_an_unknown_charset_is_named_by_offset() -> None:
-    """A name that nobody knows is an error at MSH-18."""
-    data = message("KLINGON")
+    """A name that nobody knows is an error at MSH-18, where a byte depends on it."""
+    data = message("KLINGON", "Vũ".encode())
     with pytest.raises(CharsetError) as raised:
         parse(data)
     assert data[raised.value.offset :].startswith(b"KLINGON")
+
+
+def test_an_unknown_charset_makes_no_difference_to_ascii() -> None:
+    """Every byte means the same in all sets a message may be in: it is read, and that is said at MSH-18."""
+    parsed = parse(message("KLINGON", b"VU"))
+    assert (parsed.segments[1].raw(5), parsed.charset) == ("VU", "ascii")
+    assert [(finding.code, finding.path) for finding in parsed.oddities] == [("charset-unknown", "MSH[1]-18")]
+    assert parse(message("ASCII", b"VU")).oddities == ()
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le"])
