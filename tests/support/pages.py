@@ -2,7 +2,7 @@
 
 In a page, a ``console`` block holds commands after ``$`` with what they answer, ``# ends with 1`` after one that fails. In an
 answer ``…`` stands for any text of a line, alone on a line for any lines; spaces do not count. A ``diff`` block changes a file.
-``ID`` is the id of the one message that is parked. A command with ``&`` at its end is the engine: the page waits until it is ready.
+``ID`` is the id of the one message that is parked. A command with ``&`` at its end is the engine, waited for until it is ready.
 """
 
 from __future__ import annotations
