@@ -12,7 +12,7 @@ import pytest
 
 from interop_engine.config import load
 from interop_engine.core.model import NOTHING_KNOWN, Received
-from interop_engine.engine.transform import prepare, transform
+from interop_engine.engine.transform import Prepared, prepare, transform
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Queue
 from interop_engine.terminology.worklist import entry, read_entry
@@ -65,7 +65,9 @@ def test_a_code_without_a_target_is_on_the_ledger_of_its_message(tmp_path: Path)
     (small_site(tmp_path) / "mappings" / "adt.yaml").write_text(MAPPING + "      maritalStatus: PID-16\n", "utf-8")
     (channel,) = load(tmp_path).channels
     received = Received("1", channel.name, ADT.encode(), "hl7v2", datetime(2026, 3, 2, tzinfo=UTC), "", "1", "ADT^A04", "", ())
-    made = transform(prepare(received, channel), NOTHING_KNOWN, channel)
+    prepared = prepare(received, channel)
+    assert isinstance(prepared, Prepared)
+    made = transform(prepared, NOTHING_KNOWN, channel)
     assert isinstance(made, Forward)
     assert [read_entry(each) for each in made.ledger if read_entry(each)] == [("marital-status", SYSTEM, "ZZ")]
 
