@@ -10,7 +10,7 @@ from interop_engine.hl7 import dictionary
 from interop_engine.hl7.dictionary import GroupDef
 from interop_engine.mapping.convert import CONVERSIONS
 from interop_engine.mapping.functions import FUNCTIONS
-from interop_engine.mapping.outbound.reading import CORRECTION_KEYS, MESSAGE_KEYS
+from interop_engine.mapping.outbound.reading import CORRECTION_KEYS, MESSAGE_KEYS, SHAPE_KEYS
 from interop_engine.mapping.reading import (
     DIALECT_KEYS,
     FIELD_KEYS,
@@ -76,7 +76,7 @@ _KEYS: dict[str, dict[str, Any]] = {
         "description": "Segments of the sender's own, by name, then by number of field.",
         "additionalProperties": {"type": "object", "additionalProperties": {"$ref": "#/$defs/field"}},
     },
-    "lens": {"type": "array", "items": _NAME, "description": "What is put right before anything is read: FIELD := EXPRESSION."},
+    "lens": {"type": "array", "items": _NAME, "description": "What is put right: FIELD := EXPRESSION, or drop FIELD."},
     "name": {**_NAME, "description": "The field's name."},
     "repeats": {"type": "boolean", "description": "Whether the field may repeat."},
 }
@@ -170,13 +170,20 @@ def _groups() -> list[str]:
     return sorted(found)
 
 
+_SHAPE = (
+    {"type": "string", "description": "FHIRPath over the value at hand: one for each value it gives."},
+    {"type": "string", "description": "FHIRPath that is true or false: only where it is true."},
+    {"type": "boolean", "description": "Without it nothing of the bundle is sent: it parks."},
+)
+
+
 def _shape() -> dict[str, Any]:
     """The message that a bundle becomes: groups and segments, each with each:, when: and what is below; fields with FHIRPath."""
     path = {"type": ["string", "number"]}
     below = {"anyOf": [{"$ref": "#/$defs/shape"}, {"type": "array", "items": {"$ref": "#/$defs/shape"}}]}
     return {
         "type": "object",
-        "properties": {"each": {"type": "string"}, "when": {"type": "string"}},
+        "properties": dict(zip(SHAPE_KEYS, _SHAPE, strict=True)),
         "patternProperties": {
             r"^[A-Z][A-Z0-9]{2}-\w+(\.\d+)*$": {"anyOf": [path, {"type": "array", "items": path}]},
             r"^[A-Z][A-Z0-9_]*$": below,

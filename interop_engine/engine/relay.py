@@ -131,7 +131,7 @@ def unmade(made: Made, program: MessageProgram) -> Parked | None:
         return Parked("102", f"{program.name}: {made.fault}", made.findings)
     if made.nothing:
         return Parked("nothing-to-send", f"The bundle holds nothing of which {program.name} makes a message.", made.findings)
-    why = f"{program.name}: what a group of {program.structure} needs is neither in the bundle nor in what came before it."
+    why = f"{program.name}: {made.lacking}, neither in the bundle nor in what came before it."
     return Parked("101", why, made.findings)
 
 

@@ -24,7 +24,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A group or a segment of the message (the message itself, at the top), for each value of ``each`` where ``when`` holds."""
+    """A group or a segment of the message (the message itself, at the top), for each value of ``each`` where ``when`` holds.
+
+    ``required``: without it what is around it is not made, and the bundle parks.
+    """
 
     name: str
     mark: Mark
@@ -32,6 +35,7 @@ class Shape:
     when: Name | None = None
     lines: tuple[Line, ...] = ()
     shapes: tuple[Shape, ...] = ()
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

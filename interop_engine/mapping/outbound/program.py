@@ -48,14 +48,18 @@ class Envelope:
 class Made:
     """The message and what could not be kept.
 
-    Where it is empty, ``nothing`` says that the bundle holds nothing for it, ``fault`` that a character of it cannot be written;
-    else the bundle holds something for it, but not all that the message needs.
+    Where it is empty, ``fault`` says that it cannot be written, ``lacking`` which group of it lacks what it needs.
     """
 
     body: bytes = b""
     findings: tuple[Finding, ...] = ()
     fault: str = ""
-    nothing: bool = False
+    lacking: str = ""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the bundle holds nothing for the message."""
+        return not (self.body or self.fault or self.lacking)
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ class MessageProgram:
         root = Node("Bundle", bundle)
         writer = _Writer(context)
         body = writer.group(self.plan, root, {BUNDLE_VARIABLE: root}, {})
-        if body is None:
-            return Made(findings=tuple(context.findings), nothing=not writer.unfinished)
+        if writer.unfinished or body is None:
+            return Made(findings=tuple(context.findings), lacking=writer.unfinished)
         header = self._header(bundle, envelope, body)
         texts = [written(segment) for segment in (header, *body)]
         try:
@@ -153,7 +157,7 @@ class _Writer:
     """One run over one bundle."""
 
     def __init__(self, context: Context) -> None:
-        self.unfinished = False  # something that a group needs was not there
+        self.unfinished = ""  # the group of which something is there, but not all that it needs
         self._context = context
         self._counts: dict[str, int] = {}
 
@@ -180,7 +184,9 @@ class _Writer:
                     there.add(child.name)
         if segments and plan.needed <= there:
             return segments
-        self.unfinished = self.unfinished or bool(segments)
+        if segments:
+            lacking = ", ".join(sorted(plan.needed - there))
+            self.unfinished = self.unfinished or f"{plan.name} lacks {lacking}"
         return None
 
     def _instances(

@@ -13,7 +13,7 @@ from interop_engine.mapping.outbound.language import Line, MessageFile, Shape
 
 MESSAGE_KEYS = ("mapping", "to", "event", "set")
 CORRECTION_KEYS = ("mapping", "message", "to", "when", "lens")
-_OWN = ("each", "when")
+SHAPE_KEYS = ("each", "when", "required")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -37,7 +37,7 @@ def _shape(document: Document, name: str, data: Any, path: Path) -> Shape:
     shapes: list[Shape] = []
     for key, value in data.items() if isinstance(data, dict) else ():
         place = (*path, key)
-        if key in _OWN and name:
+        if key in SHAPE_KEYS and name:
             continue
         if _NAME.fullmatch(key):
             for item, where in _listed(value, place):
@@ -47,8 +47,11 @@ def _shape(document: Document, name: str, data: Any, path: Path) -> Shape:
                     _mistake(document, "M104", f'"{key}:" takes lines of its own', where, "each:, when:, fields and segments")
         elif (target := _target(document, key, place)) is not None:
             lines.append(Line(target, document.mark(place, key=True), _expressions(document, value, place)))
-    each, when = (_name(document, (*path, key)) if name and key in data else None for key in _OWN)
-    return Shape(name, document.mark(path, key=True), each, when, tuple(lines), tuple(shapes))
+    each, when, required = (_name(document, (*path, key)) if name and key in data else None for key in SHAPE_KEYS)
+    if required is not None and required.text not in ("true", "false"):
+        _mistake(document, "M104", '"required:" takes true or false', (*path, "required"))
+    needed = required is not None and required.text == "true"
+    return Shape(name, document.mark(path, key=True), each, when, tuple(lines), tuple(shapes), needed)
 
 
 def _listed(value: Any, path: Path) -> list[tuple[Any, Path]]:
@@ -62,7 +65,7 @@ def _target(document: Document, key: str, path: Path) -> FieldPath | None:
         found = None
     if isinstance(found, FieldPath) and found.segment and found.field and not (found.segment_choice or found.field_choice):
         return found
-    hint = near(key, _OWN) or "PID-3, PID-5.1, or the name of a group or a segment"
+    hint = near(key, SHAPE_KEYS) or "PID-3, PID-5.1, or the name of a group or a segment"
     _mistake(document, "M100", f'"{key}:" is not a key here', path, hint, key=True)
     return None
 

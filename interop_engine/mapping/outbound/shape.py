@@ -94,6 +94,7 @@ class _Prover:
         when = self._when(shape.when, inner, known)
         found: dict[str, list[SegmentPlan | GroupPlan]] = {}
         deeper: dict[str, list[Shape]] = {}
+        required: set[str] = set()
         for part in _parts(shape):
             child = definition.group(part.name)
             if child is not None:
@@ -105,17 +106,20 @@ class _Prover:
                 deeper.setdefault(way, []).append(part)
             else:
                 self._unknown(definition, part)
+                continue
+            if part.required:
+                required.add(child.name if child is not None else part.name if definition.holds(part.name) else way)
         for name, parts in deeper.items():
             child = definition.group(name)
             assert child is not None
-            implied = Shape("", parts[0].mark, shapes=tuple(parts))
+            implied = Shape("", parts[0].mark, shapes=tuple(parts), required=name in required)
             found.setdefault(name, []).append(self.group(child, implied, inner, known))
         self._once(definition, found, shape)
         children = tuple(plan for child in definition.children for plan in found.get(child.name, ()))
         needed = frozenset(child.name for child in definition.children if child.required and child.name != "MSH")
         self._complete(definition, needed - found.keys(), shape)
         lead = next((c.name for c in definition.children if c.required and isinstance(c, SegmentRef)), "")
-        return GroupPlan(definition.name, each, when, children, needed, definition.repeats, lead)
+        return GroupPlan(definition.name, each, when, children, needed | required, definition.repeats, lead)
 
     def _unknown(self, definition: GroupDef, part: Shape) -> None:
         names = [child.name for child in definition.children]

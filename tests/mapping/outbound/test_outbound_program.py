@@ -119,7 +119,19 @@ def test_nothing_and_not_enough_are_told_apart() -> None:
     assert made(SHAPE, observation("a")).nothing
     needy = SHAPE.replace("OBR-4: code", "OBR: {when: code.coding.exists(), OBR-4: code}")
     found = made(needy, REPORT, observation("a"))
-    assert (found.body, found.nothing, found.fault) == (b"", False, "")
+    assert (found.body, found.nothing, found.lacking) == (b"", False, "ORDER_OBSERVATION lacks OBR")
+
+
+def test_what_is_required_must_be_there() -> None:
+    """A result without its patient is not sent, nor are the other reports of its bundle: nothing goes by halves."""
+    text = SHAPE.replace(
+        "    ORDER_OBSERVATION:", "    PID: {required: true, each: subject.resolve(), PID-3: identifier}\n    ORDER_OBSERVATION:"
+    )
+    patient = {"resourceType": "Patient", "id": "p", "identifier": [{"value": "1"}]}
+    whole = {**REPORT, "subject": {"reference": "Patient/p"}}
+    assert segments(made(text, whole, patient))[0] == "PID|1||1"
+    assert made(text, whole).lacking == "PATIENT_RESULT lacks PATIENT"
+    assert made(text, whole, patient, {**REPORT, "id": "other"}).body == b""
 
 
 def test_a_required_field_without_a_value_is_told() -> None:
