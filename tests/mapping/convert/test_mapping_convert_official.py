@@ -55,23 +55,3 @@ def test_a_code_systems_map_has_its_table_or_a_reason(official: str, here: str) 
         assert v2_codes(found[1])
     else:
         assert here in {"empty", "no target"} or len(here) >= REASON
-
-
-def test_every_shipped_table_of_the_official_maps_ground_is_listed() -> None:
-    """What is beside the official maps is beside them on purpose."""
-    listed = {name for _, here in CODE_SYSTEMS for name in re.findall(r"`([a-z-]+)`", here)}
-    own = set(BY_NAME) - listed
-    assert own <= OWN
-
-
-OWN = {
-    "appointment-ended",
-    "document-status",
-    "document-relation",
-    "document-availability",
-    "referral-status",
-    "referral-priority",
-    "staff-active",
-    "order-priority",
-}
-"""For the message types that the official maps leave out, or by an older table."""
