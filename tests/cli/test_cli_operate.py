@@ -248,3 +248,29 @@ def test_a_span_is_written_as_people_say_it() -> None:
 
     spans = [timedelta(seconds=3.21), timedelta(minutes=4), timedelta(hours=2, minutes=5), timedelta(days=3, hours=4)]
     assert [span(each.total_seconds()) for each in spans] == ["3.2 s", "4 min", "2 h 5 min", "3 d 4 h"]
+
+
+async def test_a_journal_is_copied_checked_restored_and_pruned(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    """The whole round of an operator; a restore over messages needs --force, and puts them aside."""
+    folder, ids = site
+    copy = str(tmp_path / "copy.db")
+    project = ("--project", folder)
+    assert (await run("journal", "backup", copy, *project))[0] == 0
+    assert (await run("journal", "backup", copy, *project))[0] == 1
+    assert (await run("journal", "check", *project))[:2] == (0, "all of it is as it was written\n")
+    assert (await run("messages", "discard", ids["parked"], "--why", "a test", *project))[0] == 0
+    code, _, told = await run("journal", "restore", copy, *project)
+    assert (code, "--force" in told) == (1, True)
+    code, said, told = await run("journal", "restore", copy, "--force", *project)
+    assert (code, "before-1" in said, "ask the senders" in told) == (0, True, True)
+    assert (await shown("messages", "show", ids["parked"], *project))["state"] == "parked"
+    assert (await run("journal", "prune", "--days", "1", *project))[:2] == (0, "no messages removed\n")
+
+
+async def test_a_journal_in_a_database_is_left_to_its_server(tmp_path: Path) -> None:
+    """A backup says what to use instead."""
+    (tmp_path / "engine.yaml").write_text(
+        'site: Test\nfacility: "24001"\njournal: {postgres: "postgresql://127.0.0.1:9/journal"}\n'
+    )
+    code, _, told = await run("journal", "backup", str(tmp_path / "copy.db"), "--project", str(tmp_path))
+    assert (code, "pg_dump" in told) == (1, True)

@@ -1,0 +1,123 @@
+"""``journal``: back it up, bring a copy back, check it, remove what is old."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interop_engine.cli import output
+from interop_engine.cli.selection import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from interop_engine.journal.sqlite.copies import Progress
+
+_DUMP = "the journal stands in PostgreSQL: back it up with pg_dump, or with the server's own archive of its log"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    group = typer.Typer(help="Back up, restore, check and prune a node's journal.", no_args_is_help=True)
+    for verb in (backup, restore, check, prune):
+        group.command(verb.__name__)(verb)
+    app.add_typer(group, name="journal")
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy to make; it must not be there yet.")],
+    *,
+    project: Project = Path(),
+) -> None:
+    """Copy the journal while the engine runs: all of one moment, in one file, with everything that is due or parked."""
+    from interop_engine.journal.sqlite import copies
+
+    place = _file(project)
+    if not place.exists():
+        output.fail(f"there is no journal at {place} yet")
+    with _bar("copying") as progress:
+        copies.back_up(place, file, progress)
+    output.write(f"{file}: {file.stat().st_size:,} bytes")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy that `journal backup` made.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also where the journal holds messages; it is put aside.")] = False,
+    project: Project = Path(),
+) -> None:
+    """Put a copy in the journal's place, while no engine runs.
+
+    What was delivered after the copy was made is due in it, and is sent again: the same bytes under the same ids. What was
+    received after it, it does not hold: ask the senders for the messages since then.
+    """
+    from interop_engine.journal.sqlite import copies
+
+    if not file.is_file():
+        output.fail(f"{file} is not there")
+    place = _file(project)
+    before = copies.restore(file, place, force=force)
+    output.write(f"{place} is restored" + (f"; the journal before it is {before}" if before else ""))
+    output.remark("information", "what was received after it was made is not in it", "ask the senders for what they sent since")
+
+
+def check(*, project: Project = Path()) -> None:
+    """Read all of the journal, beside the engine: its structure, and whether every content is as it was written. 1 if not."""
+    from interop_engine.journal.sqlite import copies
+
+    with _bar("reading") as progress:
+        found = list(copies.check(_file(project), progress))
+    for each in found:
+        output.write(output.plain(each))
+    if found:
+        output.fail(output.count(len(found), "fault"))
+    output.write("all of it is as it was written")
+
+
+def prune(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="Remove what is done and older than so many days.")],
+    channel: Annotated[str | None, typer.Option(help="Only this channel.")] = None,
+    project: Project = Path(),
+) -> None:
+    """Remove old messages now, while no engine runs: one that does follows `keep:` by itself. What is due or parked stays."""
+    from interop_engine.cli import access
+
+    async def remove() -> int:
+        async with access.opened(access.find(project), readonly=False) as journal:
+            total = 0
+            while removed := await journal.prune(before=datetime.now(UTC) - timedelta(days=days), channel=channel, most=1_000):
+                total += removed
+            while await journal.shrink():
+                pass
+            return total
+
+    output.write(f"{output.count(asyncio.run(remove()), 'message')} removed")
+
+
+def _file(project: Path) -> Path:
+    from interop_engine.cli import access
+
+    place = access.find(project).journal
+    if not isinstance(place, Path):
+        output.fail(_DUMP)
+    return place
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Progress]:
+    """Told how far a long work is; shown on a terminal."""
+    screen = output.console(err=True)
+    if not screen.is_terminal:
+        yield lambda _done, _of: None
+        return
+    from rich.progress import Progress as Bar
+
+    with Bar(console=screen, transient=True) as bar:
+        task = bar.add_task(what)
+        yield lambda done, of: bar.update(task, completed=done, total=of)

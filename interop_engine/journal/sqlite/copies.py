@@ -1,0 +1,149 @@
+"""Copies of a journal's file, made and brought back, and the check that content is as it was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+
+from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.journal import codec
+from interop_engine.journal.sqlite import schema
+
+_STEP_PAGES = 2_048  # copied at once: 8 MiB
+_CONTENTS = """
+SELECT 'message', m.id, m.digest, b.digest, b.size, b.zipped, b.data FROM messages m LEFT JOIN bodies b ON b.id = m.body
+UNION ALL
+SELECT 'delivery', d.id, d.digest, b.digest, b.size, b.zipped, b.data FROM deliveries d LEFT JOIN bodies b ON b.id = d.body"""
+_COUNT = "SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM deliveries)"
+
+Progress = Callable[[int, int], None]  # done, of
+
+
+def back_up(source: Path, target: Path, progress: Progress = lambda _done, _of: None) -> None:
+    """Copy a journal, beside the engine that writes it: all of one moment. Raises JournalError where ``target`` is there already.
+
+    The copy stands under its name only once it is whole and durable.
+    """
+    if target.exists():
+        raise JournalError(f"{target} is there already.")
+    part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    reader, writer = schema.connect_reader(source), apsw.Connection(str(part))
+    try:
+        reader.execute("BEGIN")
+        schema.rows(reader, "SELECT count(*) FROM sqlite_schema")  # from here on it is this moment that is read
+        with writer.backup("main", reader, "main") as copying:
+            while not copying.done:
+                copying.step(_STEP_PAGES)
+                progress(copying.page_count - copying.remaining, copying.page_count)
+        writer.pragma("journal_mode", "DELETE")  # one file; the engine that opens it goes back to WAL
+        schema.check_integrity(writer)
+    finally:
+        reader.close()
+        writer.close()
+    _make_durable(part)
+    part.rename(target)
+    _make_durable(target.parent)
+
+
+def restore(backup: Path, place: Path, *, force: bool = False) -> Path | None:
+    """Put a copy where a journal stands; returns where the one before it was put, which is only done with ``force``.
+
+    Raises JournalError where an engine has the journal open, the copy is none, or the journal holds messages.
+    """
+    _check_copy(backup)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    guard = schema.Guard(place)
+    guard.take()
+    try:
+        before = None
+        if place.exists():
+            if _messages(place) and not force:
+                raise JournalError(f"{place} holds messages already; --force puts it aside.")
+            before = _aside(place)
+        part = place.with_name(place.name + ".part")
+        with backup.open("rb") as source, part.open("wb") as target:
+            os.fchmod(target.fileno(), 0o600)
+            while data := source.read(1 << 20):
+                target.write(data)
+        _make_durable(part)
+        part.rename(place)
+        _make_durable(place.parent)
+        return before
+    finally:
+        guard.give_back()
+
+
+def check(path: Path, progress: Progress = lambda _done, _of: None) -> Iterator[str]:
+    """What is wrong with a journal: its structure, and every content that is not as it was written. Nothing where all is well."""
+    connection = schema.connect_reader(path)
+    unpacker = codec.Unpacker()
+    try:
+        for (found,) in connection.execute("PRAGMA integrity_check"):
+            if found != "ok":
+                yield f"file: {found}"
+        count = schema.rows(connection, _COUNT)[0][0]
+        for number, (kind, id_, digest, own, size, zipped, data) in enumerate(connection.execute(_CONTENTS), 1):
+            if data is None:
+                yield f"{kind} {id_}: its content is missing"
+                continue
+            try:
+                content = unpacker.body(own, size, zipped, data)
+            except JournalBroken:
+                yield f"{kind} {id_}: its content is not as it was written"
+                continue
+            if hashlib.sha256(content).hexdigest() != digest:
+                yield f"{kind} {id_}: its content is another's, or its digest was changed"
+            progress(number, count)
+    except apsw.Error as error:
+        yield f"file: {error}"
+    finally:
+        connection.close()
+
+
+def _check_copy(backup: Path) -> None:
+    connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        version = int(connection.pragma("user_version"))
+        if not 0 < version <= len(schema.MIGRATIONS):
+            raise JournalError(f"{backup} is no journal that this engine can read.")
+        schema.check_integrity(connection)
+    except apsw.Error as error:
+        raise JournalError(f"{backup} is no journal: {error}") from None
+    finally:
+        connection.close()
+
+
+def _messages(path: Path) -> bool:
+    connection = apsw.Connection(str(path))
+    try:
+        return bool(schema.rows(connection, "SELECT EXISTS (SELECT 1 FROM messages)")[0][0])
+    except apsw.Error:
+        return path.stat().st_size > 0  # whatever it is, it is something
+    finally:
+        connection.close()
+
+
+def _aside(place: Path) -> Path:
+    """Rename a journal with its write-ahead log, which holds what was committed last."""
+    number = 1
+    while (free := place.with_name(f"{place.name}.before-{number}")).exists():
+        number += 1
+    for suffix in ("-wal", "-shm"):
+        if (log := place.with_name(place.name + suffix)).exists():
+            log.rename(free.with_name(free.name + suffix))
+    place.rename(free)
+    return free
+
+
+def _make_durable(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
