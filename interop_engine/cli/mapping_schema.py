@@ -173,7 +173,7 @@ def _groups() -> list[str]:
 _SHAPE = (
     {"type": "string", "description": "FHIRPath over the value at hand: one for each value it gives."},
     {"type": "string", "description": "FHIRPath that is true or false: only where it is true."},
-    {"type": "boolean", "description": "Without it nothing of the bundle is sent: it parks."},
+    {"enum": [True, False, "true", "false"], "description": "Without it nothing of the bundle is sent: it parks."},
 )
 
 
