@@ -79,7 +79,8 @@ def _whole(project: Path | None, mapping: str | None, *, code: bool, json: bool)
     if mapping is None:
         raise typer.BadParameter("name a FILE, a --message ID, or a --mapping NAME to be shown in full")
     program = Bench.of(project, mapping, None).named
-    assert program is not None
+    if program is None:
+        output.fail(f"{mapping} makes HL7 v2, and its file is all there is of it", "transform shows what it makes of a bundle")
     if code:
         output.write(program.source)
     elif json:

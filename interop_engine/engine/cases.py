@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -99,38 +99,44 @@ def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[
         found.mistakes.append(Mistake("T101", f'there is no mapping "{mapping}"', document.mark(("cases_for",)), hint))
         return
     for index, item in enumerate(data.get("cases") or ()):
-        mark = document.mark(("cases", index))
         case = item if isinstance(item, dict) else {}
-        for key in case:
-            if key not in _KEYS:
-                place = document.mark(("cases", index, key), key=True)
-                hint = near(key, _KEYS) or f"keys: {', '.join(_KEYS)}"
-                found.mistakes.append(Mistake("T103", f'there is no key "{key}" in a case', place, hint))
-        if not case.get("name") or not case.get("input"):
-            hint = "name: what the case shows, input: a file beside this one, or the message itself"
-            found.mistakes.append(Mistake("T102", "a case has a name and an input", mark, hint))
-            continue
-        for key in ("input", "known"):
-            name = str(item.get(key) or "")
-            if name and not name.startswith("MSH") and not (path.parent / name).is_file():
-                hint = f"the path is from {path.parent.name}/, where the cases are"
-                place = document.mark(("cases", index, key))
-                found.mistakes.append(Mistake("T104", f'there is no file "{name}"', place, hint))
-        diagnostics = item.get("diagnostics")
-        found.cases.append(
-            Case(
-                mapping=mapping,
-                name=item["name"],
-                mark=mark,
-                folder=path.parent,
-                input=item["input"],
-                known=item.get("known") or "",
-                expect=tuple(item.get("expect") or ()),
-                golden=item.get("golden") or "",
-                diagnostics=tuple(diagnostics) if diagnostics is not None else None,
-                parks=item.get("parks") or "",
-            )
-        )
+        if _is_right(found, path, document, index, case):
+            found.cases.append(_case(mapping, document.mark(("cases", index)), path.parent, case))
+
+
+def _is_right(found: Cases, path: Path, document: yaml.Document, index: int, case: Mapping[str, Any]) -> bool:
+    """Whether it can be run; what is wrong with it is noted all the same."""
+    for key in case:
+        if key not in _KEYS:
+            place = document.mark(("cases", index, key), key=True)
+            hint = near(key, _KEYS) or f"keys: {', '.join(_KEYS)}"
+            found.mistakes.append(Mistake("T103", f'there is no key "{key}" in a case', place, hint))
+    if not case.get("name") or not case.get("input"):
+        hint = "name: what the case shows, input: a file beside this one, or the message itself"
+        found.mistakes.append(Mistake("T102", "a case has a name and an input", document.mark(("cases", index)), hint))
+        return False
+    for key in ("input", "known"):
+        name = str(case.get(key) or "")
+        if name and not name.startswith("MSH") and not (path.parent / name).is_file():
+            hint = f"the path is from {path.parent.name}/, where the cases are"
+            found.mistakes.append(Mistake("T104", f'there is no file "{name}"', document.mark(("cases", index, key)), hint))
+    return True
+
+
+def _case(mapping: str, mark: Mark, folder: Path, item: Mapping[str, Any]) -> Case:
+    diagnostics = item.get("diagnostics")
+    return Case(
+        mapping=mapping,
+        name=item["name"],
+        mark=mark,
+        folder=folder,
+        input=item["input"],
+        known=item.get("known") or "",
+        expect=tuple(item.get("expect") or ()),
+        golden=item.get("golden") or "",
+        diagnostics=tuple(diagnostics) if diagnostics is not None else None,
+        parks=item.get("parks") or "",
+    )
 
 
 def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:

@@ -125,3 +125,10 @@ def test_a_mapping_in_full_as_json(site: Path) -> None:
 def test_something_must_be_named(site: Path) -> None:
     """Neither a file nor a message nor a mapping is a mistake in the call."""
     assert run("explain", "--project", site).exit_code == 2
+
+
+def test_a_mapping_that_makes_hl7_v2_takes_nothing_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no more of it than its file; that is said."""
+    monkeypatch.chdir(tmp_path)
+    result = run("explain", "--mapping", "oru_from_bundle")
+    assert (result.exit_code, "makes HL7 v2" in result.stderr) == (1, True)
