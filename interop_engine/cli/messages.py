@@ -28,7 +28,7 @@ from interop_engine.cli.selection import (
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from interop_engine.journal.base import MessageRow
+    from interop_engine.journal.base import Attempt, MessageRow
 
 _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
 
@@ -83,17 +83,24 @@ def show(
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the bytes as received.")] = False,
     delivery: Annotated[str | None, typer.Option(metavar="ID", help="Only the exact body of this delivery.")] = None,
+    attempts: Annotated[bool, typer.Option("--attempts", help="Every attempt to deliver it, with the receiver's words.")] = False,
     project: Project = Path(),
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Show one message: where it is, its deliveries and findings. --raw and --delivery show content, from the journal only."""
+    """Show one message: where it is, its deliveries and findings.
+
+    --raw and --delivery show content, --attempts what receivers said, which may repeat it: from the journal only.
+    """
     from interop_engine.cli import access
 
+    if url and (raw or delivery or attempts):
+        raise typer.BadParameter("content is shown from the journal only, not over HTTP", param_hint="--url")
     if raw or delivery:
-        if url:
-            raise typer.BadParameter("content is shown from the journal only, not over HTTP", param_hint="--url")
         sys.stdout.buffer.write(asyncio.run(_content(project, message, delivery)))
+        return
+    if attempts:
+        _show_attempts(asyncio.run(_attempts(project, message)), _zone(project, None), json=json)
         return
 
     async def found() -> MessageRow:
@@ -112,6 +119,21 @@ async def _content(project: Path, message: str, delivery: str | None) -> bytes:
 
     async with access.opened(access.find(project), readonly=True) as journal:
         return (await journal.body(delivery)).body if delivery else (await journal.content(message)).data
+
+
+async def _attempts(project: Path, message: str) -> list[Attempt]:
+    from interop_engine.cli import access
+
+    async with access.opened(access.find(project), readonly=True) as journal:
+        return await journal.attempts(message)
+
+
+def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) -> None:
+    if json:
+        output.write_json(attempts)
+        return
+    rows = [(each.delivery, each.number, output.local(each.at, zone), each.outcome, each.code, each.why) for each in attempts]
+    output.table(("delivery", "attempt", "at", "outcome", "code", "why"), rows, right=("attempt",))
 
 
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:

@@ -144,7 +144,7 @@ class NewDelivery:
 class Forward:
     """The result of a transformation. With no deliveries the message ends FILTERED, and ``code``/``why`` say so.
 
-    ``stamp`` is that of the ``Known`` it was made with. ``ledger`` counts populated paths nobody read, and codes without a target.
+    ``stamp`` is that of the ``Known`` it was made with. ``ledger``: populated paths nobody read, and codes without a target.
     """
 
     deliveries: tuple[NewDelivery, ...] = ()
@@ -187,6 +187,18 @@ class DeliveryRow:
     headers: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to deliver, and how it ended: delivered, retry or parked, with the receiver's words."""
+
+    delivery: str
+    number: int
+    at: datetime
+    outcome: str
+    code: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +294,9 @@ class Journal(Protocol):
 
     async def show(self, message_id: str) -> MessageRow:
         """One message with its deliveries."""
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        """Every attempt to deliver what a message made, oldest first."""
 
     async def content(self, message_id: str) -> Received:
         """The message's bytes as received."""

@@ -120,6 +120,8 @@ async def test_one_message_is_shown_with_its_content(site: tuple[str, dict[str, 
     assert (await run("messages", "show", ids["rejected"], "--raw", "--project", folder))[1].startswith("MSH|^~\\&|LIS")
     body = await run("messages", "show", ids["sent"], "--delivery", ids["delivery"], "--project", folder)
     assert body[1] == '{"resourceType":"Bundle"}'
+    (attempt,) = await shown("messages", "show", ids["sent"], "--attempts", "--project", folder)
+    assert (attempt["delivery"], attempt["outcome"], attempt["why"]) == (ids["delivery"], "parked", "Not taken by the server.")
 
 
 async def test_an_operator_acts_on_the_journal_where_no_engine_runs(site: tuple[str, dict[str, str]]) -> None:

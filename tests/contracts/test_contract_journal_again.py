@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from interop_engine.core.errors import UnknownItem
-from interop_engine.core.model import Park
+from interop_engine.core.model import Park, Retry
 from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue
 from tests.support.journals import (
     ADAPTERS,
@@ -17,6 +17,7 @@ from tests.support.journals import (
     HUB,
     LAB,
     Store,
+    ahead,
     delivery,
     forwarded,
     lease,
@@ -114,6 +115,22 @@ async def test_one_receiver_of_an_exchange_is_made_again(journal: Journal) -> No
     again = await journal.retry(old.id)
     assert again is not None
     assert (await journal.show(again)).only == "hub/24002"
+
+
+async def test_every_attempt_is_kept(journal: Journal) -> None:
+    """With its time, its outcome and what the receiver said; a wait that was no attempt is none."""
+    stored = await forwarded(journal, delivery())
+    for outcome in (Retry("503 Unavailable", "fhir-503"), Retry("open", "breaker", counts=False), Park("fhir-422", "422 No")):
+        held = await lease(journal, HUB)
+        await journal.settle(held, outcome, due_at=ahead(-1) if isinstance(outcome, Retry) else None)
+    attempts = await journal.attempts(stored)
+    assert [(each.number, each.outcome, each.code, each.why) for each in attempts] == [
+        (1, "retry", "fhir-503", "503 Unavailable"),
+        (2, "parked", "fhir-422", "422 No"),
+    ]
+    assert {each.delivery for each in attempts} == {(await journal.show(stored)).deliveries[0].id}
+    with pytest.raises(UnknownItem):
+        await journal.attempts("x")
 
 
 # --- replays ------------------------------------------------------------------------------------------------------------

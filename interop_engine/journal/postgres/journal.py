@@ -14,6 +14,7 @@ from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Received, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
+    Attempt,
     Forward,
     JournalHealth,
     Lease,
@@ -206,6 +207,10 @@ class PostgresJournal:
     async def show(self, message_id: str) -> MessageRow:
         """One message with its deliveries."""
         return await self._reads.show(message_id)
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        """Every attempt to deliver what a message made, oldest first."""
+        return await self._reads.attempts(message_id)
 
     async def content(self, message_id: str) -> Received:
         """The message's bytes as received, verified."""

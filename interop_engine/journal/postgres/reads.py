@@ -12,7 +12,16 @@ import psycopg
 from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Question, Received, Sent
 from interop_engine.journal import codec
-from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
+from interop_engine.journal.base import (
+    Attempt,
+    DeliveryRow,
+    DeliveryState,
+    MessageRow,
+    MessageState,
+    Queue,
+    QueueCount,
+    Selection,
+)
 from interop_engine.journal.postgres import schema, statements
 
 _OF_DELIVERIES = {
@@ -152,6 +161,12 @@ class Reads:
     async def show(self, message_id: str) -> MessageRow:
         """One message."""
         return (await self._message_rows([await self._one(statements.ROW_BY_ID, message_id, "message")]))[0]
+
+    async def attempts(self, message_id: str) -> list[Attempt]:
+        """Every attempt to deliver what a message made."""
+        await self._one(statements.PLACE, message_id, "message")
+        found = await self._listing.rows(statements.ATTEMPTS, (plain(message_id),))
+        return [Attempt(delivery, number, codec.moment(at), *how) for delivery, number, at, *how in found]
 
     async def _message_rows(self, rows: Sequence[Sequence[Any]]) -> list[MessageRow]:
         wanted = [[row[0] for row in rows]]

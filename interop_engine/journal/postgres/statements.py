@@ -79,6 +79,10 @@ PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
 FROM deliveries d WHERE d.message = ANY (%s) ORDER BY d.seq"""
+ATTEMPTS: Final = """
+SELECT d.id, a.number, a.at, a.outcome, a.code, a.why
+FROM messages m JOIN deliveries d ON d.message = m.seq JOIN attempts a ON a.delivery = d.seq
+WHERE m.id = %s ORDER BY a.at, d.seq, a.number"""
 ROW_KEYS: Final = "SELECT message, kind, value FROM search_keys WHERE message = ANY (%s) ORDER BY kind, value"
 COUNTS: Final = """
 SELECT kind, channel, name, state, sum(n)::bigint FROM tally WHERE kind IN ('message', 'delivery')

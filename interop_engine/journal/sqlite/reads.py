@@ -11,7 +11,16 @@ import apsw
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivery, Received
 from interop_engine.journal import codec
-from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Queue, QueueCount, Selection
+from interop_engine.journal.base import (
+    Attempt,
+    DeliveryRow,
+    DeliveryState,
+    MessageRow,
+    MessageState,
+    Queue,
+    QueueCount,
+    Selection,
+)
 from interop_engine.journal.sqlite import schema, searching, statements
 
 # So many deliveries wait that they are found sooner among the newest messages than one by one: alone, and with another condition,
@@ -121,6 +130,12 @@ class Reads:
         """One message."""
         row = self._one(statements.ROW_BY_ID, (message_id,), f"There is no message {message_id}.")
         return self._rows([row])[0]
+
+    def attempts(self, message_id: str) -> list[Attempt]:
+        """Every attempt to deliver what a message made."""
+        self._one(statements.PLACE, (message_id,), f"There is no message {message_id}.")
+        found = schema.rows(self.connection, statements.ATTEMPTS, (message_id,))
+        return [Attempt(delivery, number, codec.moment(at), *how) for delivery, number, at, *how in found]
 
     def _rows(self, rows: list[tuple[Any, ...]]) -> list[MessageRow]:
         wanted = codec.text([row[0] for row in rows])

@@ -175,5 +175,9 @@ PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
 ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
 FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value ORDER BY d.seq"""
+ATTEMPTS: Final = """
+SELECT d.id, a.number, a.at, a.outcome, a.code, a.why
+FROM messages m JOIN deliveries d ON d.message = m.seq JOIN attempts a ON a.delivery = d.seq
+WHERE m.id = ? ORDER BY a.at, d.seq, a.number"""
 ROW_KEYS: Final = """
 SELECT k.message, k.kind, k.value FROM json_each(?) q CROSS JOIN search_keys k ON k.message = q.value ORDER BY k.kind, k.value"""
