@@ -30,6 +30,7 @@ async def destination(place: str) -> AsyncIterator[MllpDestination]:
     """Our client, connected to a peer's server."""
     lent: Surroundings = surroundings()
     client = MllpDestination(MllpDestinationOptions.model_validate({"connect": place, "ack_timeout": "20s"}), lent)
+    await client.open()
     try:
         yield client
     finally:
