@@ -231,8 +231,9 @@ class Connection:
     async def _close(self) -> None:
         """Let what was written leave; a sender that was refused while it still sends may read why first."""
         with contextlib.suppress(OSError, TimeoutError):
-            if self._refused and not self._writer.is_closing() and self._writer.can_write_eof():
-                self._writer.write_eof()
+            if self._refused and not self._writer.is_closing():
+                if self._writer.can_write_eof():  # TLS cannot end one side alone
+                    self._writer.write_eof()
                 async with asyncio.timeout(_LINGER):
                     while await self._reader.read(PACKET):
                         pass

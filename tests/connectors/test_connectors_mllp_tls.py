@@ -158,6 +158,15 @@ async def test_a_certificate_names_whom_it_may_speak_for(ours: Authority) -> Non
     assert [arrival.facilities for arrival in channel.arrivals] == [("24001", "24002"), ()]
 
 
+async def test_a_frame_too_large(ours: Authority) -> None:
+    """A sender that goes on beyond the limit reads why it is refused over TLS too, and is closed."""
+    tls = server(ours)
+    async with listening(Channel(), tls=tls, max_frame="100KB") as source, shaking_hands(source, client(ours)) as peer:
+        await peer.send(b"\x0b" + message("A1"), *[b"x" * 10_000] * 50)
+        assert code_and_id(await peer.answer()) == ("AE", "A1")
+        assert await peer.ended()
+
+
 async def test_stop_during_a_handshake(ours: Authority) -> None:
     """Stopping does not wait for peers that are not connected yet."""
     async with listening(Channel(), tls=server(ours)) as source, connected(source) as peer:
