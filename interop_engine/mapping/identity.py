@@ -108,7 +108,8 @@ def _refuse_circles(run: Run) -> None:
             refs = instance.plan.merged_into
             survivor = _survivor(run, instance, refs.level, refs.target) if refs is not None else None
             if survivor is not None and survivor.id == instance.id:
-                raise Parked(_UNKNOWN, f"{instance.plan.name}: the message merges a record into itself.")
+                named = instance.plan.named_by
+                raise Parked(_UNKNOWN, f"{instance.plan.name}: the message merges a record into itself, by {named}.")
 
 
 def distinct(run: Run) -> list[Instance]:
