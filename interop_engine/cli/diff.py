@@ -100,11 +100,14 @@ def _of_files(now: Bench, then: Bench, files: Sequence[str]) -> Iterator[_Pair]:
 def _of_journal(folder: Path, candidate: Path, ids: Sequence[str] | None, selection: Selection | None) -> Iterator[_Pair]:
     from interop_engine.cli.site import load
 
-    now, then = load(folder), load(candidate)
+    sites = (load(folder), load(candidate))
     with _opened(folder) as (runner, journal):
-        for received in output.tracked(_received(runner, journal, ids or (), selection), "comparing"):
-            before, after = (runner.run(_made(site, received, journal)) for site in (now, then))
-            yield received.id, before, after
+        for each in output.tracked(_ids(runner, journal, ids or (), selection), "comparing"):
+            made = runner.run(_by_both(sites, each, journal))
+            if made is not None:
+                yield each, *made
+            elif ids and each in ids:
+                output.fail(f"{each} is no HL7 v2 message: it came over the exchange as a bundle and goes on as it is")
 
 
 @contextmanager
@@ -121,19 +124,11 @@ def _opened(folder: Path) -> Iterator[tuple[asyncio.Runner, Journal]]:
             runner.run(stack.aclose())
 
 
-def _received(runner: asyncio.Runner, journal: Journal, ids: Sequence[str], selection: Selection | None) -> Iterator[Received]:
-    """The messages that are mapped at all, one at a time: bundles go on as they are, what was refused went nowhere."""
-    for each in ids:
-        received = runner.run(journal.content(each))
-        if received.media != "hl7v2":
-            output.fail(f"{each} is no HL7 v2 message: it came over the exchange as a bundle and goes on as it is")
-        yield received
+def _ids(runner: asyncio.Runner, journal: Journal, ids: Sequence[str], selection: Selection | None) -> Iterator[str]:
+    """The messages named, then those selected, a page at a time; what was refused went nowhere, and is left out."""
+    yield from ids
     while selection is not None and (rows := runner.run(journal.search(selection))):
-        for row in rows:
-            if row.state != "rejected" and row.code not in _NEVER_TAKEN:
-                received = runner.run(journal.content(row.id))
-                if received.media == "hl7v2":
-                    yield received
+        yield from (row.id for row in rows if row.state != "rejected" and row.code not in _NEVER_TAKEN)
         selection = replace(selection, before=rows[-1].id)
 
 
@@ -141,6 +136,14 @@ def _selection(since: str | None, until: str | None, channel: str | None) -> Sel
     from interop_engine.journal.base import Selection
 
     return Selection(channel=channel, since=moment(since, "--since"), until=moment(until, "--until"), limit=_PAGE)
+
+
+async def _by_both(sites: tuple[Site, Site], message_id: str, journal: Journal) -> tuple[Made, Made] | None:
+    """What both sites make of a message; None of a bundle, which goes on as it is."""
+    received = await journal.content(message_id)
+    if received.media != "hl7v2":
+        return None
+    return await _made(sites[0], received, journal), await _made(sites[1], received, journal)
 
 
 async def _made(site: Site, received: Received, journal: Journal) -> Made:
