@@ -85,7 +85,8 @@ def resources(result: Mapped, type_: str) -> list[Resource]:
         ),
         ("PPR^PC1", (PID, "PRB|AD|20240101|I10|PR1"), "Condition", 1),
         ("MFN^M02", ("MFI|PRA", "MFE|MAD|||D1", "STF|||Nguyen^An"), "Practitioner", 1),
-        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1"), "Specimen", 1),
+        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1||BLD"), "Specimen", 1),
+        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1||ISLT"), "Specimen", 2),
     ],
 )
 def test_an_unusual_shape_gives_a_bundle(site: Site, event: str, segments: tuple[str, ...], type_: str, count: int) -> None:
@@ -119,7 +120,12 @@ def test_a_class_of_the_sites_own_leaves_the_status_open(site: Site) -> None:
         ("ORM^O01", (PID, "ORC|CA|P1"), "204", "ORC-2"),
         ("OML^O21", ("ORC|NW|P1", ORDERED), "101", "PID-3"),
         ("OML^O21", (PID, "ORC|SC|P1||||CM"), "204", "ORC-2"),
-        ("OML^O21", (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD", "ORC|NW|P2", ORDERED, "SPM|1|S1||SER"), "205", "SPM-2"),
+        (
+            "OML^O21",
+            (PID, "ORC|NW|P1", ORDERED, "SPM|1|S1||BLD|||VEN", "ORC|NW|P2", ORDERED, "SPM|1|S1||BLD|||LAN"),
+            "205",
+            "SPM-2",
+        ),
         ("ADT^A08", ("PID|1||||DOE^JANE",), "101", "PID-3"),
         ("ADT^A40", (PID, "MRG|12345^^^H^MR"), "204", "retired"),
     ],
