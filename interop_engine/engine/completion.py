@@ -64,6 +64,16 @@ def kept(content: Resource, place: str, at: str) -> tuple[Sent, ...]:
     )
 
 
+def astray(content: Resource) -> list[str]:
+    """The results that belong to no report, nor to another result, of a completed bundle."""
+    held = _held(content)
+    claimed: set[str] = set()
+    for resource in held.values():
+        for reference in (*resource.get("result", ()), *resource.get("hasMember", ())):
+            claimed.add(read_reference(reference.get("reference", "")).target)
+    return [name for name in held if name.startswith("Observation/") and name not in claimed]
+
+
 def learned(content: Resource, channel: str) -> dict[str, str]:
     """Of each result the report it belongs to."""
     found: dict[str, str] = {}

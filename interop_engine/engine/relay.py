@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig, DestinationConfig
     from interop_engine.mapping.outbound.program import Made, MessageProgram
 
+_RESULTS = frozenset({"lab", "imaging"})  # kinds of the exchange in which a result belongs to a report
 _KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping", "delivery-id"})
 
 
@@ -116,8 +117,11 @@ def _message(
     whole = completion.completed(left, place, known)
     made = program.make(whole, channel.scope.naming, destination.envelope(received.control_id or received.digest))
     said = tuple(str(finding) for finding in made.findings)
-    if (why := unmade(made, program)) is not None:
-        return (None, said) if made.nothing else why
+    if received.headers.get("kind") in _RESULTS and completion.astray(whole):
+        why = f"{program.name}: a result's report is neither in the bundle nor in what came before it."
+        return Parked("101", why, made.findings)
+    if (fault := unmade(made, program)) is not None:
+        return (None, said) if made.nothing else fault
     headers = {**_headers(received), "mapping": f"{program.name}/{program.digest}"}
     sent = completion.kept(left, place, _moment(waiting.content))
     return NewDelivery(new_id(), destination.name, received.lanes, made.body, "hl7v2", headers, sent), said

@@ -117,3 +117,24 @@ async def test_an_original_is_put_right_for_one_receiver(tmp_path: Path) -> None
     assert copy.read_bytes() == sent
     fields = sent.split(b"|", 5)
     assert his.read_bytes() == b"|".join([*fields[:4], b"HIS", fields[5]])
+
+
+async def test_a_receiver_that_came_later_is_told_what_it_lacks(tmp_path: Path) -> None:
+    """It knows nothing of before: a result without its patient parks, and a replay of what had come mends it."""
+    record = BACK.replace("name: his", "name: record").replace(', send: oru_from_bundle, application: HIS, facility: "24017"', "")
+    site = way_back(tmp_path, record.replace("folder: to-his", "folder: record"))
+    async with running(site) as node:
+        await node.send("lab-results", panel("M1", glucose="5.20", at="20261121083000+0700"))
+        await node.settled()
+        (before,) = await node.runtime.journal.search(Selection(channel="to-his", limit=5))
+    (site / "channels" / "to-his.yaml").write_text(BACK, encoding="utf-8")
+    async with running(site) as node:
+        await node.send("lab-results", panel("M2", glucose="5.60", at="20261121093000+0700", status="C"))
+        await node.settled()
+        (parked,) = await node.runtime.journal.search(Selection(channel="to-his", states=("parked",), limit=5))
+        assert (parked.code, "neither in the bundle nor in what came before it" in parked.why) == ("101", True)
+        for row in (before, parked):
+            await node.runtime.journal.replay(row.id, only="his")
+            await node.settled()
+        values = [[obx.raw(5) for obx in message.all("OBX")] for message in arrived(node)]
+    assert values == [["5.20", "88"], ["5.60", "88"]]
