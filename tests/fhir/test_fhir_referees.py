@@ -74,6 +74,11 @@ SILENT = {
 }
 
 
+def test_the_referees_are_asked_about_thousands() -> None:
+    """Every kind of fault in every resource and type the engine writes, and what is right."""
+    assert len(CASES) > 2000
+
+
 @pytest.mark.node
 @pytest.mark.parametrize("file", ["valuesets", "v3-codesystems", "search-parameters", "conceptmaps", "extension-definitions"])
 def test_the_specification_itself_is_valid(file: str) -> None:
