@@ -24,6 +24,7 @@ PLACE = re.compile(r"([A-Z][A-Z0-9]{2})\[(\d+)\]-(\d+)")
 DECIDES = {
     r"OBX-2\.": "the type of OBX-5: it chooses the form of the value",
     r"OBX-3\.[14]\.": "in a vaccination, which element an answer is for",
+    r"TQ1-3\.(9|10)\.": "an offset and its unit: FHIR counts minutes",
     r"TQ1-4\.1": "a time that is said with the pattern before it",
     r"PRD-1\.1": "the role of a person: it chooses the element",
     r"IAM-17\.1": "how far an allergy is known: it chooses its status",
