@@ -56,7 +56,7 @@ class Bench:
         """Load the site in a folder; without one, that of the current folder, else the sample site."""
         from interop_engine.cli.site import load
 
-        return cls(load(folder_of(project)), mapping, channel)
+        return cls(load(folder_of(project), compiled=False), mapping, channel)
 
     def _named_channel(self, name: str) -> ChannelConfig:
         from interop_engine.core.diagnostics import near

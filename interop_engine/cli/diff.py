@@ -100,7 +100,7 @@ def _of_files(now: Bench, then: Bench, files: Sequence[str]) -> Iterator[_Pair]:
 def _of_journal(folder: Path, candidate: Path, ids: Sequence[str] | None, selection: Selection | None) -> Iterator[_Pair]:
     from interop_engine.cli.site import load
 
-    sites = (load(folder), load(candidate))
+    sites = (load(folder, compiled=False), load(candidate, compiled=False))
     with _opened(folder) as (runner, journal):
         for each in output.tracked(_ids(runner, journal, ids or (), selection), "comparing"):
             made = runner.run(_by_both(sites, each, journal))

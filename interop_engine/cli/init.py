@@ -79,7 +79,7 @@ def _from_samples(directory: Path, files: Sequence[str], facility: str, name: st
     there = (directory / "engine.yaml").is_file()
     if not there and directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         output.fail(f"{directory} is neither a site nor empty", "name a site's folder, or one that does not exist yet")
-    builtin = load(sample_site())
+    builtin = load(sample_site(), compiled=False)
     found = sender.read(files, name, builtin)
     bases = template.builtin_files(builtin, [kind.program.name for kind in found.kinds if kind.program])
     needed = {path: content.decode() for path, content in bases.items() if "/cases/" not in path}

@@ -27,13 +27,13 @@ def register(app: typer.Typer) -> None:
     app.command("test")(run_cases)
 
 
-def load(directory: Path) -> Site:
-    """The site in a folder; with its mistakes shown and an end with 1, where it cannot be used."""
+def load(directory: Path, *, compiled: bool = True) -> Site:
+    """The site in a folder (``compiled``: see ``config.load``); where it cannot be used its mistakes, and an end with 1."""
     from interop_engine import config
     from interop_engine.core.errors import ConfigError
 
     try:
-        return config.load(directory)
+        return config.load(directory, compiled=compiled)
     except ConfigError as error:
         output.show_mistakes(error.mistakes, directory)
         output.fail(f"the site cannot be used: {output.count(len(error.mistakes), 'mistake')}")

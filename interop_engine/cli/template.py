@@ -55,7 +55,9 @@ _IGNORED = "var/\n"
 def write(directory: Path, facility: str) -> Iterator[Path]:
     """Write a site of one channel; gives each file as it is written."""
     channel = {"channels/lab-results.yaml": _CHANNEL.format(facility=facility).encode()}
-    yield from write_files(directory, site_files(facility) | channel | builtin_files(load(sample_site()), [_FIRST]))
+    yield from write_files(
+        directory, site_files(facility) | channel | builtin_files(load(sample_site(), compiled=False), [_FIRST])
+    )
 
 
 def site_files(facility: str) -> dict[str, bytes]:

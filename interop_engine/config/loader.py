@@ -44,9 +44,12 @@ class _Loading:
     texts: dict[str, str] = field(default_factory=dict)  # of every file, as written: variables are not filled in
 
 
-def load(directory: Path | str = ".", environment: Mapping[str, str] | None = None) -> Site:
-    """The site in a folder. Raises ConfigError with every error found; warnings are in the site."""
-    return _usable(*_load(Path(directory), os.environ if environment is None else environment))
+def load(directory: Path | str = ".", environment: Mapping[str, str] | None = None, *, compiled: bool = True) -> Site:
+    """The site in a folder. Raises ConfigError with every error found; warnings are in the site.
+
+    Without ``compiled`` a mapping is compiled when it is used: for the few messages of a command that is half of the time.
+    """
+    return _usable(*_load(Path(directory), os.environ if environment is None else environment, compiled=compiled))
 
 
 def rebuild(snapshot: str, environment: Mapping[str, str] | None = None) -> Site:
@@ -83,7 +86,7 @@ def in_order(mistakes: Iterable[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda each: (each.mark.file, each.mark.line, each.mark.column, each.code))
 
 
-def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list[Mistake]]:
+def _load(root: Path, environment: Mapping[str, str], *, compiled: bool = True) -> tuple[Site | None, list[Mistake]]:
     loading = _Loading(root, environment)
     engine = root / "engine.yaml"
     if not engine.is_file():
@@ -92,6 +95,8 @@ def _load(root: Path, environment: Mapping[str, str]) -> tuple[Site | None, list
     options = _engine(loading, engine)
     names = naming(options.naming, base=options.base)
     library = _library(loading, names)
+    if compiled:
+        loading.mistakes += library.compile()
     channels = _channels(loading, options, library, names)
     loading.mistakes += cross.check(loading.root, options, channels, library)
     snapshot = msgspec.json.encode(dict(sorted(loading.texts.items()))).decode()

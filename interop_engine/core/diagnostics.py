@@ -23,6 +23,10 @@ class Mark:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
+    def along(self, columns: int) -> Mark:
+        """The place so many columns further right."""
+        return Mark(self.file, self.line, self.column + columns)
+
 
 @dataclass(frozen=True, slots=True)
 class Mistake:

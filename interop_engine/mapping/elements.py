@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
 
 from interop_engine.core.diagnostics import Mark, near
 from interop_engine.fhir import definitions
@@ -199,13 +198,13 @@ class Elements:
         try:
             tree = syntax.parse_expression(name.text)
         except syntax.SyntaxProblem as problem:
-            mark = replace(name.mark, column=name.mark.column + problem.column)
+            mark = name.mark.along(problem.column)
             self._report.add("M101", problem.message, mark, problem.hint)
             return None
         if not isinstance(tree, syntax.FieldPath):
             self._report.add("M202", f'"{name.text}" is no group, segment or field', name.mark)
             return None
-        read = self._lowering.resolver.read(tree, levels, lambda column: replace(name.mark, column=name.mark.column + column))
+        read = self._lowering.resolver.read(tree, levels, name.mark.along)
         return None if read is None else ((), read, (*levels, Level(datatype=read.datatype)))
 
     def _extensions(self, block: Block, levels: Levels) -> Typed | None:

@@ -22,7 +22,7 @@ class Source:
 
     def at(self, column: int) -> Mark:
         """The place of a column within the text."""
-        return replace(self.mark, column=self.mark.column + column)
+        return self.mark.along(column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class When:
 
     def at(self, column: int) -> Mark:
         """The place of a column within the text."""
-        return replace(self.mark, column=self.mark.column + column)
+        return self.mark.along(column)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,15 @@ class Program:
     """One mapping, compiled."""
 
     plan: MappingPlan
-    compiled: Compiled
     structure_def: GroupDef
     ignore: Mapping[str, int]
     written: MappingFile  # with the lines of what it extends
     fragments: Mapping[str, Fragment]  # as written, of the files that it uses
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """Its functions, compiled when first asked for. Raises SyntaxError where the mapping is nested too deeply for Python."""
+        return compile_mapping(self.plan)
 
     @property
     def mark(self) -> Mark:
@@ -272,13 +276,23 @@ class Library:
     broken: frozenset[str] = frozenset()  # mappings whose own mistakes leave them without a program
     outbound: Mapping[str, Outbound] = field(default_factory=dict)  # the mappings that make messages
 
+    def compile(self) -> list[Mistake]:
+        """Compile every mapping now, rather than with its first message. The mistakes are those that only this can find."""
+        mistakes = []
+        for name, program in self.programs.items():
+            try:
+                _ = program.compiled
+            except SyntaxError:  # Python takes 100 levels of indentation
+                mistakes.append(Mistake("M104", f'"{name}" is nested too deeply to be compiled', program.mark))
+        return mistakes
+
     def fitting(self, message: Message) -> list[Program]:
         """The mappings that fit a message: one is right, none or two are for the caller to refuse."""
         return [program for program in self.programs.values() if program.fits(message)]
 
 
 def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
-    """Read, check and compile all mapping files of a site: file name → text.
+    """Read and check all mapping files of a site: file name → text. A mapping is compiled when it is used, or by ``compile``.
 
     Code tables are the YAML files of a folder ``tables``, concept maps CSV and JSON files. A mapping with a mistake, or
     whose file has one, has no program.
@@ -292,11 +306,6 @@ def load(texts: Mapping[str, str], naming: Naming | None = None) -> Library:
         structure = dictionary.structure(plan.structure)
         assert structure is not None
         mapping = files.resolved[name]
-        try:
-            compiled = compile_mapping(plan)
-        except SyntaxError:  # Python takes 100 levels of indentation
-            more.append(Mistake("M104", f'"{name}" is nested too deeply to be compiled', mapping.mark))
-            continue
-        programs[name] = Program(plan, compiled, structure, ledger.ignored(plan.ignore), mapping, files.used_by(mapping))
+        programs[name] = Program(plan, structure, ledger.ignored(plan.ignore), mapping, files.used_by(mapping))
     broken = (frozenset(files.mappings) - programs.keys()) | (frozenset(files.outbound) - files.messages.keys())
     return Library(programs, files.compiled, (*mistakes, *more), tables, terminology, broken, files.messages)

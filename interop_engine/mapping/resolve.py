@@ -114,8 +114,9 @@ class Resolver:
         loop = loop and not index
         group = levels[level].group
         route = _route(group, segment) if deep and group is not None else ()
-        base = Read(level, segment, 0, "", str(path), deep=deep, route=route, loop=loop, many=loop, segment_index=index)
-        base = _with(base, segment_test=test)
+        base = Read(
+            level, segment, 0, "", str(path), deep=deep, route=route, loop=loop, many=loop, segment_index=index, segment_test=test
+        )
         return base if path.field is None else self._field(base, path, levels, at)
 
     def _field(self, base: Read, path: FieldPath, levels: tuple[Level, ...], at: At) -> Read | None:
@@ -131,7 +132,7 @@ class Resolver:
         label = f"{base.segment}-{found.number}"
         if path.component:
             label += f".{path.component}" + (f".{path.subcomponent}" if path.subcomponent else "")
-        whole = _with(
+        whole = replace(
             base,
             field=found.number,
             datatype=found.datatype,
@@ -155,8 +156,9 @@ class Resolver:
                 return None
             label += f".{number}"
             table = part.table if part.datatype != read.datatype else read.table
-            changes = {attribute: number, "datatype": part.datatype, "table": table, "required": read.required and number == 1}
-            read = _with(read, **changes)
+            required = read.required and number == 1
+            read = replace(read, datatype=part.datatype, table=table, required=required)
+            read = replace(read, component=number) if attribute == "component" else replace(read, subcomponent=number)
         return read
 
     def _part(self, datatype: str, number: int, mark: Mark, label: str) -> FieldDef | None:
@@ -249,10 +251,6 @@ class Resolver:
 
 
 _WRONG: Any = object()  # a condition that was reported
-
-
-def _with(read: Read, **changes: Any) -> Read:
-    return replace(read, **changes)
 
 
 def _segments(group: GroupDef) -> set[str]:

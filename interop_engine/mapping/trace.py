@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.model import NOTHING_KNOWN, Known
-from interop_engine.mapping.compiler import compile_mapping
 from interop_engine.mapping.leaves import Leaves
 from interop_engine.mapping.outline import implied
 
@@ -69,7 +68,7 @@ class Tracer:
         alone = {name: _alone(whole[of], name, line) for name, (of, line) in self._lines.items()}
         plan = replace(program.plan, resources={**whole, **alone})
         self._whole = program
-        self._program = replace(program, plan=plan, compiled=compile_mapping(plan))
+        self._program = replace(program, plan=plan)
 
     def trace(self, message: Message, scope: Scope, known: Known = NOTHING_KNOWN) -> Lineage:
         """Map a message, and tell where everything comes from."""
