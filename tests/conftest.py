@@ -26,6 +26,13 @@ settings.load_profile("project")
 pytest_plugins = ["tests.support.broker", "tests.support.postgres", "tests.support.scripted_fhir"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of the suite of faults: ``./dev soak`` asks for more of it."""
+    group = parser.getgroup("faults")
+    group.addoption("--scale", type=int, default=1, help="so many times as many messages a fault")
+    group.addoption("--first-seed", type=int, default=0, help="the first seed: others break things at other moments")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests together, and all that share the one broker, so that its start is paid once."""

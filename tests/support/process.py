@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ def until(condition: Callable[[], Any], what: str, seconds: float = _DEADLINE) -
 class Engine:
     """``interop-engine run`` on a site; its status API tells when it is ready and when all is settled."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], *options: str, command: Sequence[str] = COMMAND) -> None:
         self._folder = folder
+        self._command = command
         self._options = options
         self._environment = {**os.environ, **environment}
         self._status = f"http://127.0.0.1:{environment['STATUS_PORT']}"
@@ -50,7 +51,7 @@ class Engine:
     def start(self) -> None:
         """Start, and return when it takes messages in."""
         with (self._folder / "engine.log").open("ab") as log:
-            command = [*COMMAND, "run", str(self._folder), *self._options]
+            command = [*self._command, "run", str(self._folder), *self._options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=_ROOT)
         until(self._ready, "the engine is ready")
 
@@ -60,12 +61,23 @@ class Engine:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> int:
         """SIGTERM, and the exit code. Harmless where it does not run."""
         if self._process is None or self._process.poll() is not None:
             return 0
         self._process.terminate()
         return self._process.wait(30)
+
+    def verb(self, *arguments: str) -> int:
+        """Run a verb of the command line on its site; returns the exit code."""
+        command = [*COMMAND, *arguments, "--project", str(self._folder)]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, env=self._environment, cwd=_ROOT, check=False).returncode
 
     def settled(self) -> None:
         """Wait until nothing is due any more."""

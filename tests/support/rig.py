@@ -1,0 +1,134 @@
+"""A node between senders and receivers that keep logs of their own: what the suite of faults breaks, part by part.
+
+The engine is a process of its own. Results come in over MLLP and leave twice: as they are, over MLLP to a HIS; and as bundles
+over the exchange (RabbitMQ, or the embedded one) to the hub's channel, which writes them to a FHIR server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.load import Senders
+from tests.support.node import ROOT
+from tests.support.process import COMMAND, Engine, free_port
+from tests.support.receivers import FhirReceiver, MllpReceiver, Verdict, fhir_receiver, judge, judge_record, mllp_receiver
+
+KEPT = Verdict(lost=0, duplicated=0, inverted=0)
+RECOVERY = 10.0  # seconds
+_ENGINE = """\
+site: Test
+facility: "24001"
+timezone: Asia/Ho_Chi_Minh
+exchange: {exchange}
+status: {{listen: "127.0.0.1:${{STATUS_PORT}}"}}
+"""
+_LAB = """\
+channel: lab-results
+source: {{mllp: {{listen: "127.0.0.1:${{LAB_PORT}}", max_connections_per_address: 1000}}}}
+accept: [ORU^R01]
+otherwise: reject
+patient: {{authority: BV24001, type: MR}}
+mapping: oru_r01_lab
+deliver:
+  - name: his
+    mllp: {{connect: "127.0.0.1:{his}", concurrency: 4, ack_timeout: 2s}}
+    retry: {{first: 100ms, up_to: 1s}}
+  - name: hub
+    exchange: {{to: =hub, kind: lab}}
+    retry: {{first: 100ms, up_to: 1s}}
+"""
+_HUB = """\
+channel: hub
+source: {{exchange: {{as: hub, kinds: [lab]}}}}
+deliver:
+  - name: record
+    fhir: {{url: "{record}", concurrency: 4, timeouts: {{read: 2s}}, breaker: {{first: 100ms, up_to: 1s}}}}
+    retry: {{first: 100ms, up_to: 1s}}
+"""
+_MAPPINGS = str(ROOT / "mappings")
+_NEEDED = ("oru_r01_lab.yaml", "common.yaml")
+CARELESS = (COMMAND[0], "-m", "tests.support.careless")
+
+
+@dataclass
+class Rig:
+    """Senders → engine → receivers."""
+
+    folder: Path
+    engine: Engine
+    senders: Senders
+    his: MllpReceiver
+    record: FhirReceiver
+
+    def verdicts(self) -> tuple[Verdict, Verdict]:
+        """Of the HIS's log and of the FHIR server's, against the senders'."""
+        return judge(self.senders.log, self.his.inbox), judge_record(self.senders.log, self.record)
+
+    async def acknowledged(self, count: int, seconds: float = 120.0) -> None:
+        """Wait until so many messages are acknowledged."""
+        async with asyncio.timeout(seconds):
+            while len(self.senders.log.acknowledged) < count:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.005)
+
+    async def arrived(self, seconds: float = 120.0) -> None:
+        """Wait until both receivers have whatever was acknowledged."""
+        async with asyncio.timeout(seconds):
+            while any(verdict.lost for verdict in self.verdicts()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until the engine has nothing to do."""
+        await asyncio.to_thread(self.engine.settled)
+
+    async def restart(self) -> float:
+        """Start the engine again; returns the moment the start began."""
+        moment = time.monotonic()
+        await asyncio.to_thread(self.engine.start)
+        return moment
+
+    async def checked(self) -> bool:
+        """Stop the engine, and let ``journal check`` read every row and every checksum."""
+        await asyncio.to_thread(self.engine.stop)
+        return await asyncio.to_thread(self.engine.verb, "journal", "check") == 0
+
+
+def make_site(folder: Path, exchange: str, channels: Mapping[str, str]) -> None:
+    """A site with the laboratory's mapping alone: compiling all the sample's is half of a start, and no test here needs them."""
+    shutil.copytree(ROOT / "mappings", folder / "mappings", ignore=lambda at, names: _others(names) if at == _MAPPINGS else ())
+    (folder / "channels").mkdir()
+    for name, text in channels.items():
+        (folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    given = f'{{amqp: "{exchange}"}}' if "://" in exchange else exchange
+    (folder / "engine.yaml").write_text(_ENGINE.format(exchange=given), encoding="utf-8")
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    return [name for name in names if name == "cases" or (name.endswith(".yaml") and name not in _NEEDED)]
+
+
+@contextlib.asynccontextmanager
+async def rig(
+    folder: Path,
+    *,
+    exchange: str = "embedded",
+    command: Sequence[str] = COMMAND,
+    connections: int = 8,
+    rate: float = 0.0,
+) -> AsyncIterator[Rig]:
+    """A running node with its surroundings. ``exchange``: embedded, or a broker's URL."""
+    async with mllp_receiver() as his, fhir_receiver() as record:
+        make_site(folder, exchange, {"lab-results": _LAB.format(his=his.port), "hub": _HUB.format(record=record.server.url)})
+        port = free_port()
+        engine = Engine(folder, {"STATUS_PORT": str(free_port()), "LAB_PORT": str(port)}, command=command)
+        await asyncio.to_thread(engine.start)
+        try:
+            yield Rig(folder, engine, Senders(port, connections, rate=rate), his, record)
+        finally:
+            await asyncio.to_thread(engine.stop)
