@@ -167,6 +167,38 @@ class Park:
 Outcome = Delivered | Retry | Park
 
 
+# --- What a receiver on the exchange says became of it ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one of the receiver's own deliveries is. ``detail``: what it was answered (``AA``, ``200``); no patient data."""
+
+    destination: str
+    state: str
+    code: str = ""
+    detail: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery at its receiver. No patient data is in it, and it is never receipted itself.
+
+    ``delivery`` is its sender's id of it; ``channel`` and ``message`` are those of the receiver. ``state``: accepted, delivered,
+    parked, filtered, rejected or discarded. Of two receipts of one channel the one with the higher ``number`` holds.
+    """
+
+    delivery: str
+    channel: str
+    message: str
+    state: str
+    taken_at: datetime
+    number: int
+    code: str = ""
+    steps: tuple[Step, ...] = ()
+
+
 # --- What earlier messages taught -------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
-from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Received, Sent
+from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Sent
 
 
 class MessageState(StrEnum):
@@ -187,6 +187,16 @@ class DeliveryRow:
     headers: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     size: int = 0
+    receipts: tuple[Receipt, ...] = ()  # of one on the exchange, what its receiver said; only ``show`` tells
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A receipt that is to be sent: to whom, and under which name what it is about was received."""
+
+    to: str
+    by: str
+    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +350,21 @@ class Journal(Protocol):
 
     async def config(self, config: str) -> str:
         """A configuration snapshot by its digest."""
+
+    async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
+        """What senders on the exchange are to be told: of each message of theirs whose state, or a delivery's, changed since.
+
+        By ``Receipt.number``, beyond ``after``. A message that was received again is told of by the one that replaced it.
+        """
+
+    async def reported(self, numbers: Sequence[int]) -> None:
+        """These reports were sent; what changed since they were read is still to be."""
+
+    async def keep_receipts(self, by: str, receipts: Sequence[Receipt]) -> None:
+        """Keep what a receiver says with its deliveries; what it says of others' is dropped, and so is what is older."""
+
+    async def overdue(self, before: datetime) -> Mapping[Queue, int]:
+        """Of deliveries that receivers on the exchange took before: how many have no receipt but that they were accepted."""
 
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove at most ``most`` of the oldest messages that are done, with their content; returns how many.

@@ -16,6 +16,7 @@ from interop_engine.core.model import Delivered, Retry
 from interop_engine.engine.workers import Workers
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Journal, Lease, MessageState, Selection
+from interop_engine.journal.postgres import schema
 from tests.support.journals import HUB, LAB, ahead, delivery, forwarded, lease, lease_now, message, node
 from tests.support.postgres import Postgres, fresh_journal
 
@@ -152,7 +153,7 @@ async def test_a_journal_of_a_newer_engine_is_refused(url: str) -> None:
                 with pytest.raises(JournalError, match="schema 99"):
                     await open_journal(url, readonly=readonly).open()
         finally:
-            server.execute("UPDATE journal_schema SET version = 2")
+            server.execute("UPDATE journal_schema SET version = %s", (len(schema.MIGRATIONS),))
 
 
 async def test_nodes_that_start_together_migrate_once(postgres: str) -> None:

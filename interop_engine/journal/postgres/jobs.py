@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from interop_engine.core.model import Delivered, Learned, Outcome, Park, Received, Retry
+from interop_engine.core.model import Delivered, Learned, Outcome, Park, Receipt, Received, Retry
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue
 from interop_engine.journal.postgres import statements
 from interop_engine.journal.postgres.reads import plain
+from interop_engine.journal.receipts import encoded
 
 _stamp = msgspec.json.Decoder(tuple[str, str, list[str], list[str], list[str]]).decode
 OUTDATED: Final = "changed"
@@ -163,6 +164,23 @@ def retry(delivery_id: str, new: str) -> Statement:
 def discard(message_id: str, why: str) -> Statement:
     """Give up a parked message, or what is open of its deliveries."""
     return Statement(statements.DISCARD, (plain(message_id), plain(why), codec.now()))
+
+
+def reported(numbers: Sequence[int]) -> Statement:
+    """These reports were sent."""
+    return Statement(statements.DROP_REPORTS, (list(numbers),))
+
+
+def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
+    """Keep what a receiver says with its deliveries."""
+    rows = [
+        (
+            plain(each.delivery), plain(each.channel), each.number, plain(each.message), plain(each.state), plain(each.code),
+            codec.micros(each.taken_at), plain(encoded(each.steps)),
+        )
+        for each in receipts
+    ]  # fmt: skip
+    return Statement(statements.KEEP_RECEIPTS, (*_columns(rows, 8), plain(by)))
 
 
 def prune(before: datetime | None, channel: str | None, most: int) -> Statement:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
-from interop_engine.core.model import Delivery, Known, Outcome, Question, Received, new_id
+from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
     Attempt,
@@ -22,6 +22,7 @@ from interop_engine.journal.base import (
     NewMessage,
     Queue,
     QueueCount,
+    Report,
     Selection,
     Stored,
 )
@@ -235,6 +236,24 @@ class PostgresJournal:
     async def unread(self) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""
         return await self._reads.unread()
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
+        """What senders on the exchange are to be told."""
+        return await self._reads.reports(after, limit)
+
+    async def reported(self, numbers: Sequence[int]) -> None:
+        """These reports were sent."""
+        await self._do(jobs.reported(numbers), lambda _: None)
+
+    async def keep_receipts(self, by: str, receipts: Sequence[Receipt]) -> None:
+        """Keep what a receiver says with its deliveries."""
+        await self._do(jobs.keep_receipts(by, receipts), lambda _: None)
+
+    async def overdue(self, before: datetime) -> Mapping[Queue, int]:
+        """How many deliveries, taken before, have no receipt but that they were accepted."""
+        return await self._reads.overdue(before)
 
     async def health(self) -> JournalHealth:
         """How the journal is."""

@@ -20,9 +20,11 @@ from interop_engine.journal.base import (
     MessageState,
     Queue,
     QueueCount,
+    Report,
     Selection,
 )
 from interop_engine.journal.postgres import schema, statements
+from interop_engine.journal.receipts import report, with_receipts
 
 _OF_DELIVERIES = {
     "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
@@ -160,7 +162,9 @@ class Reads:
 
     async def show(self, message_id: str) -> MessageRow:
         """One message."""
-        return (await self._message_rows([await self._one(statements.ROW_BY_ID, message_id, "message")]))[0]
+        row = await self._one(statements.ROW_BY_ID, message_id, "message")
+        said = await self._listing.rows(statements.RECEIPTS_OF, (row[0],))
+        return with_receipts((await self._message_rows([row]))[0], said)
 
     async def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""
@@ -170,13 +174,33 @@ class Reads:
 
     async def _message_rows(self, rows: Sequence[Sequence[Any]]) -> list[MessageRow]:
         wanted = [[row[0] for row in rows]]
-        deliveries: dict[int, list[DeliveryRow]] = {}
-        for message, *row in await self._listing.rows(statements.ROW_DELIVERIES, wanted):
-            deliveries.setdefault(message, []).append(_delivery_row(row))
+        deliveries = await self._deliveries(wanted)
         keys: dict[int, list[tuple[str, str]]] = {}
         for message, kind, value in await self._listing.rows(statements.ROW_KEYS, wanted):
             keys.setdefault(message, []).append((kind, value))
         return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
+
+    async def _deliveries(self, messages: Sequence[Sequence[int]]) -> dict[int, list[DeliveryRow]]:
+        found: dict[int, list[DeliveryRow]] = {}
+        for message, *row in await self._listing.rows(statements.ROW_DELIVERIES, messages):
+            found.setdefault(message, []).append(_delivery_row(row))
+        return found
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def reports(self, after: int, limit: int) -> list[Report]:
+        """What senders on the exchange are to be told."""
+        rows = await self._listing.rows(statements.REPORTS, (after, limit))
+        deliveries = await self._deliveries([[row[0] for row in rows]])
+        return [
+            report(message, codec.moment(at), codec.mapping(headers), deliveries.get(seq, ()))
+            for seq, *message, at, headers in rows
+        ]
+
+    async def overdue(self, before: datetime) -> Mapping[Queue, int]:
+        """What receivers have not said the last word of."""
+        found = await self._listing.rows(statements.OVERDUE, (codec.micros(before),))
+        return {Queue(channel, destination): n for channel, destination, n in found}
 
     async def config(self, config: str) -> str:
         """A configuration snapshot."""

@@ -38,6 +38,31 @@ KEEP_CONFIG: Final = """
 INSERT INTO configs (config, at, data, git_commit) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 CONFIG: Final = "SELECT data FROM configs WHERE config = %s"
 
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+REPORTS: Final = """
+SELECT m.seq, r.number, m.id, m.channel, m.state, m.code, m.received_at, m.headers
+FROM reports r JOIN messages m ON m.seq = r.message WHERE r.number > %s ORDER BY r.number LIMIT %s"""
+DROP_REPORTS: Final = "DELETE FROM reports WHERE number = ANY (%s)"
+KEEP_RECEIPTS: Final = """
+WITH said AS (
+  SELECT d.seq, s.*
+  FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[])
+    AS s (delivery, channel, number, message, state, code, taken_at, steps)
+  JOIN deliveries d ON d.id = s.delivery AND d.headers::jsonb ->> 'receiver' = %s),
+ended AS (DELETE FROM awaited a USING said s WHERE a.delivery = s.seq AND s.state <> 'accepted')
+INSERT INTO receipts AS r (delivery, channel, number, message, state, code, taken_at, steps)
+SELECT DISTINCT ON (seq, channel) seq, channel, number, message, state, code, taken_at, steps
+FROM said ORDER BY seq, channel, number DESC
+ON CONFLICT (delivery, channel) DO UPDATE SET number = excluded.number, message = excluded.message, state = excluded.state,
+  code = excluded.code, taken_at = excluded.taken_at, steps = excluded.steps WHERE excluded.number >= r.number"""
+OVERDUE: Final = """
+SELECT d.channel, d.destination, count(*) FROM awaited a JOIN deliveries d ON d.seq = a.delivery
+WHERE a.since < %s GROUP BY d.channel, d.destination"""
+RECEIPTS_OF: Final = """
+SELECT d.id, r.channel, r.number, r.message, r.state, r.code, r.taken_at, r.steps
+FROM deliveries d JOIN receipts r ON r.delivery = d.seq WHERE d.message = %s ORDER BY r.taken_at, r.channel"""
+
 # --- leases and content -----------------------------------------------------------------------------------------------
 
 _MESSAGE: Final = """

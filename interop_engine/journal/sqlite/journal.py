@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from interop_engine.core.errors import JournalBroken, JournalError
-from interop_engine.core.model import Delivery, Known, Outcome, Question, Received, new_id
+from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
     Attempt,
@@ -23,10 +23,12 @@ from interop_engine.journal.base import (
     NewMessage,
     Queue,
     QueueCount,
+    Report,
     Selection,
     Stored,
 )
 from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema
+from interop_engine.journal.sqlite import receipts as told
 from interop_engine.journal.sqlite.leases import Leases
 from interop_engine.journal.sqlite.reads import Reads
 from interop_engine.journal.sqlite.sentstate import SentReader
@@ -230,6 +232,24 @@ class SqliteJournal:
     async def unread(self) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""
         return self._reads.unread()
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
+        """What senders on the exchange are to be told."""
+        return told.due(self._reads, after, limit)
+
+    async def reported(self, numbers: Sequence[int]) -> None:
+        """These reports were sent."""
+        await self._writer.do(partial(told.sent, numbers=numbers))
+
+    async def keep_receipts(self, by: str, receipts: Sequence[Receipt]) -> None:
+        """Keep what a receiver says with its deliveries."""
+        await self._writer.do(partial(told.keep, by=by, receipts=receipts))
+
+    async def overdue(self, before: datetime) -> Mapping[Queue, int]:
+        """How many deliveries, taken before, have no receipt but that they were accepted."""
+        return told.overdue(self._reads, codec.micros(before))
 
     async def health(self) -> JournalHealth:
         """How the journal is."""

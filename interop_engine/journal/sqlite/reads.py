@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from interop_engine.journal.base import (
     QueueCount,
     Selection,
 )
+from interop_engine.journal.receipts import with_receipts
 from interop_engine.journal.sqlite import schema, searching, statements
 
 # So many deliveries wait that they are found sooner among the newest messages than one by one: alone, and with another condition,
@@ -129,7 +130,7 @@ class Reads:
     def show(self, message_id: str) -> MessageRow:
         """One message."""
         row = self._one(statements.ROW_BY_ID, (message_id,), f"There is no message {message_id}.")
-        return self._rows([row])[0]
+        return with_receipts(self._rows([row])[0], schema.rows(self.connection, statements.RECEIPTS_OF, (row[0],)))
 
     def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""
@@ -138,14 +139,19 @@ class Reads:
         return [Attempt(delivery, number, codec.moment(at), *how) for delivery, number, at, *how in found]
 
     def _rows(self, rows: list[tuple[Any, ...]]) -> list[MessageRow]:
-        wanted = codec.text([row[0] for row in rows])
-        deliveries: dict[int, list[DeliveryRow]] = {}
-        for message, *row in schema.rows(self.connection, statements.ROW_DELIVERIES, (wanted,)):
-            deliveries.setdefault(message, []).append(_delivery_row(row))
+        wanted = [row[0] for row in rows]
+        deliveries = self.deliveries(wanted)
         keys: dict[int, list[tuple[str, str]]] = {}
-        for message, kind, value in schema.rows(self.connection, statements.ROW_KEYS, (wanted,)):
+        for message, kind, value in schema.rows(self.connection, statements.ROW_KEYS, (codec.text(wanted),)):
             keys.setdefault(message, []).append((kind, value))
         return [_message_row(row, deliveries.get(row[0], []), keys.get(row[0], [])) for row in rows]
+
+    def deliveries(self, messages: Sequence[int]) -> dict[int, list[DeliveryRow]]:
+        """The deliveries of these messages."""
+        found: dict[int, list[DeliveryRow]] = {}
+        for message, *row in schema.rows(self.connection, statements.ROW_DELIVERIES, (codec.text(messages),)):
+            found.setdefault(message, []).append(_delivery_row(row))
+        return found
 
     def config(self, config: str) -> str:
         """A configuration snapshot."""

@@ -118,7 +118,47 @@ UPDATE messages SET body = own.copy FROM own WHERE own.seq = messages.seq;
 DROP TABLE own;
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2)  # the n-th brings a file from user_version n to n + 1
+_VERSION_3 = """
+-- Messages of other nodes whose senders are to be told: a new number whenever such a message's state changes, or a delivery's,
+-- whatever changes it. What came over the exchange is known by its sender's id, what goes over it by its receiver.
+CREATE TABLE reports (number INTEGER PRIMARY KEY AUTOINCREMENT, message INTEGER NOT NULL UNIQUE) STRICT;
+CREATE TRIGGER report_new AFTER INSERT ON messages WHEN instr(NEW.headers, '"delivery-id":') BEGIN
+  INSERT INTO reports (message) VALUES (NEW.seq);
+END;
+CREATE TRIGGER report_message AFTER UPDATE OF state ON messages
+WHEN NEW.state <> 'transformed' AND instr(NEW.headers, '"delivery-id":') BEGIN
+  DELETE FROM reports WHERE message = NEW.seq;
+  INSERT INTO reports (message) SELECT NEW.seq WHERE NEW.state <> 'superseded';
+END;
+CREATE TRIGGER report_delivery AFTER UPDATE OF state ON deliveries
+WHEN OLD.state <> NEW.state
+  AND EXISTS (SELECT 1 FROM messages WHERE seq = NEW.message AND state <> 'superseded' AND instr(headers, '"delivery-id":')) BEGIN
+  DELETE FROM reports WHERE message = NEW.message;
+  INSERT INTO reports (message) VALUES (NEW.message);
+END;
+CREATE TRIGGER report_gone AFTER DELETE ON messages WHEN instr(OLD.headers, '"delivery-id":') BEGIN
+  DELETE FROM reports WHERE message = OLD.seq;
+END;
+
+-- What receivers said of deliveries, and the deliveries of which no receiver has said its last word.
+CREATE TABLE receipts (
+  delivery INTEGER NOT NULL, channel TEXT NOT NULL, number INTEGER NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL,
+  code TEXT NOT NULL, taken_at INTEGER NOT NULL, steps TEXT NOT NULL, PRIMARY KEY (delivery, channel)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE awaited (delivery INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
+CREATE INDEX awaited_since ON awaited (since);
+CREATE TRIGGER await_receipt AFTER UPDATE OF state ON deliveries
+WHEN NEW.state = 'delivered' AND instr(NEW.headers, '"receiver":')
+  AND NOT EXISTS (SELECT 1 FROM receipts WHERE delivery = NEW.seq AND state <> 'accepted') BEGIN
+  INSERT INTO awaited VALUES (NEW.seq, NEW.settled_at);
+END;
+CREATE TRIGGER receipts_gone AFTER DELETE ON deliveries WHEN instr(OLD.headers, '"receiver":') BEGIN
+  DELETE FROM receipts WHERE delivery = OLD.seq;
+  DELETE FROM awaited WHERE delivery = OLD.seq;
+END;
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)  # the n-th brings a file from user_version n to n + 1
 
 
 class Guard:

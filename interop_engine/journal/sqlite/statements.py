@@ -136,6 +136,25 @@ WHERE d.channel = ? AND d.destination = ? AND d.state = 'waiting' ORDER BY d.seq
 LAST_RECEIVED: Final = "SELECT channel, at FROM arrivals"
 UNREAD: Final = "SELECT channel, path, n FROM ledger"
 
+# --- receipts ---------------------------------------------------------------------------------------------------------
+
+REPORTS: Final = """
+SELECT m.seq, r.number, m.id, m.channel, m.state, m.code, m.received_at, m.headers
+FROM reports r CROSS JOIN messages m ON m.seq = r.message WHERE r.number > ? ORDER BY r.number LIMIT ?"""
+DROP_REPORTS: Final = "DELETE FROM reports WHERE number IN (SELECT value FROM json_each(?))"
+ADDRESSED: Final = "SELECT seq FROM deliveries WHERE id = ? AND json_extract(headers, '$.receiver') = ?"
+KEEP_RECEIPT: Final = """
+INSERT INTO receipts (delivery, channel, number, message, state, code, taken_at, steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET number = excluded.number, message = excluded.message, state = excluded.state, code = excluded.code,
+  taken_at = excluded.taken_at, steps = excluded.steps WHERE excluded.number >= number"""
+AWAIT_NO_MORE: Final = "DELETE FROM awaited WHERE delivery = ?"
+OVERDUE: Final = """
+SELECT d.channel, d.destination, count(*) FROM awaited a CROSS JOIN deliveries d ON d.seq = a.delivery
+WHERE a.since < ? GROUP BY d.channel, d.destination"""
+RECEIPTS_OF: Final = """
+SELECT d.id, r.channel, r.number, r.message, r.state, r.code, r.taken_at, r.steps
+FROM deliveries d CROSS JOIN receipts r ON r.delivery = d.seq WHERE d.message = ? ORDER BY r.taken_at, r.channel"""
+
 # --- pruning ----------------------------------------------------------------------------------------------------------
 
 # The newest message and the newest delivery stay: row numbers are given on from theirs, and must never be given twice.
