@@ -1,4 +1,4 @@
-"""What a FHIR server's reply to a transaction means. Pure: status, headers and body in, a verdict out.
+"""What a FHIR server's reply means. Pure: status, headers and body in, a verdict out.
 
 | reply | verdict |
 |---|---|
@@ -10,6 +10,8 @@
 | 408 425 429 5xx | Again, ``Retry-After`` honoured in both forms (RFC 9110, 10.2.3) |
 | 409 | Again, at most 5 times |
 | 412 | Park: several matches |
+
+In the reply to a batch the same holds for each entry; a resource that was put by itself is taken with any 2xx.
 
 Sources: FHIR R4 http.html (transaction responses), operationoutcome.html.
 """
@@ -76,34 +78,44 @@ class Barred:
 Verdict = Delivered | Park | Again | Barred
 
 
-def count_entries(bundle: bytes) -> int | None:
-    """How many entries a Bundle to be sent has; None where it is no Bundle."""
-    try:
-        found = msgspec.json.decode(bundle, type=_SentBundle)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return len(found.entry) if found.resourceType == "Bundle" else None
-
-
 def judge(reply: Reply, entries: int, now: datetime | None = None) -> Verdict:
     """The verdict on a reply to a transaction of so many entries."""
-    status = reply.status
     content = _read(reply)
-    why = f"{status} {_phrase(status)}{_said(content)}"
-    code = f"fhir-{status}"
-    if 200 <= status < 300:
-        return _check(reply, content, entries)
-    if status in _BARRED or 300 <= status < 400:
-        return Barred(why, code)
-    if status in _AGAIN or status >= 500:
-        after = read_retry_after(reply.retry_after, now or datetime.now(UTC))
-        down, hold = status in _DOWN, after is not None and status in (429, 503)
-        return Again(why, code, after, alone=status >= 500 and not down, down=down, hold=hold)
-    if status == 409:
-        return Again(why, code, limit=5)
-    if status != 412 and any(_is_missing(issue) for issue in _issues(content)):
-        return Again(why, code, limit=_PATIENCE)
-    return Park(code, why)
+    if not 200 <= reply.status < 300:
+        return _refused(reply, content, now)
+    answers = _answers(reply, content, entries)
+    if not isinstance(answers, list):
+        return answers
+    for number, (status, outcome) in enumerate(answers):
+        if not status.startswith("2"):
+            why = f"Bundle.entry[{number}] was answered {_clean(status) or 'without a status'}{_said(outcome)}"
+            return Park("fhir-entry", why)
+        if any(_is_error(issue) for issue in _issues(outcome)):
+            return Park("fhir-outcome", f"Bundle.entry[{number}] was answered with an error{_said(outcome)}")
+    return Delivered(f"{reply.status}, {entries} entries")
+
+
+def judge_batch(reply: Reply, entries: int, now: datetime | None = None) -> Verdict | list[Verdict]:
+    """The verdict on each entry of a batch, or the one on a reply that does not answer them."""
+    content = _read(reply)
+    if not 200 <= reply.status < 300:
+        return _refused(reply, content, now)
+    answers = _answers(reply, content, entries)
+    if not isinstance(answers, list):
+        return answers
+    return [_entry(status, outcome) for status, outcome in answers]
+
+
+def judge_alone(reply: Reply, now: datetime | None = None) -> Verdict:
+    """The verdict on a reply to a resource that was put by itself: the status says it, the body may be empty."""
+    content = _read(reply)
+    if not 200 <= reply.status < 300:
+        return _refused(reply, content, now)
+    if any(_is_error(issue) for issue in _issues(content)):
+        return Park("fhir-outcome", f"{reply.status}, but with an error{_said(content)}")
+    if reply.readable and reply.body and _kind(content) is None:
+        return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply")
+    return Delivered(str(reply.status))
 
 
 def read_retry_after(text: str, now: datetime) -> float | None:
@@ -119,16 +131,41 @@ def read_retry_after(text: str, now: datetime) -> float | None:
     return min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
 
 
-class _SentBundle(msgspec.Struct):
-    resourceType: str = ""  # noqa: N815 - FHIR's name
-    entry: list[msgspec.Raw] = []
+def _refused(reply: Reply, content: Any, now: datetime | None) -> Verdict:
+    """A reply, or an entry of one, that is no 2xx."""
+    status = reply.status
+    why = f"{status} {_phrase(status)}{_said(content)}"
+    code = f"fhir-{status}"
+    if status in _BARRED or 300 <= status < 400:
+        return Barred(why, code)
+    if status in _AGAIN or status >= 500:
+        after = read_retry_after(reply.retry_after, now or datetime.now(UTC))
+        down, hold = status in _DOWN, after is not None and status in (429, 503)
+        return Again(why, code, after, alone=status >= 500 and not down, down=down, hold=hold)
+    if status == 409:
+        return Again(why, code, limit=5)
+    if status != 412 and any(_is_missing(issue) for issue in _issues(content)):
+        return Again(why, code, limit=_PATIENCE)
+    return Park(code, why)
 
 
-def _check(reply: Reply, content: Any, entries: int) -> Verdict:
-    """A 2xx: every entry must be there, and well."""
+def _entry(status: str, outcome: Any) -> Verdict:
+    """The verdict on an entry of a batch."""
+    number = status[:3]
+    if not (number.isascii() and number.isdigit() and 200 <= int(number) <= 599):
+        return Park("fhir-entry", f"answered {_clean(status) or 'without a status'}{_said(outcome)}")
+    if not number.startswith("2"):
+        return _refused(Reply(int(number)), outcome, None)
+    if any(_is_error(issue) for issue in _issues(outcome)):
+        return Park("fhir-outcome", f"{number}, but with an error{_said(outcome)}")
+    return Delivered(number)
+
+
+def _answers(reply: Reply, content: Any, entries: int) -> Park | Again | list[tuple[str, Any]]:
+    """Status and outcome of each entry in a 2xx, all of which must be there; or what is wrong with the reply."""
     if not reply.readable:
         return Park("fhir-reply", f"{reply.status}, but the reply is too large or encoded; whether it was stored is not known")
-    kind = content.get("resourceType") if isinstance(content, dict) else None
+    kind = _kind(content)
     if kind is None:
         return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply")
     if any(_is_error(issue) for issue in _issues(content)):
@@ -138,16 +175,12 @@ def _check(reply: Reply, content: Any, entries: int) -> Verdict:
     answers = [entry.get("response") if isinstance(entry, dict) else None for entry in _list(content, "entry")]
     if len(answers) != entries:
         return Park("fhir-reply", f"{reply.status}, but {len(answers)} entries are answered of {entries}")
-    for number, answer in enumerate(answers):
-        response = answer if isinstance(answer, dict) else {}
-        status, outcome = str(response.get("status", "")), response.get("outcome")
-        if not status.startswith("2"):
-            return Park(
-                "fhir-entry", f"Bundle.entry[{number}] was answered {_clean(status) or 'without a status'}{_said(outcome)}"
-            )
-        if any(_is_error(issue) for issue in _issues(outcome)):
-            return Park("fhir-outcome", f"Bundle.entry[{number}] was answered with an error{_said(outcome)}")
-    return Delivered(f"{reply.status}, {entries} entries")
+    responses = [answer if isinstance(answer, dict) else {} for answer in answers]
+    return [(str(response.get("status", "")), response.get("outcome")) for response in responses]
+
+
+def _kind(content: Any) -> Any:
+    return content.get("resourceType") if isinstance(content, dict) else None
 
 
 def _read(reply: Reply) -> Any:

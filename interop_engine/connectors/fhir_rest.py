@@ -1,55 +1,35 @@
-"""A FHIR R4 server as a destination: a transaction Bundle, posted to the server's base URL.
+"""A FHIR R4 server as a destination: Bundles, sent the way that server can take them.
 
-A timed-out POST is unknown, and harmless to send again: the ids are ours and the bytes the same. What a reply means is in
-``fhir_reply``; what only several deliveries together show (a server that is down, a message that fails alone) is here.
+A timed-out request is unknown, and harmless to send again: each entry updates one resource of ours, and the bytes are the same.
+What a reply means is in ``fhir_reply``, how a Bundle is cut in ``fhir_pieces``; what only several requests together show (a
+server that is down, a message that fails alone, a Bundle of which half is taken) is here.
 """
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import logging
-import ssl
-from collections import OrderedDict
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from interop_engine.connectors.addresses import is_safe_url
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.breaker import Breaker
 from interop_engine.connectors.events import DestinationBarred, DestinationDown, DestinationUp
-from interop_engine.connectors.fhir_reply import Again, Barred, Reply, Verdict, count_entries, judge
+from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens
+from interop_engine.connectors.fhir_client import UNREACHED, FhirClient, FhirTimeouts, words
+from interop_engine.connectors.fhir_pieces import NO_BUNDLE, Cut, Cutting, Piece, Write
+from interop_engine.connectors.fhir_reply import Again, Barred, Reply, Verdict, judge, judge_alone, judge_batch
+from interop_engine.connectors.fhir_troubles import Progress, Troubles
+from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import emit
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.retry import Backoff
 from interop_engine.core.units import Duration, Size
 
-_MEDIA_TYPE = "application/fhir+json"
 _ALONE = 5  # failures of one message, while others pass, that make it the message's fault
-_REMEMBERED = 10_000  # deliveries whose failures are counted
-_REDIRECTS = frozenset({307, 308})  # those that keep method and body (RFC 9110, 15.4)
-
-# They log URLs and headers at INFO and DEBUG; what matters is an event of ours.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
-
-
-class FhirAuth(Options):
-    """How the server knows us."""
-
-    bearer: SecretStr = Field(description="A token that the server gave out.", examples=["${HUB_TOKEN}"])
-
-
-class FhirTimeouts(Options):
-    """How long each step may take. All of them together bound the whole request."""
-
-    connect: Duration = Field(10.0, gt=0, description="Connecting, TLS included.", examples=["10s"])
-    write: Duration = Field(30.0, gt=0, description="Each piece of the request.", examples=["30s"])
-    read: Duration = Field(60.0, gt=0, description="Each piece of the reply: the server's time to work.", examples=["60s"])
-    pool: Duration = Field(30.0, gt=0, description="Waiting for a free connection.", examples=["30s"])
+_TOLD = 3  # refused entries of a batch that are told
 
 
 class FhirBreaker(Options):
@@ -61,11 +41,38 @@ class FhirBreaker(Options):
 
 
 class FhirRestOptions(Options):
-    """Post transaction Bundles to a FHIR R4 server."""
+    """Send Bundles to a FHIR R4 server."""
 
     url: str = Field(description="The server's base URL.", examples=["https://hub.example/fhir", "${HUB_FHIR_URL}"])
     auth: FhirAuth | None = Field(None, description="How the server knows us; nothing where it does not ask.")
-    ca_file: str = Field("", description="The authority that signed the server's certificate, PEM; else the system's.")
+    tls: TlsClient | None = Field(
+        None, description="Certificates, where the system's are not enough; a token server is met with the same."
+    )
+    bundle: Cut = Field(
+        "transaction",
+        description="transaction: all or nothing, at once. split: for a server with a limit, or that wants what is referred to"
+        " first; each piece is a transaction, settled before the next. batch: the server takes or refuses each entry by itself.",
+        examples=["split"],
+    )
+    entries: int = Field(
+        0,
+        ge=0,
+        description="Of split and batch: the most entries of one request, 0 for any number. split with 1 puts each resource by"
+        " itself (PUT Type/id), for a server without transactions.",
+        examples=[8],
+    )
+    write: Write = Field(
+        "put",
+        description="put: resources are written by our ids. conditional: for a server that gives out its own ids, by an"
+        " identifier (PUT Type?identifier=…): that of keys, else our URL of the resource, which travels as one more identifier.",
+        examples=["conditional"],
+    )
+    keys: dict[str, str] = Field(
+        default_factory=dict,
+        description="Of conditional: by resource type, the system of the identifier that is its key, to find what others wrote;"
+        " * stands for any characters. Never a national number: those are mistyped and reissued.",
+        examples=[{"Patient": "https://hie.example.vn/facility/*/mrn"}],
+    )
     concurrency: int = Field(4, ge=1, le=64, description="Requests in flight, each of another lane.")
     timeouts: FhirTimeouts = Field(default_factory=FhirTimeouts, description="How long each step may take.")
     breaker: FhirBreaker = Field(default_factory=FhirBreaker, description="When a silent server is left alone.")
@@ -86,10 +93,21 @@ class FhirRestOptions(Options):
         return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _token_is_not_shown(self) -> FhirRestOptions:
-        parts = urlsplit(self.url)
-        if self.auth is not None and parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    def _token_is_not_shown(self) -> Self:
+        if self.auth is not None and not is_safe_url(self.url):
             raise ValueError("a token over plain http can be read by anyone on the way; use https")
+        return self
+
+    @model_validator(mode="after")
+    def _modes_fit(self) -> Self:
+        if self.bundle == "transaction" and self.entries:
+            raise ValueError("entries limits the requests of bundle: split or batch; a transaction goes as a whole")
+        if self.bundle == "batch" and self.write == "conditional":
+            raise ValueError(
+                "in a batch no entry can refer to another that has no id yet; write: conditional needs another bundle:"
+            )
+        if self.keys and self.write == "put":
+            raise ValueError("keys are for write: conditional; what is put is known by our ids")
         return self
 
 
@@ -99,46 +117,67 @@ class FhirRestDestination:
     def __init__(self, options: FhirRestOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._surroundings = surroundings
-        self._client: httpx.AsyncClient | None = None
+        self._cutting = Cutting(options.bundle, options.entries, options.write, options.keys)
+        self._client = FhirClient(
+            options.url,
+            Tokens(options.auth, surroundings.root),
+            options.tls or TlsClient(ca_file="", server_name="", certificate="", key=""),
+            options.timeouts,
+            root=surroundings.root,
+            connections=options.concurrency,
+            max_reply=options.max_reply,
+        )
         self._breaker = Breaker(options.breaker.failures, Backoff(options.breaker.first, options.breaker.up_to))
-        self._troubles = _Troubles()
+        self._troubles = Troubles()
         self._flying = 0
 
     async def open(self) -> None:
-        """Make the pool; the first delivery connects. Raises OSError where ``ca_file`` cannot be read."""
-        if self._client is not None:
-            return
-        options = self._options
-        cafile = Path(self._surroundings.root, options.ca_file) if options.ca_file else None
-        headers = {
-            "Accept": _MEDIA_TYPE,
-            "Accept-Encoding": "identity",
-            "Prefer": "return=minimal",
-            "User-Agent": "interop-engine",
-        }
-        if options.auth is not None:
-            headers["Authorization"] = f"Bearer {options.auth.bearer.get_secret_value()}"
-        times = options.timeouts
-        self._client = httpx.AsyncClient(
-            verify=await asyncio.to_thread(ssl.create_default_context, cafile=cafile),
-            headers=headers,
-            timeout=httpx.Timeout(connect=times.connect, write=times.write, read=times.read, pool=times.pool),
-            limits=httpx.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency),
-            follow_redirects=False,
-            trust_env=False,  # no proxy and no .netrc that the channel file does not name
-        )
+        """Make the pool; the first delivery connects. Raises OSError where a file of ``tls`` cannot be used."""
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Close; twice is harmless."""
+        await self._client.close()
+
+    def health(self) -> ConnectorHealth:
+        """Why nothing is sent, where that is so."""
+        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=self._breaker.problem)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
-        """Post once."""
-        entries = count_entries(delivery.body) if delivery.media == "fhir" else None
-        if entries is None:
-            return Park("not-a-bundle", "a FHIR server is sent Bundles, and this is none")
+        """Send every piece that the server has not taken, until one is not taken."""
+        pieces = self._cutting.pieces(delivery.body) if delivery.media == "fhir" else NO_BUNDLE
+        if isinstance(pieces, Park):
+            return pieces
+        progress = self._troubles.of(delivery.id)
+        requests, last = 0, Delivered()
+        while progress.done < len(pieces):
+            outcome = await self._guarded(delivery.id, pieces[progress.done], progress)
+            if not isinstance(outcome, Delivered):
+                return outcome
+            progress.next_piece()
+            requests, last = requests + 1, outcome
+        return self._settle(delivery.id, progress, pieces, requests, last)
+
+    def _settle(
+        self, delivery: str, progress: Progress, pieces: tuple[Piece, ...], requests: int, last: Delivered
+    ) -> Delivered | Park:
+        entries = sum(len(piece.names) for piece in pieces)
+        if progress.refused:
+            self._troubles.settled(delivery)
+            told = "; ".join(f"{name}: {park.why}" for name, park in list(progress.refused.items())[:_TOLD])
+            code = next(iter(progress.refused.values())).code
+            return Park(code, f"{len(progress.refused)} of {entries} entries were refused, the others taken: {told}")
+        self._troubles.passed(delivery)
+        return last if len(pieces) == 1 else Delivered(f"{entries} entries in {len(pieces)} pieces, {requests} of them now")
+
+    async def _guarded(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
+        """Send a piece, unless the server is left alone; tell where that begins or ends."""
         if (wait := self._breaker.wait()) is not None:
             return Retry(f"waiting for the server: {self._breaker.problem}", "breaker-open", after=wait, counts=False)
         ahead, was_open = self._breaker.probing, bool(self._breaker.problem)
         self._flying += 1
         try:
-            outcome = await self._attempt(delivery, entries)
+            outcome = await self._attempt(delivery, piece, progress)
         finally:
             self._flying -= 1
             if ahead:
@@ -147,69 +186,53 @@ class FhirRestDestination:
             self._tell(outcome)
         return outcome
 
-    async def close(self) -> None:
-        """Close; twice is harmless."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
-
-    def health(self) -> ConnectorHealth:
-        """Why nothing is sent, where that is so."""
-        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=self._breaker.problem)
-
-    async def _attempt(self, delivery: Delivery, entries: int) -> Outcome:
+    async def _attempt(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
+        asked = [number for number in range(len(piece.names)) if number not in progress.taken]
+        method, body = ("PUT", piece.body) if piece.path else ("POST", piece.only(asked))
         try:
-            async with asyncio.timeout(sum(self._options.timeouts.model_dump().values())):
-                reply = await self._post(delivery)
+            reply = await self._client.send(method, piece.path, body, delivery)
         except httpx.PoolTimeout:
             return Retry("no connection was free", "pool", counts=False)
-        except (httpx.HTTPError, TimeoutError, OSError, ssl.SSLError) as error:
-            why = _words(error)
+        except TokenRefused as refused:
+            return self._barred(Barred(words(refused), "token-refused"))
+        except UNREACHED as error:
+            why = words(error)
             self._breaker.failure(why)
             return Retry(why, "network")
-        return self._settle(delivery.id, judge(reply, entries))
+        return self._judged(delivery, self._read(reply, piece, asked, progress))
 
-    async def _post(self, delivery: Delivery) -> Reply:
-        url = self._options.url
-        status, location = 0, ""
-        for _ in range(2):  # one redirect, to the same server: ``/fhir`` to ``/fhir/``
-            reply, location = await self._request(url, delivery)
-            status = reply.status
-            if status not in _REDIRECTS or not _same_origin(self._options.url, location):
-                return reply
-            url = location
-        return Reply(status)
+    def _read(self, reply: Reply, piece: Piece, asked: list[int], progress: Progress) -> Verdict:
+        """The verdict on a request; of a batch, what is left of it to do."""
+        if piece.path:
+            return judge_alone(reply)
+        if self._cutting.cut != "batch":
+            return judge(reply, len(asked))
+        verdicts = judge_batch(reply, len(asked))
+        if not isinstance(verdicts, list):
+            return verdicts
+        for number, verdict in zip(asked, verdicts, strict=True):
+            if isinstance(verdict, Park):
+                progress.refused[piece.names[number]] = verdict
+            if isinstance(verdict, Park | Delivered):
+                progress.taken.add(number)
+        waiting = [verdict for verdict in verdicts if isinstance(verdict, Again | Barred)]
+        barred = next((verdict for verdict in waiting if isinstance(verdict, Barred)), None)
+        return barred or (waiting[0] if waiting else Delivered(f"{reply.status}, {len(asked)} entries"))
 
-    async def _request(self, url: str, delivery: Delivery) -> tuple[Reply, str]:
-        if self._client is None:
-            raise httpx.TransportError("closed")
-        headers = {"Content-Type": _MEDIA_TYPE, "X-Request-Id": delivery.id}
-        async with self._client.stream("POST", url, content=delivery.body, headers=headers) as response:
-            # Raw, since a few bytes can unpack to gigabytes; an encoding was not asked for.
-            readable = response.headers.get("Content-Encoding", "identity") == "identity"
-            body = bytearray()
-            async for piece in response.aiter_raw():
-                body += piece
-                if len(body) > self._options.max_reply:
-                    body, readable = bytearray(), False
-                    break
-            reply = Reply(response.status_code, bytes(body), response.headers.get("Retry-After", ""), readable)
-            location = response.headers.get("Location", "")
-            return reply, str(response.url.join(location)) if location else ""
-
-    def _settle(self, delivery: str, verdict: Verdict) -> Outcome:
+    def _judged(self, delivery: str, verdict: Verdict) -> Outcome:
         match verdict:
             case Barred():
-                self._breaker.trip(_shown(verdict.why))
-                return Retry(verdict.why, verdict.code, counts=False)
+                return self._barred(verdict)
             case Again():
                 return self._again(delivery, verdict)
-            case Delivered():
-                self._troubles.passed(delivery)
             case Park():
                 self._troubles.settled(delivery)
         self._breaker.success()
         return verdict
+
+    def _barred(self, verdict: Barred) -> Retry:
+        self._breaker.trip(_shown(verdict.why))
+        return Retry(verdict.why, verdict.code, counts=False)
 
     def _again(self, delivery: str, verdict: Again) -> Outcome:
         if verdict.hold:
@@ -218,7 +241,9 @@ class FhirRestDestination:
             self._breaker.failure(_shown(verdict.why))
         else:
             self._breaker.success()
-        times, others_passed = self._troubles.failed(delivery)
+        progress, others_passed = self._troubles.of(delivery), self._troubles.others_passed(delivery)
+        progress.failures += 1
+        times = progress.failures
         if (verdict.limit is not None and times > verdict.limit) or (verdict.alone and times >= _ALONE and others_passed):
             self._troubles.settled(delivery)
             return Park(verdict.code, f"{verdict.why} ({times} times)")
@@ -234,62 +259,6 @@ class FhirRestDestination:
             emit(DestinationDown(channel, name))
 
 
-@dataclass(slots=True)
-class _Trouble:
-    times: int
-    passes: int  # how many deliveries had passed when it began
-
-
-class _Troubles:
-    """How often each delivery failed, and whether others passed meanwhile. A restart forgets it, and only parks later."""
-
-    def __init__(self) -> None:
-        self._passes = 0
-        self._of: OrderedDict[str, _Trouble] = OrderedDict()
-
-    def failed(self, delivery: str) -> tuple[int, bool]:
-        trouble = self._of.setdefault(delivery, _Trouble(0, self._passes))
-        trouble.times += 1
-        if len(self._of) > _REMEMBERED:
-            self._of.popitem(last=False)
-        return trouble.times, self._passes > trouble.passes
-
-    def passed(self, delivery: str) -> None:
-        self._passes += 1
-        self.settled(delivery)
-
-    def settled(self, delivery: str) -> None:
-        self._of.pop(delivery, None)
-
-
 def _shown(why: str) -> str:
     """What the status page may show of a reply: its status, and nothing of what the server wrote."""
     return why.partition(";")[0]
-
-
-def _words(error: Exception) -> str:
-    """What went wrong on the network, without what the request or the reply held."""
-    if isinstance(error, TimeoutError):
-        return "the server did not finish in time"
-    if isinstance(error, httpx.TimeoutException):
-        return f"the server did not answer in time ({type(error).__name__})"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return "the server's certificate is not trusted"
-        if isinstance(cause, ssl.SSLError):
-            return "TLS with the server failed"
-        cause = cause.__cause__ or cause.__context__
-    return f"the server cannot be reached ({type(error).__name__})"
-
-
-def _same_origin(base: str, other: str) -> bool:
-    one, two = httpx.URL(base), httpx.URL(other)
-    return (one.scheme, one.host, one.port) == (two.scheme, two.host, two.port)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -17,7 +17,7 @@ _REFERENCES = {
     "link": ("link.other",),
     "target": ("target",),
 }
-_TOKENS = {"code": "code", "status": "status", "category": "category", "identifier": "identifier"}
+_TOKENS = {"code": "code", "status": "status", "category": "category", "identifier": "identifier", "_tag": "meta.tag"}
 PARAMETERS = frozenset({"_id", *_REFERENCES, *_TOKENS})
 
 

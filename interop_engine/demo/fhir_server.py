@@ -20,7 +20,8 @@ import h11
 import msgspec
 
 from interop_engine.core.model import Resource
-from interop_engine.demo.fhir_store import Refused, Reply, Request, Store
+from interop_engine.demo.fhir_requests import Refused, Reply, Request
+from interop_engine.demo.fhir_store import Store
 from interop_engine.fhir.bundle import decode, encode
 
 _MAX_BODY = 64_000_000  # bytes of a request

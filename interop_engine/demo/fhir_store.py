@@ -9,57 +9,18 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import parse_qsl
 
 from interop_engine.core.model import Resource
+from interop_engine.demo.fhir_requests import Refused, Reply, Request, entry_reply, entry_request
 from interop_engine.demo.fhir_search import PARAMETERS, matches, references
 from interop_engine.fhir.bundle import instant
 from interop_engine.fhir.definitions import is_resource
 
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-_REASONS = {200: "OK", 201: "Created", 204: "No Content"}
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One interaction. ``path`` is relative to the base: ``Patient/1``; ``body`` is the resource, None where there is none."""
-
-    method: str
-    path: str
-    query: str = ""
-    body: Resource | None = None
-    if_none_exist: str = ""
-    if_match: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What is answered."""
-
-    status: int
-    body: Resource | None = None
-    location: str = ""
-    etag: str = ""
-    last_modified: str = ""
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not an accident
-    """The interaction is refused; nothing of it was done."""
-
-    def __init__(self, status: int, code: str, text: str) -> None:
-        """``code`` is of the value set issue-type."""
-        super().__init__(text)
-        self.status = status
-        self.code = code
-
-    def reply(self) -> Reply:
-        """The refusal as an OperationOutcome."""
-        issue = {"severity": "error", "code": self.code, "diagnostics": str(self)}
-        return Reply(self.status, {"resourceType": "OperationOutcome", "issue": [issue]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +34,18 @@ class Version:
 
 @dataclass
 class Store:
-    """All resources. ``referential``: a reference to a resource that is not here is refused with 422."""
+    """All resources, and what this server will not do.
+
+    ``referential``: a reference to a resource that is not here is refused with 422. ``client_ids`` False: ids are the server's
+    to give, and an update of what is not here is refused with 405. ``most_entries``: a Bundle with more is refused with 413.
+    ``bundles`` False: it takes none.
+    """
 
     base: str = ""
     referential: bool = False
+    client_ids: bool = True
+    most_entries: int = 0
+    bundles: bool = True
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
     _held: dict[str, dict[str, tuple[Version, ...]]] = field(default_factory=dict)
     _undo: list[tuple[str, str, tuple[Version, ...]]] | None = None
@@ -106,6 +75,7 @@ class Store:
         """Do it, or say why not; a refusal leaves everything as it was."""
         before, self._undo = self._undo, []
         try:
+            self._permit(request)
             reply = self._route(request)
             if self.referential and request.body is not None and reply.status < 300 and request.path:
                 self._refer(request.body)
@@ -117,6 +87,11 @@ class Store:
             if before is not None:
                 before.extend(done or ())
         return reply
+
+    def _permit(self, request: Request) -> None:
+        kind, _, identity = request.path.partition("/")
+        if request.method == "PUT" and identity and not self.client_ids and not self.versions(kind, identity):
+            raise Refused(405, "not-supported", "This server gives out the ids itself.")
 
     def _roll_back(self) -> None:
         for kind, identity, versions in reversed(self._undo or []):
@@ -217,7 +192,7 @@ class Store:
     def _conditional(self, kind: str, query: str, body: Resource | None) -> str:
         existing = self._one(kind, query)
         own = str((body or {}).get("id", ""))
-        if existing and own and own != existing:
+        if (existing and own and own != existing) or (own and not self.client_ids):
             raise Refused(400, "invalid", "The resource's id is not that of the one that matches.")
         return existing or own or str(uuid.uuid4())
 
@@ -288,14 +263,18 @@ class Store:
         if request.method != "POST" or not body or body.get("resourceType") != "Bundle":
             raise Refused(400, "invalid", "A Bundle is expected here.")
         entries = body.get("entry", [])
+        if not self.bundles:
+            raise Refused(405, "not-supported", "This server takes no Bundles.")
+        if 0 < self.most_entries < len(entries):
+            raise Refused(413, "too-long", f"This server takes {self.most_entries} entries at once.")
         if body.get("type") == "batch":
-            replies = [self.handle(_entry_request(entry)) for entry in entries]
+            replies = [self.handle(entry_request(entry)) for entry in entries]
         elif body.get("type") == "transaction":
             replies = self._transaction(entries)
         else:
             raise Refused(400, "invalid", "Only a batch or a transaction can be executed.")
         answered = {"resourceType": "Bundle", "type": f"{body['type']}-response"}
-        return Reply(200, answered | ({"entry": [_entry_reply(reply) for reply in replies]} if replies else {}))
+        return Reply(200, answered | ({"entry": [entry_reply(reply) for reply in replies]} if replies else {}))
 
     def _transaction(self, entries: Sequence[Resource]) -> list[Reply]:
         """All entries or none, by method in the standard's order, whatever order they stand in (http.html#trules)."""
@@ -312,9 +291,10 @@ class Store:
         """The entries' requests with every identity known and every ``urn:uuid`` reference replaced by it."""
         requests, names, seen = [], {}, set()
         for entry in entries:
-            request = _entry_request(entry)
+            request = entry_request(entry)
             if request.method not in _METHODS:
                 raise Refused(400, "not-supported", f"{request.method} is not possible in a transaction.")
+            self._permit(request)
             target = self._target(request)
             if target in seen:
                 raise Refused(400, "duplicate", f"Two entries write {target}.")
@@ -331,10 +311,20 @@ class Store:
             requests.append(request)
         for request in requests:
             for reference in references(request.body):
-                reference["reference"] = names.get(reference["reference"], reference["reference"])
+                reference["reference"] = self._resolved(names.get(reference["reference"], reference["reference"]))
                 if reference["reference"].startswith("urn:"):
                     raise Refused(400, "invalid", "A reference leads to no entry of the transaction.")
         return requests
+
+    def _resolved(self, reference: str) -> str:
+        """A conditional reference as the one to the resource that matches (http.html#trules)."""
+        kind, mark, query = reference.partition("?")
+        if not mark or not is_resource(kind):
+            return reference
+        found = self._one(kind, query)
+        if not found:
+            raise Refused(422, "not-found", f"No {kind} matches a conditional reference.")
+        return f"{kind}/{found}"
 
     def _target(self, request: Request) -> str:
         kind, _, identity = request.path.partition("/")
@@ -348,29 +338,3 @@ class Store:
 
 _SERVERS = frozenset({"versionId", "lastUpdated"})  # of meta: the server's own
 _METHODS = ("DELETE", "POST", "PUT", "GET")
-
-
-def _entry_request(entry: Mapping[str, Any]) -> Request:
-    asked = entry.get("request", {})
-    path, _, query = str(asked.get("url", "")).partition("?")
-    body = entry.get("resource")
-    return Request(
-        str(asked.get("method", "")),
-        path.strip("/"),
-        query,
-        body if isinstance(body, dict) else None,
-        str(asked.get("ifNoneExist", "")),
-        str(asked.get("ifMatch", "")),
-    )
-
-
-def _entry_reply(reply: Reply) -> Resource:
-    response: Resource = {"status": f"{reply.status} {_REASONS.get(reply.status, '')}".strip()}
-    if reply.location:
-        response |= {"location": reply.location, "etag": reply.etag, "lastModified": reply.last_modified}
-    if reply.status >= 400:
-        response["outcome"] = reply.body
-        return {"response": response}
-    if reply.body is not None and not reply.location:
-        return {"resource": reply.body, "response": response}
-    return {"response": response}

@@ -190,7 +190,10 @@ def test_a_breaker_pauses_longer_and_sends_one_ahead() -> None:
         {"url": "https://user:secret-token-7@hub/fhir"},
         {"url": "https://hub/fhir?token=secret-token-7"},
         {"url": "http://hub.example/fhir", "auth": {"bearer": _TOKEN}},
-        {"url": "https://hub/fhir", "write": "conditional"},
+        {"url": "https://hub/fhir", "write": "merge"},
+        {"url": "https://hub/fhir", "write": "conditional", "bundle": "batch"},
+        {"url": "https://hub/fhir", "entries": 8},
+        {"url": "https://hub/fhir", "keys": {"Patient": "urn:mrn"}},
         {"url": "https://hub/fhir", "concurrency": 0},
     ],
 )
@@ -225,6 +228,6 @@ async def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
         async with open_destination(server.url) as destination:
             outcome = await destination.deliver(bundle_of())
             assert outcome == Retry("the server's certificate is not trusted", "network")
-        async with open_destination(server.url, ca_file=str(certificate), auth={"bearer": _TOKEN}) as destination:
+        async with open_destination(server.url, tls={"ca_file": str(certificate)}, auth={"bearer": _TOKEN}) as destination:
             assert isinstance(await destination.deliver(bundle_of()), Delivered)
         assert len(server.requests) == 1
