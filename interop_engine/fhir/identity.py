@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 
 # Never change it: every id ever given out follows from it.
 NAMESPACE = uuid.UUID("6f0d7c1e-5b0a-4c64-9d0e-3f2a8c1b7e55")
@@ -20,11 +21,16 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 def resource_id(scope: str, type_: str, key: Sequence[str]) -> str:
     """The id of the resource of a type that ``key`` names within ``scope``. Parts are taken as they are (NFC, trimmed)."""
-    joined = f"{len(scope)}:{scope}{len(type_)}:{type_}"
-    for part in key:
-        joined += f"{len(part)}:{part}"
-    digest = hashlib.sha1(_SEED + joined.encode(), usedforsecurity=False).hexdigest()
+    hashed = _begun(scope, type_).copy()
+    hashed.update("".join([f"{len(part)}:{part}" for part in key]).encode())
+    digest = hashed.hexdigest()
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
+
+
+@lru_cache(maxsize=1024)
+def _begun(scope: str, type_: str) -> hashlib._Hash:
+    """What all names of a type in a scope begin with, hashed."""
+    return hashlib.sha1(_SEED + f"{len(scope)}:{scope}{len(type_)}:{type_}".encode(), usedforsecurity=False)
 
 
 def occurrence(key: Sequence[str], number: int) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Instance:
         "aliases", "content", "id", "is_copy", "item", "key", "learned", "levels", "more", "newer", "own", "plan", "ref", "scope",
     )  # fmt: skip
 
-    def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...]) -> None:
+    def __init__(self, plan: ResourcePlan, levels: tuple[Any, ...], scope: str, key: tuple[str, ...], id_: str) -> None:
         self.plan = plan
         self.levels = levels
         self.scope = scope
@@ -36,20 +36,19 @@ class Instance:
         self.more: list[tuple[Any, ...]] | None = None  # levels of those whose text is joined to this one
         self.newer = ""
         self.content: Resource = {}
-        self.id = self.own = ""
-        self.ref = ""
-
-    def called(self, id_: str) -> None:
-        """Take the id that the key gives."""
-        self.own = id_
-        self.name(id_)
+        self.id = self.own = id_  # that which the key gives
+        self.ref = f"{plan.type}/{id_}"
 
     def copy(self, id_: str) -> Instance:
         """The same said of another thing."""
-        found = Instance(self.plan, self.levels, self.scope, self.key)
+        found = Instance(self.plan, self.levels, self.scope, self.key, id_)
         found.is_copy = True
-        found.name(id_)
         return found
+
+    def called(self, id_: str) -> None:
+        """Take the id of a key that was told apart from an equal one."""
+        self.own = id_
+        self.name(id_)
 
     def name(self, id_: str) -> None:
         """Take an id."""

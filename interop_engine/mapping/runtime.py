@@ -80,8 +80,7 @@ class Run:
         if every and (last := every[-1]).key == key and last.scope == scope and joins(plan, last, levels):
             last.more = [*(last.more or ()), levels]
             return None
-        instance = Instance(plan, levels, scope, key)
-        instance.called(resource_id(scope, plan.type, key))
+        instance = Instance(plan, levels, scope, key, resource_id(scope, plan.type, key))
         every.append(instance)
         self._file(instance, at)
         return instance
@@ -102,10 +101,9 @@ class Run:
         if label == OTHERWISE and (before := sum(other.key[1].partition("#")[0] == value for other in every)):
             value = f"{value}#{before + 1}"
             names = ((label, scope, value),)
-        instance = Instance(plan, levels, scope, (label, value))
+        instance = Instance(plan, levels, scope, (label, value), resource_id(scope, plan.type, (label, value)))
         instance.aliases = instance.learned = tuple(f"{plan.type}|{label}|{scope}|{value}" for label, scope, value in names)
         instance.item = item if label != OTHERWISE else ""
-        instance.called(resource_id(scope, plan.type, (label, value)))
         every.append(instance)
         self._file(instance, at)
         return instance
@@ -128,8 +126,7 @@ class Run:
         if not found and not all(key[:-1] or key):
             self.context.note("no-parent", f"{plan.name}: {same.label} is in no part of the message, and not named in full.")
             return
-        instance = Instance(plan, levels, scope, key)
-        instance.called(found[0].id if found else resource_id(scope, plan.type, key))
+        instance = Instance(plan, levels, scope, key, found[0].id if found else resource_id(scope, plan.type, key))
         self.found.setdefault(plan.name, []).append(instance)
         self._file(instance, at)
 
