@@ -76,6 +76,12 @@ class Rig:
             while len(self.senders.log.acknowledged) < count:  # noqa: ASYNC110 - the log tells nobody
                 await asyncio.sleep(0.005)
 
+    async def recorded(self, count: int, seconds: float = 120.0) -> None:
+        """Wait until the FHIR server has so many messages."""
+        async with asyncio.timeout(seconds):
+            while len(self.record.inbox) < count:  # noqa: ASYNC110 - the log tells nobody
+                await asyncio.sleep(0.01)
+
     async def arrived(self, seconds: float = 120.0) -> None:
         """Wait until both receivers have whatever was acknowledged."""
         async with asyncio.timeout(seconds):

@@ -1,0 +1,113 @@
+"""RabbitMQ killed, restarted, unreachable, alarmed, each twice under load, and away for a while: senders see nothing of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker
+from tests.support.outage import outage, through
+from tests.support.proxy import AWAY, SILENT, WELL, FaultProxy
+from tests.support.rig import KEPT, RECOVERY, Rig, rig
+
+_RATE = 100
+_PAUSE = 2.0  # seconds that a fault lasts, on top of the broker's own restart
+
+Harm = Callable[[Broker, FaultProxy], Awaitable[None]]
+
+
+async def _killed(broker: Broker, _: FaultProxy) -> None:
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+
+
+async def _restarted(broker: Broker, _: FaultProxy) -> None:
+    await asyncio.to_thread(broker.control, "stop_app")
+    await asyncio.sleep(_PAUSE)
+    await asyncio.to_thread(broker.control, "start_app")
+
+
+async def _unreachable(_: Broker, proxy: FaultProxy) -> None:
+    proxy.now(AWAY)
+    await asyncio.sleep(_PAUSE)
+    proxy.now(WELL)
+
+
+async def _silent(_: Broker, proxy: FaultProxy) -> None:
+    proxy.now(SILENT)
+    await asyncio.sleep(_PAUSE)
+    proxy.now(WELL)
+
+
+async def _alarmed(broker: Broker, _: FaultProxy) -> None:
+    await asyncio.to_thread(broker.alarm, True)
+    await asyncio.sleep(_PAUSE)
+    await asyncio.to_thread(broker.alarm, False)
+
+
+_HARMS: dict[str, Harm] = {
+    "killed": _killed,
+    "restarted": _restarted,
+    "unreachable": _unreachable,
+    "silent": _silent,
+    "alarmed": _alarmed,
+}
+
+
+@pytest.mark.faults
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("harm", _HARMS)
+async def test_a_broker_in_trouble(tmp_path: Path, own_broker: Broker, harm: str, scale: int) -> None:
+    """Twice in one run; every message was acknowledged at the first try, and parcels flow again within seconds of its return."""
+    async with (
+        FaultProxy(("127.0.0.1", own_broker.port)) as proxy,
+        rig(tmp_path / "site", exchange=through(proxy, own_broker.url), rate=_RATE) as node,
+    ):
+        await asyncio.to_thread(own_broker.settle)
+        sending = asyncio.create_task(keep_sending(node))
+        for _ in range(2 * scale):
+            before = len(node.record.inbox)
+            await node.recorded(before + _RATE)
+            await _HARMS[harm](own_broker, proxy)
+            back = time.monotonic()
+            await node.recorded(len(node.record.inbox) + 1)
+            assert node.record.inbox.pause_after(back) < RECOVERY
+        sending.cancel()
+        await asyncio.wait([sending])
+        await node.arrived()
+        assert node.senders.log.broken == 0
+        assert node.verdicts() == (KEPT, KEPT)
+        assert await node.checked()
+
+
+async def keep_sending(node: Rig) -> None:
+    """Send until cancelled."""
+    first = 0
+    while True:
+        await node.senders.send(first, _RATE)
+        first += _RATE
+
+
+@pytest.mark.faults
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(400)
+async def test_a_broker_away_under_load(tmp_path: Path, own_broker: Broker) -> None:
+    """Away for ten seconds under 100 messages a second; the soak, and ``./dev bench outage``, take 60 and 200."""
+    async with rig(tmp_path / "site", exchange=own_broker.url) as node:
+        await asyncio.to_thread(own_broker.settle)
+        print(await outage(node, own_broker, rate=_RATE, seconds=10))
+
+
+@pytest.mark.soak
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(1200)
+async def test_a_broker_away_for_a_minute(tmp_path: Path, own_broker: Broker) -> None:
+    """Away for 60 s under 200 messages a second."""
+    async with rig(tmp_path / "site", exchange=own_broker.url) as node:
+        await asyncio.to_thread(own_broker.settle)
+        print(await outage(node, own_broker, rate=200, seconds=60))
