@@ -82,9 +82,8 @@ def resolve(run: Run, known: Known) -> None:
     run.known = known
     numbers.resolve(run, known)
     for instances in run.found.values():
-        for instance in instances:
-            if instance.plan.type == "Patient":
-                instance.ref = known.survivor(f"Patient/{instance.id}")
+        for instance in instances if instances and instances[0].plan.type == "Patient" else ():
+            instance.ref = known.survivor(f"Patient/{instance.id}")
     if any(instances[0].plan.same_as for instances in run.found.values() if instances):
         _absent(run, known)
 
@@ -177,6 +176,8 @@ def _why(instance: Instance) -> str:
 def merges(run: Run, plans: Mapping[str, ResourcePlan], instances: Sequence[Instance]) -> dict[str, str]:
     """Link retired patients with their survivors; gives retired id → "Patient/<survivor>"."""
     retired: dict[str, str] = {}
+    if not run.known.merged and not any(plan.merged_into for plan in plans.values()):
+        return retired
     by_ref = {f"{instance.plan.type}/{instance.id}": instance for instance in instances}
     for instance in instances:
         refs = plans[instance.plan.name].merged_into

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from interop_engine.hl7.message import Value
 from interop_engine.mapping.convert import codes, identifiers, names, quantities, references, texts, times
 from interop_engine.mapping.convert.base import tidy, whole
 from interop_engine.mapping.convert.quantities import quantity_of, range_of, structured, unit_in
@@ -13,7 +14,7 @@ from interop_engine.mapping.convert.quantities import quantity_of, range_of, str
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interop_engine.hl7.message import Segment, Value
+    from interop_engine.hl7.message import Segment
     from interop_engine.mapping.context import Context
 
 Result = tuple[str, Any]
@@ -41,8 +42,7 @@ def observation_value(obx: Segment, context: Context) -> Result | None:
         if len(values) != 1:
             return _joined(values, obx, kind, context)
         return reader(values[0], obx, context)
-    value = obx.value(5)
-    return reader(value, obx, context) if value is not None else None
+    return reader(Value(raw, d), obx, context)
 
 
 def _texts(obx: Segment, context: Context) -> Result | None:
