@@ -28,7 +28,8 @@ from interop_engine.cli.selection import (
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from interop_engine.journal.base import Attempt, MessageRow
+    from interop_engine.core.model import Receipt
+    from interop_engine.journal.base import Attempt, DeliveryRow, MessageRow
 
 _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
 
@@ -174,12 +175,26 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
     if row.deliveries:
         columns = ("delivery", "destination", "state", "attempts", "due", "settled", "why")
         output.table(columns, [_delivery(each, zone) for each in row.deliveries], right=("attempts",))
+    told = [_receipt(delivery, each, zone) for delivery in row.deliveries for each in delivery.receipts]
+    if told:
+        output.table(("delivery", "receiver", "took it", "state", "what became of it there"), told)
 
 
 def _delivery(row: Any, zone: tzinfo | None) -> tuple[Any, ...]:
     state = output.coloured(row.state, _STATES.get(row.state, ""))
     why = f"{row.code} {row.why}".strip()
     return (row.id, row.destination, state, row.attempts, output.local(row.due_at, zone), output.local(row.settled_at, zone), why)
+
+
+def _receipt(delivery: DeliveryRow, receipt: Receipt, zone: tzinfo | None) -> tuple[Any, ...]:
+    """What a receiver on the exchange says of a delivery: which of its channels took it when, and how each step ended."""
+    state = output.coloured(f"{receipt.state} {receipt.code}".rstrip(), _STATES.get(receipt.state, ""))
+    steps = (
+        " ".join(filter(None, (f"{step.destination}:", step.state, output.local(step.at, zone), step.code, step.detail)))
+        for step in receipt.steps
+    )
+    receiver = f"{delivery.headers.get('receiver', '')} ({receipt.channel})"
+    return (delivery.id, receiver, output.local(receipt.taken_at, zone), state, "; ".join(steps))
 
 
 def _zone(project: Path, url: str | None) -> tzinfo | None:

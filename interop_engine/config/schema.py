@@ -78,6 +78,17 @@ class TransformOptions(Options):
     )
 
 
+class ReceiptOptions(Options):
+    """What receivers on the exchange tell of deliveries."""
+
+    within: Duration = Field(
+        3600.0,
+        ge=0,
+        description="A receiver that has not said by then what became of a delivery is shown as a problem; 0: never.",
+        examples=["1h"],
+    )
+
+
 class AmqpOptions(Options):
     """RabbitMQ as the exchange."""
 
@@ -102,6 +113,9 @@ class SiteOptions(Options):
     journal: JournalOptions = Field(default_factory=JournalOptions, description="Where the journal stands.")
     exchange: Literal["embedded"] | AmqpOptions = Field(
         "embedded", description="How nodes are joined: embedded, or {amqp: URL} for RabbitMQ.", examples=["embedded"]
+    )
+    receipts: ReceiptOptions = Field(
+        default_factory=ReceiptOptions, description="What receivers on the exchange tell of deliveries."
     )
     transform: TransformOptions = Field(default_factory=TransformOptions, description="Where messages are mapped.")
     status: StatusOptions = Field(default_factory=StatusOptions, description="The status API.")

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from interop_engine.connectors.base import ConnectorHealth, Options, Sending, Surroundings
 from interop_engine.core.model import Accept, Accepted, Arrival, Delivery, Outcome, Park, Refused
-from interop_engine.exchange.base import Parcel, Subscription
+from interop_engine.exchange.base import RECEIPT, Parcel, Subscription
 from interop_engine.exchange.rules import FAULT
 
 LANE = "lane"  # header: the delivery's lanes as the sender had them, one a line
 _ADDRESS = frozenset({"receiver", "kind", "sender"})
 
 
+def _not_reserved(kind: str) -> str:
+    if kind == RECEIPT:
+        raise ValueError(f'the kind "{RECEIPT}" is kept for what nodes tell each other of deliveries: choose another word')
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_not_reserved)]
+
+
 class ExchangeSourceOptions(Options):
     """Receive what other nodes send to a name."""
 
     as_: str = Field(alias="as", description="The name this channel receives under.", examples=["hub"])
-    kinds: tuple[str, ...] = Field(min_length=1, description="The kinds it receives.", examples=[["lab", "imaging", "patient"]])
+    kinds: tuple[Kind, ...] = Field(min_length=1, description="The kinds it receives.", examples=[["lab", "imaging", "patient"]])
 
 
 class ExchangeDestinationOptions(Sending):
     """Send to another node by its name. The engine resolves ``to`` and ``kind`` for each message."""
 
     to: str = Field(description="The receiver: =NAME, or an expression over the message.", examples=["=hub", "ORC-21.10"])
-    kind: str = Field(description="What is sent; a receiver subscribes to kinds.", examples=["lab"])
+    kind: Kind = Field(description="What is sent; a receiver subscribes to kinds.", examples=["lab"])
 
 
 class ExchangeSource:
@@ -111,7 +121,7 @@ def _arrival(parcel: Parcel) -> Arrival:
     headers.update({"sender": parcel.sender, "receiver": parcel.receiver, "kind": parcel.kind, "delivery-id": parcel.delivery_id})
     return Arrival(
         data=parcel.body,
-        media=parcel.media,
+        media="fhir" if parcel.media == RECEIPT else parcel.media,  # only where it is faulty
         received_at=datetime.now(UTC),
         peer=parcel.sender,
         headers=headers,

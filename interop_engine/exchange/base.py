@@ -11,11 +11,15 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from interop_engine.core.model import Media, Outcome
 
-BUCKETS = 64
+BUCKETS: Final = 64
+RECEIPT: Final = "receipt"
+"""The kind under which nodes tell each other what became of parcels; no channel sends or receives it."""
+
+Carried = Media | Literal["receipt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Parcel:
     receiver: str
     kind: str
     body: bytes
-    media: Media
+    media: Carried  # receipt: of kind ``receipt``, and of no other
     headers: Mapping[str, str] = field(default_factory=dict)  # lane, control-digest, event, digest, mapping, config
 
     @property

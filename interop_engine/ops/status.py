@@ -6,8 +6,8 @@ Times are in the site's own zone, with its offset; ages are in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from interop_engine import __version__
@@ -92,11 +92,12 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class DestinationStatus:
-    """One destination of a channel."""
+    """One destination of a channel. ``overdue``: deliveries of which a receiver on the exchange has not said what became."""
 
     name: str
     health: ConnectorHealth
     backlog: Backlog
+    overdue: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +158,15 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
     journal = observed.journal
     counts = {count.queue: count for count in await journal.counts()}
     totals, last = await journal.totals(), await journal.last_received()
+    within = options.receipts.within
+    overdue = await journal.overdue(now - timedelta(seconds=within)) if within else {}
     channels = tuple(
         _channel(
             channel,
             counts=counts,
             totals=totals.get(channel.name, {}),
             last=last.get(channel.name),
+            overdue=overdue,
             rates=arrivals.rates(channel.name),
             now=now,
         )
@@ -188,6 +192,7 @@ def _channel(
     counts: Mapping[Queue, QueueCount],
     totals: Mapping[str, int],
     last: datetime | None,
+    overdue: Mapping[Queue, int],
     rates: Rates,
     now: datetime,
 ) -> ChannelStatus:
@@ -212,10 +217,18 @@ def _channel(
         last_received=last.astimezone(now.tzinfo) if last else None,
         backlog=_backlog(counts.get(Queue(channel.name)), now),
         destinations=tuple(
-            DestinationStatus(name, health, _backlog(counts.get(Queue(channel.name, name)), now))
+            _destination(
+                name, health, _backlog(counts.get(Queue(channel.name, name)), now), overdue.get(Queue(channel.name, name), 0)
+            )
             for name, health in healths.items()
         ),
     )
+
+
+def _destination(name: str, health: ConnectorHealth, backlog: Backlog, overdue: int) -> DestinationStatus:
+    if overdue and not health.problem:
+        health = replace(health, problem=f"receipts overdue: {overdue}")
+    return DestinationStatus(name, health, backlog, overdue)
 
 
 def _backlog(count: QueueCount | None, now: datetime) -> Backlog:

@@ -3,7 +3,7 @@
 | property | holds |
 |---|---|
 | message_id | new for every attempt: aiormq 7.2.4 mixes up the returns of equal ids |
-| content_type | ``application/fhir+json`` or ``application/hl7-v2+er7`` |
+| content_type | ``application/fhir+json``, ``application/hl7-v2+er7``, or ours of receipts |
 | content_encoding | ``zstd`` where the body is compressed |
 | headers | ``delivery-id``, ``sender``, ``receiver``, ``kind``, and the parcel's own; ``x-…`` are the broker's |
 
@@ -21,14 +21,18 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.common import FieldValue
 
-from interop_engine.core.model import Media, digest, new_id
-from interop_engine.exchange.base import Parcel, bucket
+from interop_engine.core.model import digest, new_id
+from interop_engine.exchange.base import RECEIPT, Carried, Parcel, bucket
 from interop_engine.exchange.rules import FAULT, MAX_BODY
 
 COMPRESS_FROM = 1024  # bytes; below, zstd gains little and the JSON stays readable in the broker's console
 
-_CONTENT_TYPES: dict[Media, str] = {"fhir": "application/fhir+json", "hl7v2": "application/hl7-v2+er7"}
-_MEDIA: dict[str | None, Media] = {name: media for media, name in _CONTENT_TYPES.items()}
+_CONTENT_TYPES: dict[Carried, str] = {
+    "fhir": "application/fhir+json",
+    "hl7v2": "application/hl7-v2+er7",
+    "receipt": "application/vnd.interop-engine.receipts+json",
+}
+_MEDIA: dict[str | None, Carried] = {name: media for media, name in _CONTENT_TYPES.items()}
 _ADDRESS = ("delivery-id", "sender", "receiver", "kind")
 _SHORT, _NAME = 255, 128  # bytes of a short string, and of a name in a table: AMQP 0-9-1
 _PERSISTENT = 2  # AMQP 0-9-1, delivery-mode
@@ -96,7 +100,7 @@ def unpack(message: DeliveredMessage, receiver: str) -> Parcel:
     body = message.body
     try:
         body = _unpacked_body(message.body, properties.content_encoding)
-        _check_media(properties.content_type)
+        _check_media(properties.content_type, kind)
         _check_headers(headers, {"sender": sender, "receiver": receiver, "kind": kind}, rest)
     except _FaultError as error:
         headers[FAULT] = str(error)
@@ -113,9 +117,11 @@ def unpack(message: DeliveredMessage, receiver: str) -> Parcel:
     )
 
 
-def _check_media(content_type: str | None) -> None:
+def _check_media(content_type: str | None, kind: str) -> None:
     if content_type not in _MEDIA:
         raise _FaultError("the content type is not known")
+    if (_MEDIA[content_type] == "receipt") != (kind == RECEIPT):
+        raise _FaultError("the content type is not that of the kind")
 
 
 def _check_headers(headers: Mapping[str, str], said: Mapping[str, str], rest: list[str]) -> None:
