@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.addresses import is_loopback, read_address
 from interop_engine.connectors.base import Acknowledging
+from interop_engine.connectors.fhir_rest import FhirRestOptions
 from interop_engine.connectors.tls import TlsFault, faults
 from interop_engine.core.diagnostics import Mistake, Severity, near
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
     from interop_engine.connectors.base import Options
 
-FILES = frozenset({"C130", "C131", "C132"})
+FILES = frozenset({"C130", "C131", "C132", "C136"})
 """The mistakes in certificates and keys: files that are the machine's, and no part of a configuration that is kept."""
 
 _CODES = {"unreadable": "C130", "mismatch": "C131", "expired": "C132", "expiring": "C132"}
@@ -40,7 +40,8 @@ def check_channel(root: Path, channel: ChannelConfig, file: File, now: datetime)
         if tls is not None:
             for fault in faults(tls, str(root), now):
                 yield _fault(fault, file, path)
-        elif key := _in_clear(options):
+        yield from _signing(options, root, file, path)
+        if tls is None and (key := _in_clear(options)):
             yield Mistake(
                 "C133",
                 "patient data leave this machine in clear",
@@ -59,22 +60,29 @@ def _fault(fault: TlsFault, file: File, path: tuple[str | int, ...]) -> Mistake:
 def _in_clear(options: Options) -> str:
     """The option that says where patient data go, or come from, unencrypted beyond this machine; '' where they do not."""
     listen, allow = getattr(options, "listen", ""), getattr(options, "allow", ())
-    if listen and not allow and not _here(read_address(listen)[0]):
+    if listen and not allow and not is_loopback(read_address(listen)[0]):
         return "listen"
     connect = getattr(options, "connect", "")
-    if connect and not _here(read_address(connect)[0]):
+    if connect and not is_loopback(read_address(connect)[0]):
         return "connect"
     url = urlsplit(getattr(options, "url", ""))
-    return "url" if url.scheme == "http" and not _here(url.hostname or "") else ""
+    return "url" if url.scheme == "http" and not is_loopback(url.hostname or "") else ""
 
 
-def _here(host: str) -> bool:
-    if host == "localhost":
-        return True
+def _signing(options: Options, root: Path, file: File, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+    """The key that a FHIR destination tells its token server with who we are."""
+    oauth = options.auth.oauth if isinstance(options, FhirRestOptions) and options.auth is not None else None
+    if oauth is None or not oauth.private_key:
+        return
+    mark = file.mark(*path, "auth", "oauth", "private_key")
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        oauth.sign(str(root), 0)
+    except OSError as error:
+        yield Mistake("C130", f"the file {oauth.private_key} cannot be read: {error.strerror}", mark, _HELP["unreadable"])
+    except ValueError as error:
+        yield Mistake(
+            "C136", f"the key cannot say who we are: {error}", mark, "RS384 wants an RSA key, ES384 one on the curve P-384"
+        )
 
 
 def _acknowledging(channel: ChannelConfig, file: File) -> Iterator[Mistake]:

@@ -28,6 +28,7 @@ _ASSERTED = 240.0  # seconds that a signed JWT is good for; SMART allows five mi
 _LIFE = 300.0  # seconds of a token whose server does not say
 _EARLY = 60.0  # seconds before its end at which a token is renewed, or a quarter of its life where that is less
 _LARGEST = 65_536  # bytes of a token server's reply
+_NONE_GRANTED = "the token server's reply holds no token"
 _CODE = re.compile(r"[a-z_]{1,40}")
 _LATER = frozenset({408, 425, 429})
 
@@ -143,7 +144,7 @@ class Tokens:
             async for piece in response.aiter_raw():
                 body += piece
                 if len(body) > _LARGEST:
-                    break
+                    raise TokenServerDown(_NONE_GRANTED)
         return _read(response.status_code, bytes(body))
 
     async def _assertion(self, oauth: FhirOAuth) -> str:
@@ -175,7 +176,7 @@ def _read(status: int, body: bytes) -> tuple[str, float]:
         life = float(granted.expires_in)
         granted.access_token.encode("ascii")
     except (msgspec.DecodeError, ValueError):
-        raise TokenServerDown("the token server's reply holds no token") from None
+        raise TokenServerDown(_NONE_GRANTED) from None
     if not granted.access_token or not granted.access_token.isprintable():
-        raise TokenServerDown("the token server's reply holds no token")
+        raise TokenServerDown(_NONE_GRANTED)
     return granted.access_token, max(life, 0.0)

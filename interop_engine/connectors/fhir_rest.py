@@ -93,9 +93,11 @@ class FhirRestOptions(Options):
         return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _token_is_not_shown(self) -> Self:
+    def _way_is_safe(self) -> Self:
         if self.auth is not None and not is_safe_url(self.url):
             raise ValueError("a token over plain http can be read by anyone on the way; use https")
+        if self.tls is not None and not self.url.startswith("https:"):
+            raise ValueError("tls is for an https:// URL")
         return self
 
     @model_validator(mode="after")

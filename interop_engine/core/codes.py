@@ -45,6 +45,7 @@ CODES: Mapping[str, str] = {
     "C133": "Patient data leave the machine in clear.",
     "C134": "An acknowledgement waits for, or goes to, a destination that is not there.",
     "C135": "An acknowledgement cannot go to that kind of destination.",
+    "C136": "A private key does not sign what its option says.",
     # Mappings: their form
     "M100": "A key is not known here.",
     "M101": "An expression cannot be read.",

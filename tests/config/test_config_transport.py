@@ -46,6 +46,22 @@ def test_a_key_of_another_certificate(tmp_path: Path) -> None:
     )
 
 
+OAUTH = "{token_url: 'https://hub.example/token', client_id: a, private_key: KEY}"
+FHIR = f"fhir: {{url: 'https://hub.example/fhir', auth: {{oauth: {OAUTH}}}}}"
+
+
+def test_a_key_that_says_who_we_are(tmp_path: Path) -> None:
+    """A key that is not there, or that does not sign as its option says, is found before the token server finds it."""
+    Authority(tmp_path).sign("engine")
+    for key, expected in (
+        ("gone.key", "C130 the file gone.key cannot be read: No such file or directory"),
+        ("engine.key", "C136 the key cannot say who we are: it is no private key in PEM that signs RS384"),
+    ):
+        channel = CHANNEL.replace("file: {folder: out}", FHIR.replace("KEY", key))
+        (mistake,) = config.check(site(tmp_path, channels__patients=channel), {})
+        assert (f"{mistake.code} {mistake.message}", mistake.severity) == (expected, "error")
+
+
 def test_a_kept_configuration_needs_no_certificates(tmp_path: Path) -> None:
     """Replaying through the configuration of another day works, though certificates are not kept with it."""
     Authority(tmp_path).sign("engine")
