@@ -82,6 +82,27 @@ class EngineStopped(Event):
     site: str
 
 
+@dataclass(frozen=True, slots=True)
+class SiteReloaded(Event):
+    """The site was taken anew. ``config`` is its digest, as messages are stamped with it."""
+
+    sentence: ClassVar[str] = "The site was reloaded."
+    site: str
+    config: str
+    commit: str
+    changed: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRolledBack(Event):
+    """A site could not be taken; what was running before runs again."""
+
+    sentence: ClassVar[str] = "The site was not reloaded: what ran before runs again."
+    level: ClassVar[str] = "error"
+    site: str
+    why: str
+
+
 # --- Messages ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,9 +1,9 @@
-"""A channel at work: its source, its transformation, its deliveries; their start and their stop."""
+"""A channel at work: its source, its transformation, its deliveries; their start, their stop, and what a reload leaves open."""
 
 from __future__ import annotations
 
 import asyncio
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.base import Surroundings
@@ -11,8 +11,10 @@ from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
+from interop_engine.engine.agreements import AgreedDestination
 from interop_engine.engine.delivery import Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
+from interop_engine.engine.intake import ChannelState, Intake
 from interop_engine.engine.parsed import Parsed
 from interop_engine.engine.replays import Replays
 from interop_engine.engine.transform import Parked
@@ -20,10 +22,10 @@ from interop_engine.engine.workers import Workers
 from interop_engine.journal.base import Forward, Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from interop_engine.config.site import ChannelConfig, DestinationConfig
-    from interop_engine.connectors.base import ConnectorHealth, Destination, Source
+    from interop_engine.connectors.base import ConnectorHealth
     from interop_engine.core.model import Received
     from interop_engine.engine.transformers import Transformer
     from interop_engine.engine.workers import Broken
@@ -35,51 +37,98 @@ _TRANSFORMS = 16  # messages under way at once: they wait for commits together, 
 _DELIVERIES = 32  # of lanes at once to one destination that says nothing of its own
 
 
-class ChannelState(StrEnum):
-    """Where a channel is."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the channels of a node share. ``owner`` names this process in leases. ``broken``: see ``Workers``."""
 
-    STARTING = "starting"
-    STOPPED = "stopped"
-    RUNNING = "running"
-    FAILED = "failed"
+    journal: Journal
+    exchange: Exchange
+    transformer: Transformer
+    owner: str
+    root: str
+    broken: Broken
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one configuration of a channel leaves open for the next: its source, and the destinations of these names."""
+
+    source: bool = False
+    destinations: frozenset[str] = frozenset()
+
+
+NOTHING_KEPT = Kept()
+
+
+def kept(before: ChannelConfig, after: ChannelConfig) -> Kept:
+    """What can stay open: it is configured as it was.
+
+    Destinations stay with the source alone, because they tell its acknowledgements; one that acknowledgements go to reads
+    messages as its channel does, and is opened again.
+    """
+    if (before.connector, before.source, before.scope.facility) != (after.connector, after.source, after.scope.facility):
+        return NOTHING_KEPT
+    old = {each.name: (each.deliver, each.connector, each.options) for each in before.destinations}
+    new = {each.name: (each.deliver, each.connector, each.options) for each in after.destinations}
+    same = {name for name in old if old[name] == new.get(name)} - {acknowledging(after).ack_to}
+    if before.agreements != after.agreements:
+        same -= {each.name for each in after.destinations if each.connector == "exchange"}
+    return Kept(source=True, destinations=frozenset(same))
+
+
+def receivers_first(channels: Iterable[ChannelConfig]) -> list[ChannelConfig]:
+    """In the order to start in: those fed by the exchange first, so that what the others send finds its receiver."""
+    return sorted(channels, key=lambda each: each.connector != "exchange")
 
 
 class Channel:
-    """One channel at work. ``owner`` names this process in leases."""
+    """One channel at work, under one configuration."""
 
     def __init__(
-        self,
-        config: ChannelConfig,
-        journal: Journal,
-        exchange: Exchange,
-        transformer: Transformer,
-        *,
-        owner: str,
-        root: str,
-        broken: Broken,
+        self, config: ChannelConfig, shared: Shared, *, before: Channel | None = None, keep: Kept = NOTHING_KEPT
     ) -> None:
-        """``broken``: see ``Workers``."""
+        """``before``: the channel that it follows, of which it takes over what ``keep`` names, open as it is."""
         self.config = config
-        self.state = ChannelState.STARTING
-        self.problem = ""
-        self._journal = journal
-        self._transformer = transformer
+        self.kept = keep
+        self._journal = shared.journal
+        self._transformer = shared.transformer
         self._parsed = Parsed()
-        self._replays = Replays(config, journal)
-        self._verdicts = Verdicts(config, journal)
-        self._ingress = Ingress(config, journal, self._parsed, self._verdicts, broken)
-
-        def surroundings(name: str) -> Surroundings:
-            return _surroundings(config, exchange, name, root)
-
-        self._source: Source = SOURCES[config.connector][1](config.source, surroundings("source"))
-        self._destinations: dict[str, Destination] = {
-            each.name: DESTINATIONS[each.connector][1](each.options, surroundings(each.name)) for each in config.destinations
+        self._replays = Replays(config, shared.journal)
+        heritage = before if keep.source else None
+        self.verdicts: Verdicts = heritage.verdicts if heritage else Verdicts(config, shared.journal)
+        self._ingress = Ingress(config, shared.journal, self._parsed, self.verdicts, shared.broken)
+        self.intake: Intake = heritage.intake if heritage else self._new_intake(shared)
+        queue = Queue(config.name)
+        self._workers = Workers(
+            shared.journal, queue, self._transform, owner=shared.owner, concurrency=_TRANSFORMS, broken=shared.broken
+        )
+        self.deliverers: dict[str, Deliverer] = {
+            each.name: heritage.deliverers[each.name]
+            if heritage and each.name in keep.destinations
+            else self._new_deliverer(each, shared)
+            for each in config.destinations
         }
-        if (to := acknowledging(config).ack_to) in self._destinations:
-            self._destinations[to] = AnsweringDestination(self._destinations[to], config, journal, self._verdicts)
-        self._workers = Workers(journal, Queue(config.name), self._transform, owner=owner, concurrency=_TRANSFORMS, broken=broken)
-        self._deliverers = [self._deliverer(each, owner, broken) for each in config.destinations]
+
+    def _new_intake(self, shared: Shared) -> Intake:
+        source = SOURCES[self.config.connector][1](self.config.source, _surroundings(self.config, shared, "source"))
+        return Intake(self.name, source, self._ingress.accept)
+
+    def _new_deliverer(self, config: DestinationConfig, shared: Shared) -> Deliverer:
+        destination = DESTINATIONS[config.connector][1](config.options, _surroundings(self.config, shared, config.name))
+        if acknowledging(self.config).ack_to == config.name:
+            destination = AnsweringDestination(destination, self.config, shared.journal, self.verdicts)
+        if config.connector == "exchange" and self.config.agreements is not None:
+            destination = AgreedDestination(destination, self.config.agreements, self.config.scope.facility)
+        return Deliverer(
+            shared.journal,
+            Queue(self.name, config.name),
+            destination,
+            _policy(config),
+            owner=shared.owner,
+            concurrency=_concurrency(config),
+            settled=self.verdicts.moved,
+            broken=shared.broken,
+        )
 
     @property
     def name(self) -> str:
@@ -92,60 +141,66 @@ class Channel:
         return self.config.options.title
 
     @property
+    def state(self) -> ChannelState:
+        """Its state, which is that of its intake."""
+        return self.intake.state
+
+    @property
+    def problem(self) -> str:
+        """Why it failed, if it did."""
+        return self.intake.problem
+
+    @property
     def source_health(self) -> ConnectorHealth:
         """How the source is."""
-        return self._source.health()
+        return self.intake.health()
 
     @property
     def destination_healths(self) -> Mapping[str, ConnectorHealth]:
         """How each destination is."""
-        return {name: destination.health() for name, destination in self._destinations.items()}
+        return {name: deliverer.health() for name, deliverer in self.deliverers.items()}
 
-    def _deliverer(self, destination: DestinationConfig, owner: str, broken: Broken) -> Deliverer:
-        return Deliverer(
-            self._journal,
-            Queue(self.name, destination.name),
-            self._destinations[destination.name],
-            _policy(destination),
-            owner=owner,
-            concurrency=_concurrency(destination),
-            settled=self._verdicts.moved,
-            broken=broken,
-        )
+    async def start(self, *, intake: bool = True) -> None:
+        """Deliveries first, then transformation, the source last, where ``intake`` is wanted. What was taken over goes on.
 
-    async def start(self) -> None:
-        """Deliveries first, then transformation, the source last. A source that cannot start leaves the channel FAILED."""
-        for deliverer in self._deliverers:
-            await deliverer.start()
+        A source that cannot start leaves the channel FAILED.
+        """
+        for name, deliverer in self.deliverers.items():
+            if name not in self.kept.destinations:
+                await deliverer.start()
         self._workers.start()
-        await self.open_source()
+        if self.kept.source:
+            self.intake.accept = self._ingress.accept
+        elif intake:
+            await self.intake.open()
+        else:
+            await self.intake.close()
 
     async def open_source(self) -> None:
         """Begin to take messages in."""
-        try:
-            await self._source.start(self._ingress.accept)
-        except OSError as error:
-            self.problem = f"The source cannot start: {error.strerror or error}"
-            self._changed(ChannelState.FAILED)
-        else:
-            self.problem = ""
-            self._changed(ChannelState.RUNNING)
+        await self.intake.open()
 
     async def close_source(self) -> None:
         """Stop intake; what was taken in goes on."""
-        await self._source.stop()
-        if self.state is not ChannelState.STOPPED:
-            self._changed(ChannelState.STOPPED)
+        await self.intake.close()
 
     async def stop(self, deadline: float) -> None:
         """Stop intake, let what is under way end within ``deadline`` seconds, close. Twice is harmless."""
-        await self.close_source()
-        await self._workers.stop(deadline)
-        await asyncio.gather(*(deliverer.stop(deadline) for deliverer in self._deliverers))
+        await self.intake.close()
+        await self.give_way(deadline, NOTHING_KEPT)
 
-    def _changed(self, state: ChannelState) -> None:
-        self.state = state
-        events.emit(events.ChannelStateChanged(self.name, state, self.problem))
+    async def give_way(self, deadline: float, keep: Kept) -> None:
+        """Stop for the channel that follows, to which what ``keep`` names is left open. Twice is harmless.
+
+        A source closes last, so that its senders wait for a moment only; but first where their answers wait for the work.
+        """
+        if not keep.source and acknowledging(self.config).ack != "stored":
+            await self.intake.close()
+        await self._workers.stop(deadline)
+        going = [each for name, each in self.deliverers.items() if name not in keep.destinations]
+        await asyncio.gather(*(deliverer.stop(deadline) for deliverer in going))
+        if not keep.source:
+            await self.intake.close()
 
     async def _transform(self, lease: Lease) -> None:
         received = lease.message
@@ -177,7 +232,7 @@ class Channel:
 
         if not await self._workers.durable(write):
             return True
-        self._verdicts.moved(message)
+        self.verdicts.moved(message)
         if isinstance(result, Parked):
             place = next((finding.path for finding in result.findings if finding.severity == "error"), "")
             events.emit(events.MessageParked(self.name, message, result.code, place))
@@ -186,8 +241,8 @@ class Channel:
         return forwarded
 
 
-def _surroundings(config: ChannelConfig, exchange: Exchange, name: str, root: str) -> Surroundings:
-    return Surroundings(config.scope.facility, exchange, config.name, name, root)
+def _surroundings(config: ChannelConfig, shared: Shared, name: str) -> Surroundings:
+    return Surroundings(config.scope.facility, shared.exchange, config.name, name, shared.root)
 
 
 def _policy(destination: DestinationConfig) -> Policy:

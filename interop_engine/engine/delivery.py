@@ -16,7 +16,7 @@ from interop_engine.engine.workers import Workers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interop_engine.connectors.base import Destination
+    from interop_engine.connectors.base import ConnectorHealth, Destination
     from interop_engine.core.model import Delivery
     from interop_engine.core.retry import Backoff
     from interop_engine.engine.workers import Broken
@@ -82,6 +82,10 @@ class Deliverer:
         """Let attempts end within ``deadline`` seconds, then close the destination. Twice is harmless."""
         await self._workers.stop(deadline)
         await self._destination.close()
+
+    def health(self) -> ConnectorHealth:
+        """How the destination is."""
+        return self._destination.health()
 
     async def _handle(self, lease: Lease) -> None:
         delivery = lease.delivery

@@ -8,11 +8,14 @@ import socket
 from typing import TYPE_CHECKING
 
 from interop_engine.config.checkout import commit_of
+from interop_engine.config.loader import load
 from interop_engine.config.schema import AmqpOptions
 from interop_engine.core import events
-from interop_engine.engine.channel import Channel
+from interop_engine.engine.channel import Channel, Shared, receivers_first
+from interop_engine.engine.receipts import Receipts
+from interop_engine.engine.reload import Reload, Reloaded
 from interop_engine.engine.retention import Retention
-from interop_engine.engine.transformers import Beside, Inside, Transformer
+from interop_engine.engine.transformers import Beside, Inside
 from interop_engine.exchange import open_exchange
 from interop_engine.journal import open_journal
 
@@ -33,32 +36,40 @@ class Runtime:
     def __init__(self, site: Site) -> None:
         self.site = site
         options = site.options
-        self.journal: Journal = open_journal(options.journal.place(site.root), reserve=options.journal.reserve)
+        kept = options.journal
+        self.journal: Journal = open_journal(kept.place(site.root), reserve=kept.reserve, keys=kept.keys(site.root))
         spec = options.exchange.amqp if isinstance(options.exchange, AmqpOptions) else options.exchange
         self.exchange: Exchange = open_exchange(spec)
         self.failed = asyncio.Event()
         processes = options.transform.processes
-        self._beside = Beside(site, processes) if processes else None
-        self._transformer: Transformer = self._beside or Inside()
-        owner = f"{socket.gethostname()}:{os.getpid()}"
-        self.channels: Sequence[Channel] = [
-            Channel(config, self.journal, self.exchange, self._transformer, owner=owner, root=str(site.root), broken=self._broken)
-            for config in site.channels
-        ]
-
-        self._retention = Retention(site, self.journal, self._broken)
+        self.beside = Beside(site, processes) if processes else None
+        self.shared = Shared(
+            self.journal,
+            self.exchange,
+            self.beside or Inside(),
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            root=str(site.root),
+            broken=self._broken,
+        )
+        self.channels: Sequence[Channel] = [Channel(config, self.shared) for config in site.channels]
+        self.retention = Retention(site, self.journal, self._broken)
+        self.receipts = Receipts(options.facility, self.journal, self.exchange, self._broken)
+        self.steering = asyncio.Lock()
+        """Held by who starts, stops or replaces channels."""
 
     async def start(self) -> None:
         """Recover, then start the channels: those fed by the exchange first, so that what is sent finds its receiver."""
         try:
-            if self._beside is not None:
-                await self._beside.start()  # first: it forks, and the journal has a thread
+            if self.beside is not None:
+                await self.beside.start()  # first: it forks, and the journal has a thread
             await self.journal.open()
             await self.journal.keep_config(self.site.digest, self.site.snapshot, commit_of(self.site.root))
             await self.exchange.open()
-            for channel in sorted(self.channels, key=lambda each: each.config.connector != "exchange"):
-                await channel.start()
-            self._retention.start()
+            await self.receipts.start()
+            channels = {channel.name: channel for channel in self.channels}
+            for config in receivers_first(self.site.channels):
+                await channels[config.name].start()
+            self.retention.start()
         except BaseException:
             await self.stop()
             raise
@@ -69,15 +80,23 @@ class Runtime:
 
         Channels fed by the exchange stop last: what the others still send in this process finds its receiver.
         """
-        await self._retention.stop()
-        fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
-        for group in ([channel for channel in self.channels if channel not in fed], fed):
-            await asyncio.gather(*(channel.stop(deadline) for channel in group))
-        if self._beside is not None:
-            await self._beside.stop()
+        await self.retention.stop()
+        async with self.steering:
+            fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
+            for group in ([channel for channel in self.channels if channel not in fed], fed):
+                await asyncio.gather(*(channel.stop(deadline) for channel in group))
+        if self.beside is not None:
+            await self.beside.stop()
+        await self.receipts.stop()
         await self.exchange.close()
         await self.journal.close()
         events.emit(events.EngineStopped(self.site.options.site))
+
+    async def reload(self, only: str = "") -> Reloaded:
+        """Take the site as its folder has it now, see ``engine.reload``. Raises ConfigError, and nothing has changed."""
+        site = await asyncio.to_thread(load, self.site.root)
+        async with self.steering:
+            return await Reload(self, site, only).run()
 
     def _broken(self, error: JournalError) -> None:
         if not self.failed.is_set():

@@ -63,14 +63,20 @@ def form(data: bytes, outbound: Outbound, scope: Scope, envelope: Envelope | Non
         except CharsetError as error:
             return Formed(outbound.name, b"", Parked("102", str(error)))
         return Formed(outbound.name, body, None, findings)
+    content = read_bundle(data)
+    if isinstance(content, Parked):
+        return Formed(outbound.name, b"", content, content.findings)
+    made = outbound.make(content, scope.naming, envelope or Envelope(digest(data)))
+    return Formed(outbound.name, made.body, unmade(made, outbound), made.findings)
+
+
+def read_bundle(data: bytes) -> Resource | Parked:
+    """The bundle, or why it would be refused."""
     try:
         content = bundles.decode(data)
     except (msgspec.DecodeError, ValueError) as error:
-        return Formed(outbound.name, b"", Parked("invalid-bundle", f"It is not a FHIR resource in JSON: {type(error).__name__}"))
-    if (fault := invalid(content)) is not None:
-        return Formed(outbound.name, b"", fault, fault.findings)
-    made = outbound.make(content, scope.naming, envelope or Envelope(digest(data)))
-    return Formed(outbound.name, made.body, unmade(made, outbound), made.findings)
+        return Parked("invalid-bundle", f"It is not a FHIR resource in JSON: {type(error).__name__}")
+    return invalid(content) or content
 
 
 def read(data: bytes, *, charset: str | None = None) -> Message | Parked:

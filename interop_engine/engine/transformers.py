@@ -1,8 +1,9 @@
 """Where the pure step runs: in the engine's own process, or in processes beside it, so that a node uses more than one core.
 
-The engine's process keeps all that waits: sockets, journal, exchange. A process beside it is forked before any thread starts, so
-it has the very site the engine runs and nothing of it is loaded twice; it holds no other file, ends when its socket closes, and
-is asked twice a message: what must be known (it keeps the prepared message), and then for the result, which may ask once more.
+The engine's process keeps all that waits: sockets, journal, exchange. The processes beside it are forked before any thread
+starts, so that they have the very site the engine runs and nothing of it is loaded twice (after a reload, each loads it). Such a
+process holds no other file, ends when its socket closes, and is asked twice a message: what must be known (it keeps the prepared
+message), and then for the result, which may ask once more.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import pickle
 import signal
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from multiprocessing.context import ForkContext, SpawnContext
 from typing import TYPE_CHECKING, Any, Protocol
 
+from interop_engine.config.loader import load
 from interop_engine.core import events
 from interop_engine.core.garbage import collect_seldom
 from interop_engine.core.model import Known, Question
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 Result = Parked | Forward
 _Step = Prepared | relay.Waiting  # both say what is to be asked, of which destinations
 Ask = Callable[[Question, tuple[str, ...]], Awaitable[Known]]
+_Context = ForkContext | SpawnContext
 _HEADER = struct.Struct("!I")
 _ENDING = 2.0  # seconds that a process is given to end by itself
 
@@ -75,38 +79,62 @@ def _internal(error: Exception) -> Parked:
 
 
 class Beside:
-    """In processes beside the engine's; where they die, in the engine's own."""
+    """In processes beside the engine's; where they die, in the engine's own.
+
+    Each process knows one site: a reload starts others for the new one, and those of the old one end when no channel needs them.
+    """
 
     def __init__(self, site: Site, processes: int) -> None:
         self._site = site
         self._processes = processes
-        self._workers: list[_Worker] = []
+        self._workers: dict[str, list[_Worker]] = {}  # by the digest of their site
         self._turn = itertools.count()
         self._inside = Inside()
 
     async def start(self) -> None:
         """Fork. To be called before the process has threads."""
-        context = multiprocessing.get_context("fork")
-        for number in range(self._processes):
-            ours, theirs = socket.socketpair()
-            process = context.Process(target=_serve, args=(theirs, self._site), name=f"transform-{number}", daemon=True)
-            process.start()
-            theirs.close()
-            self._workers.append(await _Worker.connect(process, ours))
+        await self._begin(self._site, multiprocessing.get_context("fork"), _serve, self._site)
+
+    async def add(self, site: Site) -> None:
+        """Have processes for another site too. Raises ConnectionError where they cannot read it.
+
+        They are no forks, because the engine has threads by now: each starts as Python does and loads the site from its folder.
+        """
+        if site.digest not in self._workers:
+            await self._begin(site, multiprocessing.get_context("spawn"), _load_and_serve, str(site.root), site.digest)
+
+    async def keep(self, digests: Collection[str]) -> None:
+        """End the processes of every other site."""
+        for digest in self._workers.keys() - set(digests):
+            for worker in self._workers.pop(digest):
+                await worker.stop()
 
     async def stop(self) -> None:
         """End the processes. Twice is harmless."""
-        workers, self._workers = self._workers, []
-        for worker in workers:
-            await worker.stop()
+        await self.keep(())
 
     async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
         """Both steps, in one of the processes; once more in the engine's own where that process dies meanwhile."""
-        alive = [worker for worker in self._workers if worker.alive]
+        alive = [worker for worker in self._workers.get(channel.site, ()) if worker.alive]
         if alive:
             with contextlib.suppress(ConnectionError):
                 return await alive[next(self._turn) % len(alive)].run(received, channel.name, ask)
         return await self._inside.run(received, channel, message, ask)
+
+    async def _begin(self, site: Site, how: _Context, serve: Callable[..., None], *what: object) -> None:
+        workers = self._workers[site.digest] = []
+        for number in range(self._processes):
+            ours, theirs = socket.socketpair()
+            process = how.Process(target=serve, args=(theirs, *what), name=f"transform-{number}", daemon=True)
+            process.start()
+            theirs.close()
+            workers.append(await _Worker.connect(process, ours))
+        try:
+            for worker in workers:
+                await worker.ready()
+        except BaseException:
+            await self.keep(self._workers.keys() - {site.digest})
+            raise
 
 
 class _Worker:
@@ -114,6 +142,7 @@ class _Worker:
 
     def __init__(self, process: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.alive = True
+        self._serving = False
         self._process = process
         self._reader = reader
         self._writer = writer
@@ -126,6 +155,11 @@ class _Worker:
         """Take the engine's end of the socket pair."""
         reader, writer = await asyncio.open_connection(sock=ours)
         return cls(process, reader, writer)
+
+    async def ready(self) -> None:
+        """Wait until it can work. Raises ConnectionError where it ends instead."""
+        await self._request(next(self._numbers), ("ready",))
+        self._serving = True
 
     async def run(self, received: Received, channel: str, ask: Ask) -> Result:
         """Both steps. Raises ConnectionError where the process died."""
@@ -176,13 +210,21 @@ class _Worker:
 
     def _died(self) -> None:
         self.alive = False
-        events.emit(events.TransformProcessDied(self._process.name))
+        if self._serving:
+            events.emit(events.TransformProcessDied(self._process.name))
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(ConnectionError("the process has ended"))
 
 
 # --- In the process beside ------------------------------------------------------------------------------------------------
+
+
+def _load_and_serve(sock: socket.socket, root: str, digest: str) -> None:
+    """As ``_serve``, in a process that knows nothing yet. It ends where the site is not the one that is meant any more."""
+    site = load(root)
+    if site.digest == digest:
+        _serve(sock, site)
 
 
 def _serve(sock: socket.socket, site: Site) -> None:
@@ -204,6 +246,8 @@ def _serve(sock: socket.socket, site: Site) -> None:
 
 def _answer(number: int, what: tuple[Any, ...], channels: dict[str, ChannelConfig], prepared: dict[int, _Step]) -> Any:
     match what:
+        case ("ready",):
+            return True
         case ("first", received, channel):
             step = _first(received, channels[channel], None)
         case ("second", known, channel):

@@ -16,9 +16,9 @@ ENGINE = 'site: Test\nfacility: "24001"\ntimezone: Asia/Ho_Chi_Minh\ntransform: 
 
 def processes(node: Node) -> list[int]:
     """The ids of the processes beside the engine's."""
-    beside = node.runtime._beside
+    beside = node.runtime.beside
     assert isinstance(beside, Beside)
-    return [worker._process.pid for worker in beside._workers]
+    return [worker._process.pid for workers in beside._workers.values() for worker in workers]
 
 
 def is_running(pid: int) -> bool:
