@@ -32,12 +32,12 @@ def sekmet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield base
 
 
-async def _deliver(base: str, bundle: Any, token: str = TOKEN) -> Outcome:
-    options = FhirRestOptions.model_validate({"url": base, "auth": {"bearer": token}})
+async def _deliver(base: str, content: Any, token: str = TOKEN, **more: Any) -> Outcome:
+    options = FhirRestOptions.model_validate({"url": base, "auth": {"bearer": token}, **more})
     destination = FhirRestDestination(options, Surroundings("hub", open_exchange("embedded"), "hub", "record"))
     await destination.open()
     try:
-        return await destination.deliver(Delivery(new_id(), "m1", "hub", "record", ("p1",), json.dumps(bundle).encode(), "fhir"))
+        return await destination.deliver(Delivery(new_id(), "m1", "hub", "record", ("p1",), json.dumps(content).encode(), "fhir"))
     finally:
         await destination.close()
 
@@ -75,6 +75,28 @@ async def test_a_transaction_is_taken_whole_or_not_at_all(sekmet: str) -> None:
     assert outcome.code in ("fhir-400", "fhir-422")
     assert "Observation" in outcome.why
     assert (await _get(sekmet, "Patient/whole-1")).status_code == 404
+
+
+@pytest.mark.parametrize("mode", [{"bundle": "split", "entries": 3}, {"bundle": "split", "entries": 1}, {"bundle": "batch"}])
+async def test_it_takes_a_bundle_in_pieces(sekmet: str, mode: dict[str, Any]) -> None:
+    """In transactions of three, one resource at a time, and entry by entry: in the end it has the same."""
+    entries = _BUNDLES["by-order"]["entry"]
+    assert isinstance(await _deliver(sekmet, _BUNDLES["by-order"], **mode), Delivered)
+    for entry in entries:
+        resource = entry["resource"]
+        stored = (await _get(sekmet, f"{resource['resourceType']}/{resource['id']}")).json()
+        assert _without_meta(stored) == _without_meta(resource)
+
+
+async def test_conditional_writes_find_what_they_wrote(sekmet: str) -> None:
+    """It gives out ids of its own; sent again nothing is there twice, and what is left out of a bundle is still found."""
+    bundle = json.loads(json.dumps(_BUNDLES["person"]))
+    entries = bundle["entry"]
+    before = await _counts(sekmet, entries)
+    for _ in range(2):
+        assert await _deliver(sekmet, bundle, write="conditional") == Delivered(f"200, {len(entries)} entries")
+    after = await _counts(sekmet, entries)
+    assert after == {kind: before[kind] + sum(entry["resource"]["resourceType"] == kind for entry in entries) for kind in before}
 
 
 async def test_a_wrong_token_parks_nothing(sekmet: str) -> None:
