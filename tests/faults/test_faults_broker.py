@@ -12,9 +12,10 @@ import pytest
 from tests.support.broker import Broker
 from tests.support.outage import outage, through
 from tests.support.proxy import AWAY, SILENT, WELL, FaultProxy
-from tests.support.rig import KEPT, RECOVERY, Rig, rig
+from tests.support.rig import KEPT, RECOVERY, rig
 
-_RATE = 100
+_RATE = 50
+_ENDLESS = 1_000_000
 _PAUSE = 2.0  # seconds that a fault lasts, on top of the broker's own restart
 
 Harm = Callable[[Broker, FaultProxy], Awaitable[None]]
@@ -69,7 +70,7 @@ async def test_a_broker_in_trouble(tmp_path: Path, own_broker: Broker, harm: str
         rig(tmp_path / "site", exchange=through(proxy, own_broker.url), rate=_RATE) as node,
     ):
         await asyncio.to_thread(own_broker.settle)
-        sending = asyncio.create_task(keep_sending(node))
+        sending = asyncio.create_task(node.senders.send(0, _ENDLESS))
         for _ in range(2 * scale):
             before = len(node.record.inbox)
             await node.recorded(before + _RATE)
@@ -77,20 +78,12 @@ async def test_a_broker_in_trouble(tmp_path: Path, own_broker: Broker, harm: str
             back = time.monotonic()
             await node.recorded(len(node.record.inbox) + 1)
             assert node.record.inbox.pause_after(back) < RECOVERY
-        sending.cancel()
-        await asyncio.wait([sending])
+        node.senders.stopping = True
+        await sending
         await node.arrived()
         assert node.senders.log.broken == 0
         assert node.verdicts() == (KEPT, KEPT)
         assert await node.checked()
-
-
-async def keep_sending(node: Rig) -> None:
-    """Send until cancelled."""
-    first = 0
-    while True:
-        await node.senders.send(first, _RATE)
-        first += _RATE
 
 
 @pytest.mark.faults
@@ -100,7 +93,7 @@ async def test_a_broker_away_under_load(tmp_path: Path, own_broker: Broker) -> N
     """Away for ten seconds under 100 messages a second; the soak, and ``./dev bench outage``, take 60 and 200."""
     async with rig(tmp_path / "site", exchange=own_broker.url) as node:
         await asyncio.to_thread(own_broker.settle)
-        print(await outage(node, own_broker, rate=_RATE, seconds=10))
+        print(await outage(node, own_broker, rate=100, seconds=10))
 
 
 @pytest.mark.soak

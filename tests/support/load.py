@@ -59,6 +59,7 @@ class Senders:
     rate: float = 0.0
     timeout: float = 10.0
     resend: bool = True
+    stopping: bool = False  # set by whoever has enough of what ``send`` still has to send
     log: Log = field(default_factory=Log)
 
     async def send(self, first: int, count: int) -> None:
@@ -72,6 +73,8 @@ class Senders:
             patient = number % self.patients
             if patient % self.connections != own:
                 continue
+            if self.stopping:
+                break
             if self.rate:
                 await asyncio.sleep(max(0.0, start + (number - first) / self.rate - time.monotonic()))
             await self._message(line, number, f"BN{patient:03}")

@@ -67,6 +67,11 @@ class Engine:
         assert self._process is not None
         return self._process.pid
 
+    def memory(self) -> int:
+        """Bytes of memory that it has in use (RSS)."""
+        fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def stop(self) -> int:
         """SIGTERM, and the exit code. Harmless where it does not run."""
         if self._process is None or self._process.poll() is not None:

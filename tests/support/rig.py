@@ -51,6 +51,16 @@ deliver:
     fhir: {{url: "{record}", concurrency: 4, timeouts: {{read: 2s}}, breaker: {{first: 100ms, up_to: 1s}}}}
     retry: {{first: 100ms, up_to: 1s}}
 """
+_RELAY = """\
+channel: lab-results
+source: {{mllp: {{listen: "127.0.0.1:${{LAB_PORT}}", max_connections_per_address: 1000}}}}
+accept: [ORU^R01]
+otherwise: reject
+patient: {{authority: BV24001, type: MR}}
+deliver:
+  - name: his
+    mllp: {{connect: "127.0.0.1:{his}", concurrency: 4, ack_timeout: 10m}}
+"""
 _MAPPINGS = str(ROOT / "mappings")
 _NEEDED = ("oru_r01_lab.yaml", "common.yaml")
 CARELESS = (COMMAND[0], "-m", "tests.support.careless")
@@ -115,6 +125,12 @@ def make_site(folder: Path, exchange: str, channels: Mapping[str, str]) -> None:
     (folder / "engine.yaml").write_text(_ENGINE.format(exchange=given), encoding="utf-8")
 
 
+def _channels(his: int, record: str, *, relay: bool) -> dict[str, str]:
+    if relay:
+        return {"lab-results": _RELAY.format(his=his)}
+    return {"lab-results": _LAB.format(his=his), "hub": _HUB.format(record=record)}
+
+
 def _others(names: Sequence[str]) -> list[str]:
     return [name for name in names if name == "cases" or (name.endswith(".yaml") and name not in _NEEDED)]
 
@@ -127,10 +143,11 @@ async def rig(
     command: Sequence[str] = COMMAND,
     connections: int = 8,
     rate: float = 0.0,
+    relay: bool = False,
 ) -> AsyncIterator[Rig]:
-    """A running node with its surroundings. ``exchange``: embedded, or a broker's URL."""
+    """A running node with its surroundings. ``exchange``: embedded, or a broker's URL. ``relay``: to the HIS alone."""
     async with mllp_receiver() as his, fhir_receiver() as record:
-        make_site(folder, exchange, {"lab-results": _LAB.format(his=his.port), "hub": _HUB.format(record=record.server.url)})
+        make_site(folder, exchange, _channels(his.port, record.server.url, relay=relay))
         port = free_port()
         engine = Engine(folder, {"STATUS_PORT": str(free_port()), "LAB_PORT": str(port)}, command=command)
         await asyncio.to_thread(engine.start)
