@@ -139,7 +139,7 @@ class _Keeper:
 
     def _files(self) -> dict[Path, tuple[int, int]]:
         folders = (self._directory / "channels", self._directory / "mappings")
-        files = [self._directory / "engine.yaml", *(path for folder in folders for path in folder.rglob("*"))]
+        files = [*self._directory.glob("*.yaml"), *(path for folder in folders for path in folder.rglob("*"))]
         found = {}
         for path in files:
             try:

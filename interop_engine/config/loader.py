@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from interop_engine.config import cross, transport
+from interop_engine.config import agreements, cross, transport
 from interop_engine.config.reading import File, read
 from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
@@ -99,12 +99,23 @@ def _load(root: Path, environment: Mapping[str, str], *, compiled: bool = True) 
         loading.mistakes += library.compile()
     channels = _channels(loading, options, library, names)
     loading.mistakes += cross.check(loading.root, options, channels, library)
+    agreed = agreements.load(root, environment)
+    loading.texts |= agreed.texts
+    loading.mistakes += agreed.mistakes
+    loading.mistakes += agreements.check(agreed, options.facility, read(root, engine, environment), channels)
     snapshot = msgspec.json.encode(dict(sorted(loading.texts.items()))).decode()
     named = digest(snapshot.encode())
     warnings = tuple(mistake for mistake in loading.mistakes if mistake.severity != "error")
-    configs = tuple(replace(channel, site=named) for channel, _ in channels)
+    configs = tuple(_of_site(channel, named, agreed) for channel, _ in channels)
     scope = _scope(options, PatientOptions(), library, names)
     return Site(root, options, configs, library, scope, named, snapshot, warnings), loading.mistakes
+
+
+def _of_site(channel: ChannelConfig, named: str, agreed: agreements.Found) -> ChannelConfig:
+    if not agreed.texts:
+        return replace(channel, site=named)
+    own = digest("\n".join((channel.digest, *agreed.texts.values())).encode())
+    return replace(channel, site=named, digest=own, agreements=agreed.agreements)
 
 
 def _file(loading: _Loading, path: Path) -> File:

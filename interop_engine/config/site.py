@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from interop_engine.config.schema import ChannelOptions, DeliverOptions, SiteOptions
     from interop_engine.connectors.base import Options
     from interop_engine.core.diagnostics import Mistake
+    from interop_engine.exchange.agreements import Agreements
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.dialect import Dialect
@@ -72,6 +73,7 @@ class DestinationConfig:
 class ChannelConfig:
     """One channel, ready to run.
 
+    ``agreements`` say what may leave it over the exchange; None where the site keeps none.
     ``digest`` names its own part of the configuration, ``site`` the whole of it: each message is stamped with that, and from the
     snapshot kept by it the channel can be built again (``loader.rebuild``).
     """
@@ -87,6 +89,7 @@ class ChannelConfig:
     digest: str
     zone: ZoneInfo
     site: str = ""
+    agreements: Agreements | None = None
 
     @property
     def name(self) -> str:

@@ -46,6 +46,11 @@ CODES: Mapping[str, str] = {
     "C134": "An acknowledgement waits for, or goes to, a destination that is not there.",
     "C135": "An acknowledgement cannot go to that kind of destination.",
     "C136": "A private key does not sign what its option says.",
+    "C137": "The keys of the journal cannot be used.",
+    "C150": "There is no such facility in the agreements.",
+    "C151": "There is no such kind in the agreements.",
+    "C152": "No agreement lets the facility send that.",
+    "C153": "A value set of closed codes cannot be used.",
     # Mappings: their form
     "M100": "A key is not known here.",
     "M101": "An expression cannot be read.",
