@@ -200,7 +200,7 @@ async def opened(place: Place, *, readonly: bool) -> AsyncIterator[Journal]:
 
     if isinstance(place.journal, Path) and not place.journal.exists():
         raise InteropError(f"There is no journal at {place.journal} yet.")
-    journal = open_journal(place.journal, readonly=readonly)
+    journal = open_journal(place.journal, readonly=readonly, keys=place.options.journal.keys(place.directory))
     await journal.open()
     try:
         yield journal

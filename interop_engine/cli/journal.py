@@ -16,7 +16,7 @@ from interop_engine.cli.selection import Project
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from interop_engine.journal.sqlite.copies import Progress
+    from interop_engine.journal.checking import Progress
 
 _DUMP = "the journal stands in PostgreSQL: back it up with pg_dump, or with the server's own archive of its log"
 
@@ -68,15 +68,26 @@ def restore(
 
 def check(*, project: Project = Path()) -> None:
     """Read all of the journal, beside the engine: its structure, and whether every content is as it was written. 1 if not."""
-    from interop_engine.journal.sqlite import copies
-
-    with _bar("reading") as progress:
-        found = list(copies.check(_file(project), progress))
+    found = asyncio.run(_faults(project))
     for each in found:
         output.write(output.plain(each))
     if found:
         output.fail(output.count(len(found), "fault"))
     output.write("all of it is as it was written")
+
+
+async def _faults(project: Path) -> list[str]:
+    from interop_engine.cli import access
+    from interop_engine.journal import checking
+    from interop_engine.journal.sqlite import copies
+
+    place = access.find(project)
+    found = await asyncio.to_thread(copies.structure, place.journal) if isinstance(place.journal, Path) else []
+    if found:
+        return found  # what such a file holds cannot be told
+    async with access.opened(place, readonly=True) as journal:
+        with _bar("reading") as progress:
+            return [each async for each in checking.faults(journal, progress)]
 
 
 def prune(

@@ -22,7 +22,7 @@ from interop_engine.connectors.base import Options, Sending
 from interop_engine.connectors.exchange import ExchangeDestinationOptions
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core.diagnostics import Mark, Mistake, near
-from interop_engine.core.errors import ConfigError
+from interop_engine.core.errors import ConfigError, JournalError
 from interop_engine.core.model import digest
 from interop_engine.mapping import rules
 from interop_engine.mapping.context import Naming, Scope, naming
@@ -133,8 +133,20 @@ def _engine(loading: _Loading, path: Path) -> SiteOptions:
         hint = near(profile, NAMING_PROFILES) or f"one of {', '.join(NAMING_PROFILES)}"
         found.mistake("C105", f'there is no naming profile "{profile}"', "naming", hint=hint)
         options = None
+    if options is not None and (keys := options.journal.keys(loading.root)) is not None:
+        _keys(found, keys)
     loading.mistakes += found.mistakes
     return options or SiteOptions(site="?", facility="unknown", status=StatusOptions(listen="127.0.0.1:0"))
+
+
+def _keys(engine: File, path: Path) -> None:
+    from interop_engine.journal.keys import read_keys  # noqa: PLC0415 - a library that only encrypted journals need
+
+    try:
+        read_keys(path)
+    except JournalError as error:
+        hint = "a line a key: an id, a blank, and what `openssl rand -base64 32` says; chmod 600"
+        engine.mistake("C137", str(error).rstrip("."), "journal", "encrypt", "keys", hint=hint)
 
 
 def _library(loading: _Loading, names: Naming) -> Library:

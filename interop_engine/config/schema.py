@@ -35,6 +35,17 @@ class KeepOptions(AgeOptions):
     )  # fmt: skip
 
 
+class EncryptOptions(Options):
+    """The keys that the journal's content is encrypted with."""
+
+    keys: str = Field(
+        min_length=1,
+        description="File of keys, from the site's folder, that its owner alone may read: a line a key, its id and 32 bytes in"
+        " Base64. The last one writes, all read, and the first stays the first.",
+        examples=["/etc/interop-engine/journal.keys"],
+    )
+
+
 class JournalOptions(Options):
     """Where the journal stands: in a file of this node, or in a PostgreSQL database that several nodes share."""
 
@@ -50,6 +61,7 @@ class JournalOptions(Options):
     )
 
     keep: KeepOptions = Field(default_factory=KeepOptions, description="How much is kept.")
+    encrypt: EncryptOptions | None = Field(None, description="Encrypts what the journal holds of patients.")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -62,6 +74,10 @@ class JournalOptions(Options):
     def place(self, root: Path) -> str | Path:
         """What ``open_journal`` takes; ``root`` is the site's folder."""
         return self.postgres or root / self.path
+
+    def keys(self, root: Path) -> Path | None:
+        """Where the keys of an encrypted journal stand."""
+        return None if self.encrypt is None else root / self.encrypt.keys
 
 
 class StatusOptions(Options):
@@ -155,6 +171,12 @@ class DeliverOptions(Options):
     when: str = Field("", description="Deliver only where this condition holds.", examples=["OBR-25 in ['F', 'C']"])
     on_unknown: Literal["skip", "park"] = Field("park", description="A receiver that cannot be told.", examples=["skip"])
     retry: RetryOptions = Field(default_factory=RetryOptions, description="When it is tried again.")
+    on_parked: Literal["pass", "hold"] = Field(
+        "pass",
+        description="pass: others of the patient go on past a parked delivery, each with all that the receiver lacks by then."
+        " hold: they wait until a person retried or discarded it.",
+        examples=["hold"],
+    )
 
 
 class ChannelOptions(Options):

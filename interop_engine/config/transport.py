@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
     from interop_engine.connectors.base import Options
 
-FILES = frozenset({"C130", "C131", "C132", "C136"})
+FILES = frozenset({"C130", "C131", "C132", "C136", "C137"})
 """The mistakes in certificates and keys: files that are the machine's, and no part of a configuration that is kept."""
 
 _CODES = {"unreadable": "C130", "mismatch": "C131", "expired": "C132", "expiring": "C132"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -20,25 +21,38 @@ def open_journal(
     reserve: int = 64 << 20,
     window: timedelta = timedelta(days=30),
     lease_time: timedelta | None = None,
+    keys: Path | None = None,
 ) -> Journal:
     """A journal at a path, a ``sqlite:///path`` or a ``postgresql://`` URL, not yet opened (``await journal.open()``).
 
     ``reserve``: bytes of the disk to leave free when accepting (SQLite; PostgreSQL's disk is its own). ``window``: how long a
     resend is known again. ``lease_time``: when a lease nobody settled ends; longer than the longest timeout of a destination,
     by default 30 minutes. A node that shares its journal and dies is missed within ten seconds, whatever this is.
-    ``readonly``: beside a running engine, for listings and content.
-    Raises JournalError for a kind of URL there is no adapter for.
+    ``readonly``: beside a running engine, for listings and content. ``keys``: the file of keys that it is encrypted with.
+    Raises JournalError for a kind of URL there is no adapter for, and for a key file that cannot be used.
     """
-    text = str(url_or_path)
-    scheme, separator, _ = text.partition("://")
+    lease_time = lease_time or timedelta(minutes=30)
+    if keys is None:
+        return _adapter(str(url_or_path), (), reserve, readonly=readonly, window=window, lease_time=lease_time)
+    from interop_engine.journal.keys import read_keys  # noqa: PLC0415 - a library that only encrypted journals need
+    from interop_engine.journal.sealed import SealedJournal  # noqa: PLC0415 - the same
+
+    found = read_keys(keys)
+    journal = _adapter(str(url_or_path), found.seals(), reserve, readonly=readonly, window=window, lease_time=lease_time)
+    return SealedJournal(journal, found)
+
+
+def _adapter(
+    place: str, seals: Sequence[str], reserve: int, *, readonly: bool, window: timedelta, lease_time: timedelta
+) -> Journal:
+    scheme, separator, _ = place.partition("://")
     if separator and scheme in {"postgresql", "postgres"}:
         try:
             from interop_engine.journal.postgres import PostgresJournal  # noqa: PLC0415 - an extra that few nodes need
         except ImportError as error:
             raise JournalError(f"A PostgreSQL journal needs interop-engine[postgres]: {error}") from None
-        return PostgresJournal(text, readonly=readonly, window=window, lease_time=lease_time or timedelta(minutes=30))
+        return PostgresJournal(place, readonly=readonly, window=window, lease_time=lease_time, seals=seals)
     if separator and scheme != "sqlite":
         raise JournalError(f'There is no journal for "{scheme}://"; give a path, sqlite:///path or a postgresql:// URL.')
-    path = Path(unquote(urlsplit(text).path)) if separator else Path(text)
-    lease_time = lease_time or timedelta(minutes=30)
-    return SqliteJournal(path, readonly=readonly, reserve=reserve, window=window, lease_time=lease_time)
+    path = Path(unquote(urlsplit(place).path)) if separator else Path(place)
+    return SqliteJournal(path, readonly=readonly, reserve=reserve, window=window, lease_time=lease_time, seals=seals)

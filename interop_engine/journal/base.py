@@ -70,7 +70,8 @@ class NewMessage:
     """A message to be committed. ``state`` is RECEIVED, or REJECTED or FILTERED with ``code`` and ``why``.
 
     ``duplicate_key`` (None: never a duplicate) is looked up inside the transaction, see ``Journal.accept``.
-    ``search``: (kind, value) pairs such as ("patient", "BN001"), ("order", "A17"), ("accession", "…").
+    ``search``: (kind, value) pairs such as ("patient", "BN001"), ("order", "A17"), ("accession", "…"). ``size``: what is told of
+    the content's bytes, where it is not their number (they are sealed).
     """
 
     id: str
@@ -96,6 +97,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
+    size: int | None = None
     """What ``accept`` did: ``duplicate`` is True where ``id`` and ``reply`` are those of the message that came before."""
 
     id: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -64,7 +66,7 @@ async def lease_now(journal: Journal, queue: Queue) -> Lease | None:
     """
     task = asyncio.ensure_future(journal.lease(queue, "test"))
     await _turns()
-    if not task.done() and not isinstance(journal, SqliteJournal):
+    if not task.done() and not isinstance(getattr(journal, "_journal", journal), SqliteJournal):
         with contextlib.suppress(UnknownItem):
             await journal.retry("nothing")
         await _turns()
@@ -77,12 +79,27 @@ async def lease_now(journal: Journal, queue: Queue) -> Lease | None:
 
 def new_store(adapter: str, request: pytest.FixtureRequest, folder: Path) -> Store:
     """An empty store of an adapter. That of PostgreSQL is a schema of the session's server."""
+    adapter, _, sealed = adapter.partition("-")
+    options = {"keys": key_file(folder / "keys")} if sealed else {}
     if adapter == "postgres":
-        return Store(adapter, fresh_journal(request.getfixturevalue("postgres")))
-    return Store(adapter, folder / "journal.db")
+        return Store(adapter, fresh_journal(request.getfixturevalue("postgres")), options)
+    return Store(adapter, folder / "journal.db", options)
 
 
-ADAPTERS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+def key_file(path: Path, *ids: str) -> Path:
+    """A file of journal keys with these ids, or one; a key is made of its id, so that two files with one id hold one key."""
+    lines = [f"{each} {base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()}\n" for each in ids or ("2026",)]
+    path.touch(0o600)
+    path.write_text("".join(lines), encoding="ascii")
+    return path
+
+
+ADAPTERS = [
+    "sqlite",
+    "sqlite-sealed",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("postgres-sealed", marks=pytest.mark.postgres),
+]
 
 
 async def _turns() -> None:

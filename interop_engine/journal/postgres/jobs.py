@@ -46,9 +46,9 @@ def accept(message: NewMessage, window: int, packer: codec.Packer) -> Statement:
     kinds, texts = _pairs(message.search)
     row = (
         message.id, message.channel, str(message.state), at, plain(message.control_id), plain(message.message_type),
-        message.peer, message.media, message.digest, size, message.reply, _plain(message.lanes), codec.headers(message.headers),
-        message.code, plain(message.why), message.config, None if message.duplicate_key is None else plain(message.duplicate_key),
-        message.replay_of,
+        message.peer, message.media, message.digest, size if message.size is None else message.size, message.reply,
+        _plain(message.lanes), codec.headers(message.headers), message.code, plain(message.why), message.config,
+        None if message.duplicate_key is None else plain(message.duplicate_key), message.replay_of,
     )  # fmt: skip
     touches = (Queue(message.channel),) if message.state == MessageState.RECEIVED else ()
     return Statement(statements.ACCEPT, (*row, digest, zipped, data, kinds, texts, at - window, codec.now()), touches)
@@ -186,6 +186,11 @@ def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
 def prune(before: datetime | None, channel: str | None, most: int) -> Statement:
     """Remove some of the oldest messages that are done."""
     return Statement(statements.PRUNE, (codec.now() if before is None else codec.micros(before), channel, most))
+
+
+def keep_seals(seals: Sequence[str]) -> Statement:
+    """Keep which keys the journal is written with."""
+    return Statement(statements.KEEP_SEALS, (list(seals),))
 
 
 def keep_config(config: str, text: str, commit: str, packer: codec.Packer) -> Statement:

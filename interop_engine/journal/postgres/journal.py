@@ -43,9 +43,12 @@ class PostgresJournal:
     Those of a node that died are, some seconds after it was last heard of (see ``Heart``).
     """
 
-    def __init__(self, url: str, *, readonly: bool = False, window: timedelta, lease_time: timedelta) -> None:
+    def __init__(
+        self, url: str, *, readonly: bool = False, window: timedelta, lease_time: timedelta, seals: Sequence[str] = ()
+    ) -> None:
         self._url = url
         self._readonly = readonly
+        self._seals = seals
         self._window = window // timedelta(microseconds=1)
         self._node = new_id()  # of this life of the process: its leases, and the stamps it gives out
         self._packer = codec.Packer()
@@ -64,7 +67,7 @@ class PostgresJournal:
         """Create or migrate the schema, check the server, start the writer."""
         if self._readonly:
             try:
-                await self._reads.size()
+                await self._reads.new_seals(self._seals)
             except BaseException:
                 await self._reads.close()
                 raise
@@ -76,6 +79,12 @@ class PostgresJournal:
             what = schema.describe(error) if isinstance(error, psycopg.Error) else str(error)
             raise JournalError(f"The journal {schema.place(self._url)} cannot be opened: {what}") from None
         self._writer = writer
+        try:
+            if new := await self._reads.new_seals(self._seals):
+                await self._do(jobs.keep_seals(new), lambda _: None)
+        except BaseException:
+            await self.close()
+            raise
         self._listener = Listener(self._url, self._desks, lambda: writer.process)
         self._listener.start()
         self._heart.start()

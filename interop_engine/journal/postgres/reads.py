@@ -13,6 +13,7 @@ from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Question, Received, Sent
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
+from interop_engine.journal import seals as sealed_with
     Attempt,
     DeliveryRow,
     DeliveryState,
@@ -106,6 +107,12 @@ class Reads:
         await self._listing.close()
 
     # --- what is known ------------------------------------------------------------------------------------------------
+    async def new_seals(self, seals: Sequence[str]) -> tuple[str, ...]:
+        """What the journal must keep before it is written with these keys; raises JournalError where they are not its own."""
+        kept = [row[0] for row in await self._work.rows(statements.SEALS)]
+        holds = bool((await self._work.rows(statements.HOLDS))[0][0])
+        return sealed_with.new_seals(kept, seals, holds=holds)
+
 
     async def known(self, question: Question, destinations: Sequence[str], epoch: str) -> Known:
         """Answer a question. The stamp holds the question and a digest of the answer: ``forward`` asks again."""

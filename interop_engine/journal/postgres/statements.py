@@ -18,6 +18,12 @@ LEAVE: Final = "DELETE FROM nodes WHERE node = %s"
 ANY_DEAD: Final = "SELECT 1 FROM nodes WHERE beat < clock() - %s * 1000000 LIMIT 1"
 BURY: Final = "SELECT q_channel, q_destination FROM bury(%s)"
 
+# --- the keys it is encrypted with ------------------------------------------------------------------------------------
+
+SEALS: Final = "SELECT seal FROM seals"
+HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM messages)"
+KEEP_SEALS: Final = "INSERT INTO seals SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
+
 # --- what is written --------------------------------------------------------------------------------------------------
 
 ACCEPT: Final = """

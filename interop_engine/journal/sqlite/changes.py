@@ -96,7 +96,7 @@ def _insert(tx: Transaction, message: NewMessage, at: int) -> int:
             message.media,
             message.digest,
             body,
-            size,
+            size if message.size is None else message.size,
             message.reply,
             codec.listing(message.lanes),
             codec.headers(message.headers),

@@ -27,7 +27,7 @@ from interop_engine.journal.base import (
     Selection,
     Stored,
 )
-from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema
+from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema, statements
 from interop_engine.journal.sqlite import receipts as told
 from interop_engine.journal.sqlite.leases import Leases
 from interop_engine.journal.sqlite.reads import Reads
@@ -42,9 +42,19 @@ _LARGE_FILE = 256 << 20  # checking it takes longer than an engine may take to b
 class SqliteJournal:
     """A journal in one file. ``reserve``: bytes of the disk that accepting leaves free, so that the rest can be settled."""
 
-    def __init__(self, path: Path, *, readonly: bool = False, reserve: int = 0, window: timedelta, lease_time: timedelta) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        readonly: bool = False,
+        reserve: int = 0,
+        window: timedelta,
+        lease_time: timedelta,
+        seals: Sequence[str] = (),
+    ) -> None:
         self._path = path
         self._readonly = readonly
+        self._seals = seals
         self._reserve = reserve
         self._window = window // timedelta(microseconds=1)
         self._guard = schema.Guard(path)
@@ -58,7 +68,9 @@ class SqliteJournal:
     async def open(self) -> None:
         """Create or migrate the file, check it, start the writer. No lease outlives a process: all unsettled is due."""
         if self._readonly:
-            self._opened = _Opened(Reads(await asyncio.to_thread(schema.connect_reader, self._path)), None)
+            reader = await asyncio.to_thread(schema.connect_reader, self._path)
+            schema.new_seals(reader, self._seals)
+            self._opened = _Opened(Reads(reader), None)
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._guard.take()
@@ -92,6 +104,8 @@ class SqliteJournal:
         connection = schema.connect_writer(self._path)
         if _size(self._path) <= _LARGE_FILE:
             schema.check_integrity(connection)
+        for seal in schema.new_seals(connection, self._seals):
+            connection.execute(statements.KEEP_SEAL, (seal,))
         return connection, Transaction(connection), schema.connect_reader(self._path)
 
     async def close(self) -> None:

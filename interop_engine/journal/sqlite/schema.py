@@ -11,6 +11,8 @@ from typing import Any
 import apsw
 
 from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.journal import seals as sealed_with
+from interop_engine.journal.sqlite import statements
 
 OLDEST_SQLITE = (3, 51, 3)  # earlier ones can corrupt a WAL file: two connections that write and checkpoint at once
 _BUSY_MILLISECONDS = 250  # only a foreign process can hold the lock, and the event loop waits
@@ -158,7 +160,11 @@ CREATE TRIGGER receipts_gone AFTER DELETE ON deliveries WHEN instr(OLD.headers, 
 END;
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3)  # the n-th brings a file from user_version n to n + 1
+_VERSION_4 = """
+CREATE TABLE seals (seal TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;  -- the keys it is encrypted with, by name and fingerprint
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)  # the n-th brings a file from user_version n to n + 1
 
 
 class Guard:
@@ -229,6 +235,12 @@ def connect_reader(path: Path) -> apsw.Connection:
     if version != len(MIGRATIONS):
         raise JournalError(f"{path.name} has schema {version}; this engine reads {len(MIGRATIONS)}.")
     return connection
+
+
+def new_seals(connection: apsw.Connection, seals: Sequence[str]) -> tuple[str, ...]:
+    """What a journal must keep before it is written with these keys; raises JournalError where they are not its own."""
+    kept = [row[0] for row in rows(connection, statements.SEALS)]
+    return sealed_with.new_seals(kept, seals, holds=bool(rows(connection, statements.HOLDS)[0][0]))
 
 
 def check_integrity(connection: apsw.Connection) -> None:

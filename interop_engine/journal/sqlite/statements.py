@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+# --- the keys it is encrypted with ------------------------------------------------------------------------------------
+
+SEALS: Final = "SELECT seal FROM seals"
+HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM messages)"
+KEEP_SEAL: Final = "INSERT INTO seals VALUES (?)"
+
 # --- bodies -----------------------------------------------------------------------------------------------------------
 
 LAST_BODY: Final = "SELECT ifnull(max(id), 0) FROM bodies"

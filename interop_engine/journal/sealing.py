@@ -1,0 +1,121 @@
+"""How single values are sealed: content so that equal ones differ (AES-256-GCM), names so that they stay equal (AES-256-SIV).
+
+Names are what is looked up, compared or waited in line for: lanes, search keys, numbers, aliases, objects. Sealed by AES-SIV
+(RFC 5297) they can be compared as they are, and read again with the key; who has only the disk learns which are equal.
+Every value is bound to what it is and whose it is, so that one cannot stand in another's place.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from functools import lru_cache
+
+import zstandard
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+
+from interop_engine.core.errors import JournalBroken
+from interop_engine.journal.keys import Keys
+
+_PLAIN, _ZIPPED = 0, 1
+_NONCE = 12
+_SMALL = 256  # below it compression gains less than its frame costs
+_TEXT = "sealed:"  # before a text that is sealed: the journal writes some of its own, which are not
+_REMEMBERED = 16_384
+_BROKEN = "A row of the journal is not as it was written: it does not open with its key."
+
+
+class Sealing:
+    """Seals and opens with the keys of a journal. Opening raises JournalBroken for what is not as it was sealed."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._siv = AESSIV(keys.names)
+        self._ciphers = {id_.encode(): AESGCM(key) for id_, key in keys.contents.items()}
+        self._newest = list(self._ciphers)[-1]
+        self._zip = zstandard.ZstdCompressor(level=1)
+        self._unzip = zstandard.ZstdDecompressor()
+        self._name = lru_cache(_REMEMBERED)(self._make_name)
+        self._unname = lru_cache(_REMEMBERED)(self._read_name)
+
+    # --- content ------------------------------------------------------------------------------------------------------
+
+    def content(self, data: bytes, *bound: str) -> bytes:
+        """Bytes, sealed with the newest key and bound to what ``bound`` says. Nothing stays nothing."""
+        if not data:
+            return b""
+        form = _PLAIN
+        if len(data) >= _SMALL and len(zipped := self._zip.compress(data)) < len(data):
+            form, data = _ZIPPED, zipped
+        head = bytes((form, len(self._newest))) + self._newest
+        nonce = os.urandom(_NONCE)
+        return head + nonce + self._ciphers[self._newest].encrypt(nonce, data, head + _joined(bound))
+
+    def open_content(self, sealed: bytes, *bound: str) -> bytes:
+        """The bytes that ``content`` sealed."""
+        if not sealed:
+            return b""
+        try:
+            end = 2 + sealed[1]
+            data = self._ciphers[sealed[2:end]].decrypt(
+                sealed[end : end + _NONCE], sealed[end + _NONCE :], sealed[:end] + _joined(bound)
+            )
+            return self._unzip.decompress(data) if sealed[0] == _ZIPPED else data
+        except (InvalidTag, KeyError, IndexError, ValueError, zstandard.ZstdError):
+            raise JournalBroken(_BROKEN) from None
+
+    def text(self, text: str, *bound: str) -> str:
+        """The same for a text."""
+        return _TEXT + base64.b64encode(self.content(text.encode("utf-8", "surrogatepass"), *bound)).decode() if text else ""
+
+    def open_text(self, sealed: str, *bound: str) -> str:
+        """The text that ``text`` sealed; one of the journal's own as it is."""
+        if not is_sealed(sealed):
+            return sealed
+        try:
+            data = base64.b64decode(sealed[len(_TEXT) :], validate=True)
+        except binascii.Error:
+            raise JournalBroken(_BROKEN) from None
+        return self.open_content(data, *bound).decode("utf-8", "surrogatepass")
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def name(self, kind: str, name: str) -> str:
+        """A name, sealed: equal names of one kind are equal. A part after a tab is sealed for itself, as it is looked up by."""
+        return self._name(kind, name)
+
+    def open_name(self, kind: str, sealed: str) -> str:
+        """The name that ``name`` sealed."""
+        return self._unname(kind, sealed)
+
+    def _make_name(self, kind: str, name: str) -> str:
+        return "\t".join(self._seal_part(kind, part) for part in name.split("\t"))
+
+    def _seal_part(self, kind: str, part: str) -> str:
+        if not part:
+            return ""
+        sealed = self._siv.encrypt(part.encode("utf-8", "surrogatepass"), [kind.encode()])
+        return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+
+    def _read_name(self, kind: str, sealed: str) -> str:
+        return "\t".join(self._open_part(kind, part) for part in sealed.split("\t"))
+
+    def _open_part(self, kind: str, part: str) -> str:
+        if not part:
+            return ""
+        try:
+            data = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+            return self._siv.decrypt(data, [kind.encode()]).decode("utf-8", "surrogatepass")
+        except (InvalidTag, ValueError):
+            raise JournalBroken(_BROKEN) from None
+
+
+def is_sealed(text: str) -> bool:
+    """Whether ``Sealing.text`` made it."""
+    return text.startswith(_TEXT)
+
+
+def _joined(bound: tuple[str, ...]) -> bytes:
+    """Unambiguous: no two different lists are joined to one."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in (each.encode("utf-8", "surrogatepass") for each in bound))
