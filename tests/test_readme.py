@@ -34,6 +34,13 @@ def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()
 
 
+def test_every_page_is_in_the_index() -> None:
+    """docs/README.md leads to each page, and nowhere else."""
+    docs = ROOT / "docs"
+    linked = {(docs / link).resolve() for link in re.findall(r"\]\(([^):#]+\.md)\)", (docs / "README.md").read_text("utf-8"))}
+    assert linked == {*docs.rglob("*.md"), ROOT / "README.md"} - {docs / "README.md"}
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_verbs_exist(verb: str) -> None:
     """Every verb of the table answers --help."""

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
     from interop_engine.cli.inputs import Message as Input
     from interop_engine.config.site import ChannelConfig, Site
+    from interop_engine.core.diagnostics import Finding
     from interop_engine.engine.single import Mapped
     from interop_engine.engine.transform import Parked
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.dialect import Dialect
     from interop_engine.mapping.outbound.compiler import Outbound
+    from interop_engine.mapping.outbound.program import Envelope, MessageProgram
+    from interop_engine.mapping.outbound.trace import Lineage
     from interop_engine.mapping.program import Program
 
 MappingName = Annotated[str | None, typer.Option("--mapping", metavar="NAME", help="The mapping; without it, the one that fits.")]
@@ -134,13 +137,33 @@ class Bench:
         from interop_engine.engine import single
         from interop_engine.hl7.charset import charset_of, decode
 
+        formed = single.form(data, outbound, *self._receiver(outbound, data))
+        _remark(label, formed.findings, formed.parked)
+        return decode(formed.body, charset_of(formed.body)) if formed.body else ""
+
+    def traced(self, label: str, data: bytes, outbound: MessageProgram) -> Lineage | None:
+        """Where the message of a bundle comes from; None, with the reason said, where the bundle is none."""
+        from interop_engine.engine import single
+        from interop_engine.engine.relay import unmade
+        from interop_engine.engine.transform import Parked
+        from interop_engine.mapping.outbound.trace import trace
+
+        bundle = single.read_bundle(data)
+        if isinstance(bundle, Parked):
+            _tell(label, bundle, "")
+            return None
+        scope, envelope = self._receiver(outbound, data)
+        lineage = trace(outbound, bundle, scope.naming, envelope)
+        _remark(label, lineage.made.findings, unmade(lineage.made, outbound))
+        return lineage if lineage.made.body else None
+
+    def _receiver(self, outbound: Outbound, data: bytes) -> tuple[Scope, Envelope]:
+        """Whose names the message has, and who it is for: of the channel that was named, else of the first that sends it."""
+        from interop_engine.mapping.outbound.program import Envelope
+
         using = [(c.scope, d) for c in self.site.channels for d in c.destinations if d.outbound is outbound]
         scope = self._channel.scope if self._channel else using[0][0] if using else self.site.scope
-        formed = single.form(data, outbound, scope, using[0][1].envelope(digest(data)) if using else None)
-        output.show_findings(formed.findings, label)
-        if formed.parked is not None:
-            _tell(label, formed.parked, "")
-        return decode(formed.body, charset_of(formed.body)) if formed.body else ""
+        return scope, using[0][1].envelope(digest(data)) if using else Envelope(digest(data))
 
     def losses(self, unread: Sequence[str]) -> Sequence[str]:
         """Of the leaves that nothing read (``PID[1]-5.3``) those that the channel's dialect does not ignore."""
@@ -156,6 +179,14 @@ class Bench:
             return self._channel.scope
         using = (channel.scope for channel in self.site.channels if program.name in channel.programs)
         return next(using, self.site.scope)
+
+
+def _remark(label: str, findings: Sequence[Finding], parked: Parked | None) -> None:
+    """What there is to say of a message that was made, or why none was."""
+    if parked is None:
+        output.show_findings(findings, label)
+    else:
+        _tell(label, parked, "")
 
 
 def _tell(label: str, parked: Parked, place: str) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interop_engine.cli import output
+from interop_engine.cli import lineages, output
 from interop_engine.cli.bench import Bench, ChannelName, Project, folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from interop_engine.cli.inputs import Message as Input
     from interop_engine.config.site import Site
     from interop_engine.core.model import Known, Received
     from interop_engine.hl7.message import Message
     from interop_engine.journal.base import MessageRow
+    from interop_engine.mapping.outbound.program import MessageProgram
     from interop_engine.mapping.program import Program
-    from interop_engine.mapping.trace import Lineage, Made
     from interop_engine.terminology.worklist import Worklist
 
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]", help="HL7 v2 messages or batches; - is standard input.", show_default=False),
+        typer.Argument(metavar="[FILE]", help="HL7 v2 messages or batches, or bundles; - is standard input.", show_default=False),
     ] = None,
     *,
     message: Annotated[
@@ -55,8 +55,9 @@ def explain(
     It shows content of the message; what a journal holds only to who can read the journal, as messages show --raw does. A
     message of the journal goes through the configuration it was received under, where that was kept, else through that of
     now, and which of them is said; the numbers and merges are those known now. With --mapping NAME alone, the whole mapping is
-    shown: what it takes over by extends, its fragments, and what each line implies by data types and tables. Ends with 1 if a
-    message cannot be mapped.
+    shown: what it takes over by extends, its fragments, and what each line implies by data types and tables. Of a mapping that
+    makes HL7 v2 of a bundle, FILE is the bundle: each field with the line that gave it, and what of the bundle the message does
+    not have. Ends with 1 if a message cannot be mapped.
     """
     from interop_engine.terminology.worklist import Worklist
 
@@ -80,7 +81,7 @@ def _whole(project: Path | None, mapping: str | None, *, code: bool, json: bool)
         raise typer.BadParameter("name a FILE, a --message ID, or a --mapping NAME to be shown in full")
     program = Bench.of(project, mapping, None).named
     if program is None:
-        output.fail(f"{mapping} makes HL7 v2, and its file is all there is of it", "transform shows what it makes of a bundle")
+        output.fail(f"{mapping} makes HL7 v2, and its file is all there is of it", "explain FILE shows what it makes of a bundle")
     if code:
         output.write(program.source)
     elif json:
@@ -99,14 +100,32 @@ class _Session:
         self._failed = False
 
     def files(self, bench: Bench, files: Sequence[str]) -> None:
-        from interop_engine.cli.inputs import read_messages
+        from interop_engine.cli.inputs import read_bytes, read_messages
         from interop_engine.core.model import NOTHING_KNOWN
+        from interop_engine.mapping.outbound.program import MessageProgram
 
+        if isinstance(bench.outbound, MessageProgram):
+            for file in files:
+                self._bundle(bench, file, read_bytes(file), bench.outbound)
+            return
         for given in (message for file in files for message in read_messages(file)):
             if (found := bench.read(given)) is None:
                 self._failed = True
             else:
                 self._explain(bench, given, *found, NOTHING_KNOWN)
+
+    def _bundle(self, bench: Bench, label: str, data: bytes, program: MessageProgram) -> None:
+        """The way back: where the message of a bundle comes from."""
+        if self._code:
+            output.fail(
+                f"{program.name} makes HL7 v2: it is not compiled", "explain without --code shows what it makes of a bundle"
+            )
+        if (lineage := bench.traced(label, data, program)) is None:
+            self._failed = True
+        elif self._json:
+            output.write_json_line({"file": label, "mapping": program.name, "fields": lineage.fields, "unread": lineage.unread})
+        else:
+            lineages.show_message(lineage, label)
 
     def journaled(self, folder: Path, message_id: str, mapping: str | None, channel: str | None, *, now: bool) -> None:
         """A message of the journal, read and mapped as its channel did on its day, or does it now."""
@@ -148,10 +167,9 @@ class _Session:
             self._worklist.add(code.map, code.system, code.code, given.label)
         unread = bench.losses(lineage.unread)
         if self._json:
-            output.write_json_line(_lineage(given.label, program.name, lineage, unread))
+            output.write_json_line(lineages.outlined(given.label, program.name, lineage, unread))
         else:
-            _show(lineage, program.mark.file)
-            output.write(f"Populated, and read by nothing: {', '.join(unread)}" if unread else "Every populated field was read.")
+            lineages.show(lineage, program.mark.file, unread)
             output.show_findings(draft.findings, given.label)
         if draft.park is not None:
             output.show_findings([Finding(draft.park.code, draft.park.why, "", "error")], given.label)
@@ -198,49 +216,3 @@ async def _snapshot(folder: Path, digest: str) -> str:
 
     async with access.opened(access.find(folder), readonly=True) as journal:
         return await journal.config(digest)
-
-
-# --- what is shown -------------------------------------------------------------------------------------------------------
-
-
-def _lineage(label: str, mapping: str, lineage: Lineage, unread: Sequence[str]) -> Mapping[str, Any]:
-    draft = lineage.draft
-    return {
-        "file": label,
-        "mapping": mapping,
-        "made": [_made(each) for each in lineage.made],
-        "unread": unread,
-        "findings": [str(finding) for finding in draft.findings],
-        "unmapped": [{"map": code.map, "system": code.system, "code": code.code} for code in draft.unmapped],
-    }
-
-
-def _made(made: Made) -> dict[str, Any]:
-    return {
-        "resource": made.resource,
-        "object": made.object,
-        "rule": made.rule,
-        "mark": str(made.mark),
-        "fields": made.fields,
-        "implied": made.implied,
-        "values": made.values,
-    }
-
-
-def _show(lineage: Lineage, file: str) -> None:
-    from itertools import groupby
-
-    for (resource, thing), lines in groupby(lineage.made, key=lambda each: (each.resource, each.object)):
-        rows = [
-            (
-                name,
-                output.brief(value),
-                ", ".join(made.fields),
-                output.noted(made.rule, made.implied),
-                output.place(made.mark, file),
-            )
-            for made in lines
-            for name, value in made.values.items()
-        ]
-        if rows:
-            output.table(("element", "value", "from", "rule", "at"), rows, title=f"{resource}: {thing} ({file})")

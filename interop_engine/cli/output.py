@@ -185,7 +185,11 @@ def noted(value: object, notes: Iterable[str]) -> Any:
 
 def brief(value: Any) -> str:
     """A value on a line, for people: the texts in it, without URIs of systems."""
-    text = " · ".join(_texts(value))
+    return shortened(" · ".join(_texts(value)))
+
+
+def shortened(text: str) -> str:
+    """A text's beginning, where it is long."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

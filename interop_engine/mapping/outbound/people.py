@@ -52,7 +52,7 @@ def xad(node: Node, target: Target, context: Context) -> Part | None:
     """Address → XAD: the first line is the street, the second the other designation, more of them XAD.19."""
     del target, context
     data = node.data
-    lines = [*data.get("line", ())] or [data["text"]] * ("text" in data and "city" not in data)
+    lines = data.get("line") or ([data["text"]] if "text" in data and "city" not in data else [])
     street, other, more = [*lines, "", ""][0], [*lines, "", ""][1], ", ".join(lines[2:])
     kind = _ADDRESS_USE.get(data.get("use", "")) or ("M" if data.get("type") == "postal" else "")
     place = [data.get(name, "") for name in ("city", "state", "postalCode", "country")]

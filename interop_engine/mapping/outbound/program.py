@@ -49,12 +49,14 @@ class Made:
     """The message and what could not be kept.
 
     Where it is empty, ``fault`` says that it cannot be written, ``lacking`` which group of it lacks what it needs.
+    ``segments``: what the message is made of, for who asks where it comes from.
     """
 
     body: bytes = b""
     findings: tuple[Finding, ...] = ()
     fault: str = ""
     lacking: str = ""
+    segments: tuple[Written, ...] = ()
 
     @property
     def nothing(self) -> bool:
@@ -84,14 +86,14 @@ class MessageProgram:
         body = writer.group(self.plan, root, {BUNDLE_VARIABLE: root}, {})
         if writer.unfinished or body is None:
             return Made(findings=tuple(context.findings), lacking=writer.unfinished)
-        header = self._header(bundle, envelope, body)
-        texts = [written(segment) for segment in (header, *body)]
+        segments = (self._header(bundle, envelope, body), *body)
+        text = "".join([f"{written(segment)}\r" for segment in segments])
         try:
-            data = charset.encode("".join([f"{text}\r" for text in texts]), charset.codec_of(envelope.charset) or charset.DEFAULT)
+            data = charset.encode(text, charset.codec_of(envelope.charset) or charset.DEFAULT)
         except CharsetError:
             why = f"a character of the message has no place in the character set {envelope.charset}"
             return Made(findings=tuple(context.findings), fault=why)
-        return Made(data, tuple(context.findings))
+        return Made(data, tuple(context.findings), segments=segments)
 
     def _header(self, bundle: Resource, envelope: Envelope, body: list[Written]) -> Written:
         """MSH: who sent the results and when, as their Provenance says it; the rest is the envelope's."""
@@ -110,7 +112,7 @@ class MessageProgram:
             11: ["P"],
             12: [VERSION],
         }
-        return Written("MSH", {**fields, 18: [envelope.charset]})
+        return Written("MSH", {**fields, 18: [envelope.charset]}, own.lines if own is not None else {})
 
 
 def _origin(bundle: Resource) -> tuple[str, str]:
@@ -129,19 +131,26 @@ def _origin(bundle: Resource) -> tuple[str, str]:
 
 @dataclass(slots=True)
 class Written:
-    """One segment: its fields' repetitions by number."""
+    """One segment: its fields' repetitions by number, and the lines that gave them."""
 
     name: str
     fields: _Fields = field(default_factory=dict)
+    lines: dict[int, list[FieldPlan]] = field(default_factory=dict)
 
 
 def written(segment: Written) -> str:
     """A segment as text."""
-    last = max((number for number, values in segment.fields.items() if any(map(_part, values))), default=0)
-    fields = [_D.repetition.join(_part(value) for value in segment.fields.get(n, ())) for n in range(1, last + 1)]
+    last = max((number for number in segment.fields if value_of(segment, number)), default=0)
+    fields = [value_of(segment, number) for number in range(1, last + 1)]
     if segment.name == "MSH":
         fields = [_D.encoding_characters, *fields[2:]]
     return _D.field.join([segment.name, *fields])
+
+
+def value_of(segment: Written, number: int) -> str:
+    """A field as text, '' where it is empty."""
+    texts = [_part(value) for value in segment.fields.get(number, ())]
+    return _D.repetition.join(texts) if any(texts) else ""
 
 
 def _part(part: Part, separators: str = _D.component + _D.subcomponent) -> str:
@@ -218,6 +227,8 @@ class _Writer:
                 nodes = self._find(expression, here, variables, line.target.label)
                 self._put(segment.fields, line, nodes)
                 said = said or (bool(nodes) and not _constant(expression))
+            if line.field in segment.fields:
+                segment.lines.setdefault(line.field, []).append(line)
         if not segment.fields or not (said or firm):
             self._counts[plan.name] = number - 1
             return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 from unicodedata import is_normalized
 
@@ -231,3 +232,51 @@ def test_documents() -> None:
 def test_reference_ranges(given_range: dict[str, Any], text: str) -> None:
     """The text where there is one, else the bounds as people write them."""
     assert out("Observation.referenceRange", given_range, "ST") == text
+
+
+WHOLE = {
+    ("Address", "XAD"): {
+        "use": "home",
+        "type": "postal",
+        "text": "1 A, HN",
+        "line": ["1 A"],
+        "city": "HN",
+        "district": "BĐ",
+        "country": "VN",
+    },
+    ("HumanName", "XPN"): {
+        "use": "official",
+        "text": "Nguyễn Ánh",
+        "family": "Nguyễn",
+        "given": ["Ánh"],
+        "period": {"start": "2020"},
+    },
+    ("ContactPoint", "XTN"): {"system": "phone", "value": "0243", "use": "home", "period": {"end": "2020"}},
+    ("Identifier", "CX"): {"type": {"text": "MR"}, "system": "http://x.example", "value": "1", "assigner": {"display": "A"}},
+    ("Identifier", "EI"): {"type": {"text": "FILL"}, "system": "http://x.example", "value": "1"},
+    ("CodeableConcept", "CWE"): {"coding": [{"system": "http://loinc.org", "code": "1-8", "display": "x"}], "text": "x"},
+    ("Quantity", "SN"): {"value": Decimal(5), "comparator": "<", "unit": "g", "system": "http://unitsofmeasure.org", "code": "g"},
+    ("Range", "SN"): {"low": {"value": Decimal(1)}, "high": {"value": Decimal(2)}},
+    ("Ratio", "SN"): {"numerator": {"value": Decimal(1)}, "denominator": {"value": Decimal(2)}},
+    ("Attachment", "ED"): {"contentType": "application/pdf", "data": "QUJD", "url": "http://x.example/a", "title": "t"},
+    ("Reference", "XCN"): {"reference": "Practitioner/1", "type": "Practitioner", "identifier": {"value": "1"}, "display": "x"},
+    ("Annotation", "text"): {"text": "x", "time": "2026-03-02"},
+}
+
+
+@pytest.mark.parametrize("types", WHOLE, ids=" → ".join)
+def test_any_element_may_be_missing(types: tuple[str, str]) -> None:
+    """Each of them optional in FHIR, others' bundles lack what ours have: a value is made of what is there."""
+    whole = WHOLE[types]
+    convert = conversion(*types)
+    assert convert is not None
+    for size in range(len(whole) + 1):
+        for names in combinations(whole, size):
+            part = {name: whole[name] for name in names}
+            made = convert(Node(types[0], part), Target("PID-3", types[1]), context())
+            assert made is None or any(flat(made)), part
+
+
+def flat(part: Any) -> list[str]:
+    """The texts in a part of a message."""
+    return [part] if isinstance(part, str) else [text for each in part for text in flat(each)]
