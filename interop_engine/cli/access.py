@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 import msgspec
 
+from interop_engine.core.diagnostics import Mistake
 from interop_engine.core.errors import ConfigError, InteropError, UnknownItem
 from interop_engine.journal.base import MessageRow, Selection
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _OPERATE = {"x-interop-engine": "operate"}
 _MOMENT = httpx.Timeout(10.0, connect=1.0)  # seconds
+_WHILE = httpx.Timeout(120.0, connect=1.0)  # what is under way is waited for
 
 
 class Reader(Protocol):
@@ -54,6 +56,10 @@ class Operator(Reader, Protocol):
     async def retry(self, delivery_id: str) -> str | None:
         """Make a delivery due now; the id of its message's replay where it was overtaken."""
         ...
+
+
+class _Mistakes(msgspec.Struct):
+    mistakes: list[Mistake]
 
 
 class Api:
@@ -101,6 +107,12 @@ class Api:
         found: dict[str, str] = (await self._ask("POST", f"/channels/{name}/{action}")).json()
         return found
 
+    async def reload(self, name: str = "") -> dict[str, Any]:
+        """Take the site anew, or of it one channel; what was done. Raises ConfigError with the mistakes found."""
+        path = f"/channels/{name}/reload" if name else "/reload"
+        found: dict[str, Any] = (await self._ask("POST", path, timeout=_WHILE)).json()
+        return found
+
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = _OPERATE if method == "POST" else {}
         try:
@@ -109,6 +121,8 @@ class Api:
             raise InteropError(f"No engine answers at {self._client.base_url}: {error}") from error
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise UnknownItem(_problem(answer))
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise ConfigError(msgspec.json.decode(answer.content, type=_Mistakes).mistakes)
         if answer.is_error:
             raise InteropError(f"The engine answered {answer.status_code}: {_problem(answer)}")
         return answer

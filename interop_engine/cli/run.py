@@ -13,10 +13,8 @@ from interop_engine.cli import output
 from interop_engine.core.garbage import collect_seldom
 
 if TYPE_CHECKING:
-    import asyncio
-
     from interop_engine.config.site import Site
-    from interop_engine.ops.node import Node
+    from interop_engine.engine.runtime import Runtime
 
 
 class Level(StrEnum):
@@ -72,7 +70,7 @@ def _log(level: Level) -> None:
 
 
 class _Keeper:
-    """Keeps one node running, and with ``watch`` puts a new one in its place when the site's files change."""
+    """Keeps one node running, and with ``watch`` lets it take the site whenever its files change."""
 
     def __init__(self, directory: Path, *, watch: bool) -> None:
         from interop_engine.cli.site import load
@@ -87,39 +85,29 @@ class _Keeper:
         import asyncio
         import signal
 
+        from interop_engine.ops.node import Node
+
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-        while True:
-            from interop_engine.ops.node import Node
-
-            node = Node(self.site)
-            await node.start()
-            collect_seldom()
-            output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
-            try:
-                if await self._until(told, node):
-                    return not node.runtime.failed.is_set()
-            finally:
-                await node.stop()
-
-    async def _until(self, told: asyncio.Event, node: Node) -> bool:
-        """Wait; False where a changed site is to be taken."""
-        import asyncio
-
+        node = Node(self.site)
+        await node.start()
+        collect_seldom()
+        output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
         waits = [asyncio.create_task(told.wait()), asyncio.create_task(node.runtime.failed.wait())]
-        changed = asyncio.create_task(self._changed()) if self._watch else None
-        everything = {*waits, changed} if changed else {*waits}
-        await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-        for each in everything:
-            each.cancel()
-        return told.is_set() or node.runtime.failed.is_set()
+        watching = [asyncio.create_task(self._follow(node.runtime))] if self._watch else []
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return not node.runtime.failed.is_set()
+        finally:
+            for each in (*waits, *watching):
+                each.cancel()
+            await node.stop()
 
-    async def _changed(self) -> None:
-        """Wait until the site's files changed and load without an error; mistakes are shown, the old site runs on."""
+    async def _follow(self, runtime: Runtime) -> None:
+        """Take the site each time its files changed; mistakes are shown, and the old site runs on."""
         import asyncio
 
-        from interop_engine import config
         from interop_engine.core.errors import ConfigError
 
         while True:
@@ -128,14 +116,16 @@ class _Keeper:
                 continue
             self._seen = now
             try:
-                self.site = await asyncio.to_thread(config.load, self._directory)
+                problem = (await asyncio.shield(runtime.reload())).problem
             except OSError as error:  # a file that went away between two looks: the next look finds what is there
-                output.remark("warning", f"{error.filename}: {error.strerror}")
+                problem = f"{error.filename}: {error.strerror}"
             except ConfigError as error:
                 output.show_mistakes(error.mistakes, self._directory)
-                output.remark("warning", "the site has mistakes; the one from before runs on")
+                problem = "the site has mistakes"
+            if problem:
+                output.remark("warning", f"{problem}; the one from before runs on")
             else:
-                return
+                output.remark("information", "the changed site is running")
 
     def _files(self) -> dict[Path, tuple[int, int]]:
         folders = (self._directory / "channels", self._directory / "mappings")

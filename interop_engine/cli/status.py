@@ -26,10 +26,11 @@ ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command()(status)
-    channels = typer.Typer(help="List, start and stop the channels of a running engine.", no_args_is_help=True)
+    channels = typer.Typer(help="List, start, stop and reload the channels of a running engine.", no_args_is_help=True)
     channels.command("list")(list_channels)
     channels.command("start")(start_channel)
     channels.command("stop")(stop_channel)
+    channels.command("reload")(reload_channels)
     app.add_typer(channels, name="channels")
 
 
@@ -72,6 +73,40 @@ def start_channel(name: ChannelName, *, project: Project = Path(), url: Url = No
 def stop_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
     """Stop a channel's intake; what it has taken in goes on. It starts again with the engine."""
     _switch(name, "stop", project, url)
+
+
+def reload_channels(
+    name: Annotated[
+        str, typer.Argument(metavar="[CHANNEL]", help="Only this one, opened anew even if nothing changed.", show_default=False)
+    ] = "",
+    *,
+    project: Project = Path(),
+    url: Url = None,
+    json: Json = False,
+) -> None:
+    """Let a running engine take the site as its folder has it now: all of it, or nothing and 1 where anything is wrong.
+
+    What is configured as it was keeps its connections. With a name that channel alone is taken, closed and opened, for example
+    after its certificate was renewed.
+    """
+    from interop_engine.core.errors import ConfigError
+
+    try:
+        done = asyncio.run(_reload(name, url, project))
+    except ConfigError as error:
+        output.show_mistakes(error.mistakes, project)
+        output.fail("nothing has changed: the site has mistakes")
+    if json:
+        output.write_json(done)
+        return
+    rows = [(each, what) for what in ("started", "removed", "reopened", "kept") for each in done[what]]
+    output.table(("channel", "what was done"), sorted(rows))
+    output.write(f"configuration {done['config'][:12]}{', commit ' + done['commit'][:12] if done['commit'] else ''}")
+
+
+async def _reload(name: str, url: str | None, project: Path) -> dict[str, Any]:
+    async with _engine(url, project) as api:
+        return await api.reload(name)
 
 
 def _switch(name: str, action: str, project: Path, url: str | None) -> None:

@@ -66,7 +66,7 @@ def kept(before: ChannelConfig, after: ChannelConfig) -> Kept:
     Destinations stay with the source alone, because they tell its acknowledgements; one that acknowledgements go to reads
     messages as its channel does, and is opened again.
     """
-    if (before.connector, before.source, before.scope.facility) != (after.connector, after.source, after.scope.facility):
+    if (before.connector, before.source) != (after.connector, after.source):
         return NOTHING_KEPT
     old = {each.name: (each.deliver, each.connector, each.options) for each in before.destinations}
     new = {each.name: (each.deliver, each.connector, each.options) for each in after.destinations}
@@ -160,21 +160,27 @@ class Channel:
         """How each destination is."""
         return {name: deliverer.health() for name, deliverer in self.deliverers.items()}
 
-    async def start(self, *, intake: bool = True) -> None:
-        """Deliveries first, then transformation, the source last, where ``intake`` is wanted. What was taken over goes on.
+    async def start(self) -> None:
+        """Open, then begin. A source that cannot start leaves the channel FAILED; its work goes on."""
+        await self.open()
+        self.begin()
 
-        A source that cannot start leaves the channel FAILED.
+    async def open(self, *, intake: bool = True) -> None:
+        """Open what was not taken over open: destinations, then, where ``intake`` is wanted, the source.
+
+        Nothing is worked on yet. Raises OSError where a destination cannot be opened.
         """
-        for name, deliverer in self.deliverers.items():
-            if name not in self.kept.destinations:
-                await deliverer.start()
+        for name in self.deliverers.keys() - self.kept.destinations:
+            await self.deliverers[name].open()
+        if not self.kept.source:
+            await (self.intake.open() if intake else self.intake.close())
+
+    def begin(self) -> None:
+        """Begin to work; what was taken over works for this configuration from here on."""
+        for name in self.deliverers.keys() - self.kept.destinations:
+            self.deliverers[name].start()
         self._workers.start()
-        if self.kept.source:
-            self.intake.accept = self._ingress.accept
-        elif intake:
-            await self.intake.open()
-        else:
-            await self.intake.close()
+        self.intake.accept = self._ingress.accept
 
     async def open_source(self) -> None:
         """Begin to take messages in."""

@@ -36,7 +36,7 @@ class Policy:
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Outcome, datetime | None]:
-    """What becomes of an attempt: the outcome to settle with, and for a retry when it is due.
+    """What becomes of an attempt: the outcome to settle with, and when the delivery is due, where it stays in its lanes.
 
     A receiver's own ``Retry-After`` is a floor, not a replacement, of the backoff. A delivery older than ``give_up``
     parks, so that one dead receiver never grows the journal for ever.
@@ -73,8 +73,8 @@ class Deliverer:
         self._settled = settled
         self._workers = Workers(journal, queue, self._handle, owner=owner, concurrency=concurrency, broken=broken)
 
-    async def start(self) -> None:
-        """Open the destination and begin to deliver."""
+    async def open(self) -> None:
+        """Open the destination. Raises OSError where one of its files cannot be used."""
         await self._destination.open()
         self._workers.start()
 
@@ -84,6 +84,9 @@ class Deliverer:
         await self._destination.close()
 
     def health(self) -> ConnectorHealth:
+
+    def start(self) -> None:
+        """Begin to deliver."""
         """How the destination is."""
         return self._destination.health()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from interop_engine.engine.runtime import Runtime
 
 _DEADLINE = 15.0  # seconds that attempts under way are given where a destination closes
-_RESTART = ("exchange", "transform", "status")  # keys of engine.yaml that a running engine cannot change
+_RESTART = ("facility", "exchange", "transform", "status")  # keys of engine.yaml that a running engine cannot change
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,19 @@ class Reload:
         return _Swap(before, after, keep, paused=before is not None and before.state is ChannelState.STOPPED)
 
     async def _swap(self, swaps: list[_Swap]) -> str:
-        """Stop what goes, start what comes; where that fails put back what was, and say why."""
+        """Stop what goes, open what comes; where that fails put back what was, and say why. Work begins when all is open."""
         await asyncio.gather(*(each.before.give_way(_DEADLINE, each.keep) for each in swaps if each.before is not None))
-        begun: list[Channel] = []
+        opened: list[Channel] = []
         for each in swaps:
             if each.after is None:
                 continue
-            begun.append(each.after)
-            if problem := await _started(each.after, intake=not each.paused):
-                await asyncio.gather(*(channel.give_way(_DEADLINE, channel.kept) for channel in begun))
+            opened.append(each.after)
+            if problem := await _opened(each.after, intake=not each.paused):
+                await asyncio.gather(*(channel.give_way(_DEADLINE, channel.kept) for channel in opened))
                 await self._put_back(swaps)
                 return problem
+        for channel in opened:
+            channel.begin()
         return ""
 
     async def _put_back(self, swaps: list[_Swap]) -> None:
@@ -138,7 +140,8 @@ class Reload:
         for each in swaps:
             if each.before is not None:
                 channel = Channel(each.before.config, self._runtime.shared, before=each.before, keep=each.keep)
-                await channel.start(intake=not each.paused)
+                await channel.open(intake=not each.paused)
+                channel.begin()
                 back[channel.name] = channel
         self._runtime.channels = [back.get(each.name, each) for each in self._runtime.channels]
 
@@ -171,11 +174,11 @@ def _all_kept(swap: _Swap) -> bool:
     return swap.keep.source and names <= swap.keep.destinations
 
 
-async def _started(channel: Channel, *, intake: bool) -> str:
-    """Start it; says what is wrong where it cannot."""
+async def _opened(channel: Channel, *, intake: bool) -> str:
+    """Open it; says what is wrong where it cannot."""
     try:
-        await channel.start(intake=intake)
+        await channel.open(intake=intake)
     except OSError as error:
-        return f"channel {channel.name}: a destination cannot start: {error.strerror or error}"
+        return f"channel {channel.name}: a destination cannot be opened: {error.strerror or error}"
     failed = channel.state is ChannelState.FAILED and not channel.kept.source  # one that had failed before may stay so
     return f"channel {channel.name}: {channel.problem}" if failed else ""

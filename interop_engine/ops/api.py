@@ -7,6 +7,7 @@ can send.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import ipaddress
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from interop_engine.core import events
-from interop_engine.core.errors import JournalError, UnknownItem
+from interop_engine.core.errors import ConfigError, JournalError, UnknownItem
 from interop_engine.journal.base import MessageRow, Selection
 from interop_engine.ops.metrics import CONTENT_TYPE, Metrics
 from interop_engine.ops.rates import Arrivals
@@ -171,16 +172,37 @@ def _operating(api: FastAPI, watch: Watch) -> None:
 def _steering(api: FastAPI, watch: Watch) -> None:
     @api.post("/channels/{name}/{action}")
     async def channel(name: str, action: str) -> Response:
-        """`start` or `stop` a channel's intake; what it has taken in goes on."""
-        found = next((each for each in watch.observed.channels if each.name == name), None)
-        if found is None or action not in ("start", "stop"):
-            return _problem(404, f"There is no channel {name}." if found is None else "A channel can start and stop.")
-        # A channel that failed or runs is left as it is where that is what is asked for.
-        if action == "start" and found.state != "running":
-            await found.open_source()
-        if action == "stop" and found.state != "stopped":
-            await found.close_source()
-        return _json({"channel": name, "state": found.state, "problem": found.problem})
+        """`start` or `stop` a channel's intake; what it has taken in goes on. `reload`: as `/reload`, for this channel alone."""
+        if action == "reload":
+            return await _reload(watch.observed, name)
+        if action not in ("start", "stop"):
+            return _problem(404, "A channel can start, stop and reload.")
+        async with watch.observed.steering:
+            found = next((each for each in watch.observed.channels if each.name == name), None)
+            if found is None:
+                return _problem(404, f"There is no channel {name}.")
+            # A channel that failed or runs is left as it is where that is what is asked for.
+            if action == "start" and found.state != "running":
+                await found.open_source()
+            if action == "stop" and found.state != "stopped":
+                await found.close_source()
+            return _json({"channel": name, "state": found.state, "problem": found.problem})
+
+    @api.post("/reload")
+    async def reload() -> Response:
+        """Take the site as its folder has it now: 409 with a `problem`, or 422 with `mistakes` too, and nothing has changed."""
+        return await _reload(watch.observed, "")
+
+
+async def _reload(observed: Observed, only: str) -> Response:
+    """Not ended halfway by a client that goes away."""
+    try:
+        done = await asyncio.shield(observed.reload(only))
+    except ConfigError as error:
+        return _json({"problem": "The site has mistakes.", "mistakes": error.mistakes}, 422)
+    except OSError as error:
+        return _problem(409, f"The site cannot be read: {error.filename or ''} {error.strerror or error}")
+    return _json(done, 409 if done.problem else 200)
 
 
 def _query(request: Request) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Times are in the site's own zone, with its offset; ages are in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
@@ -17,13 +17,14 @@ from interop_engine.journal.base import Journal, JournalHealth, MessageState, Qu
 from interop_engine.ops.rates import Arrivals, Rates
 
 if TYPE_CHECKING:
+    import asyncio
+
     from interop_engine.config.site import Site
+    from interop_engine.engine.reload import Reloaded
 
 
 class ObservedChannel(Protocol):
     """A channel as the runtime shows it. ``state``: starting, running, stopped, or failed, and then ``problem`` says why."""
-
-    problem: str
 
     @property
     def name(self) -> str:
@@ -38,6 +39,11 @@ class ObservedChannel(Protocol):
     @property
     def state(self) -> str:
         """Its state."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why it failed, if it did."""
         ...
 
     @property
@@ -62,7 +68,10 @@ class ObservedChannel(Protocol):
 class Observed(Protocol):
     """A running engine as the runtime shows it."""
 
-    site: Site
+    @property
+    def site(self) -> Site:
+        """What it runs."""
+        ...
 
     @property
     def journal(self) -> Journal:
@@ -79,15 +88,28 @@ class Observed(Protocol):
         """Its channels, in the order they are listed."""
         ...
 
+    @property
+    def steering(self) -> asyncio.Lock:
+        """Held by who starts, stops or replaces channels."""
+        ...
+
+    async def reload(self, only: str = "") -> Reloaded:
+        """Take the site anew, or of it one channel. Raises ConfigError, OSError and UnknownItem, and nothing has changed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What has not gone on: ``oldest`` is when the oldest waiting item was received, ``age`` its seconds since."""
+    """What has not gone on: ``oldest`` is when the oldest waiting item was received, ``age`` its seconds since.
+
+    ``holding``: how many of the parked ones have others waiting behind them until a person acts.
+    """
 
     waiting: int = 0
     parked: int = 0
     oldest: datetime | None = None
     age: float | None = None
+    holding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +182,7 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
     totals, last = await journal.totals(), await journal.last_received()
     within = options.receipts.within
     overdue = await journal.overdue(now - timedelta(seconds=within)) if within else {}
+    shown: list[ObservedChannel | _Gone] = [*observed.channels, *_gone(observed, counts)]
     channels = tuple(
         _channel(
             channel,
@@ -170,7 +193,7 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
             rates=arrivals.rates(channel.name),
             now=now,
         )
-        for channel in observed.channels
+        for channel in shown
     )
     return Status(
         site=options.site,
@@ -186,8 +209,29 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
     )
 
 
+_GONE = ConnectorHealth(place="", problem="not configured any more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A channel that left the configuration: it is shown as long as it has work."""
+
+    name: str
+    title: str = ""
+    state: str = "removed"
+    problem: str = _GONE.problem
+    source_health: ConnectorHealth = _GONE
+    destination_healths: Mapping[str, ConnectorHealth] = field(default_factory=dict)
+
+
+def _gone(observed: Observed, counts: Mapping[Queue, QueueCount]) -> Iterator[_Gone]:
+    known = {channel.name for channel in observed.channels}
+    left = {queue.channel for queue, count in counts.items() if count.waiting or count.parked}
+    yield from (_Gone(name) for name in sorted(left - known))
+
+
 def _channel(
-    channel: ObservedChannel,
+    channel: ObservedChannel | _Gone,
     *,
     counts: Mapping[Queue, QueueCount],
     totals: Mapping[str, int],
@@ -201,7 +245,7 @@ def _channel(
     healths = dict(channel.destination_healths)
     for queue in counts:
         if queue.channel == channel.name and queue.destination is not None:
-            healths.setdefault(queue.destination, ConnectorHealth(place="", problem="not configured any more"))
+            healths.setdefault(queue.destination, _GONE)
     return ChannelStatus(
         name=channel.name,
         title=channel.title,
@@ -235,6 +279,6 @@ def _backlog(count: QueueCount | None, now: datetime) -> Backlog:
     if count is None:
         return Backlog()
     if count.oldest is None:
-        return Backlog(count.waiting, count.parked)
+        return Backlog(count.waiting, count.parked, holding=count.holding)
     age = round(max((now - count.oldest).total_seconds(), 0.0), 3)
-    return Backlog(count.waiting, count.parked, count.oldest.astimezone(now.tzinfo), age)
+    return Backlog(count.waiting, count.parked, count.oldest.astimezone(now.tzinfo), age, count.holding)

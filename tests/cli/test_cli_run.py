@@ -151,7 +151,26 @@ def test_a_changed_site_is_taken_while_watching(site: Path) -> None:
         engine.wait_for("the one from before runs on")
         assert httpx.get(f"{url}/health/live", trust_env=False).status_code == 200
         channel.write_text(SITE["channels/patients.yaml"].replace("channel: patients", "channel: registrations"))
-        status = httpx.get(f"{engine.up()}/status", trust_env=False).json()
+        engine.wait_for("the changed site is running")
+        status = httpx.get(f"{url}/status", trust_env=False).json()
         assert [each["name"] for each in status["channels"]] == ["registrations"]
         engine.process.send_signal(signal.SIGINT)
         assert engine.process.wait(timeout=30) == 0
+
+
+def test_a_reload_is_checked_first_and_says_what_it_did(site: Path) -> None:
+    """Mistakes are shown as check shows them, and 1; a good change is taken, what is as it was is kept."""
+    channel = site / "channels/patients.yaml"
+    with running(site) as engine:
+        url = engine.up()
+        channel.write_text(SITE["channels/patients.yaml"].replace("mapping: adt", "mapping: adtt"))
+        refused = program("channels", "reload", "--project", site, "--url", url)
+        assert refused.returncode == 1
+        assert "patients.yaml:7:10: C111" in refused.stderr
+        assert "nothing has changed" in refused.stderr
+        channel.write_text(SITE["channels/patients.yaml"] + "training: take\n")
+        done = json.loads(program("channels", "reload", "--url", url, "--json").stdout)
+        assert (done["kept"], done["reopened"]) == (["patients"], [])
+        shown = program("channels", "reload", "patients", "--url", url)
+        assert re.search(r"^ *patients +reopened *$", shown.stdout, re.MULTILINE)
+        assert program("channels", "reload", "nobody", "--url", url).stderr == "error: There is no channel nobody.\n"

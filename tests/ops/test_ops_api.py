@@ -12,6 +12,9 @@ import pytest
 from interop_engine.connectors.addresses import read_address
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core import events
+from interop_engine.core.diagnostics import Mark, Mistake
+from interop_engine.core.errors import ConfigError
+from interop_engine.engine.reload import Reloaded
 from interop_engine.ops.api import Watch, application
 from tests.support.observed import FakeEngine
 
@@ -152,3 +155,20 @@ async def test_a_port_in_use_is_an_error_of_the_start(engine: FakeEngine) -> Non
     await asyncio.gather(first.stop(), second.stop())
     await first.stop()
     watch.close()
+
+
+async def test_a_reload_that_finds_mistakes_lists_them(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    """422 with every mistake as check has it; 409 with the reason where it was rolled back; 200 says what was done."""
+
+    def mistaken(only: str) -> Reloaded:
+        raise ConfigError([Mistake("C111", f"there is no mapping {only}", Mark("channels/lab.yaml", 7, 10))])
+
+    assert (await client.post("/reload", headers=OPERATE)).json()["kept"] == ["lab"]
+    engine.reloads = mistaken
+    answer = await client.post("/channels/lab/reload", headers=OPERATE)
+    assert answer.status_code == 422
+    assert answer.json()["mistakes"][0]["mark"] == {"file": "channels/lab.yaml", "line": 7, "column": 10}
+    engine.reloads = lambda _: Reloaded(problem="channel lab: The source cannot start.")
+    answer = await client.post("/reload", headers=OPERATE)
+    assert (answer.status_code, answer.json()["problem"]) == (409, "channel lab: The source cannot start.")
+    assert (await client.post("/reload")).status_code == 403

@@ -35,6 +35,15 @@ async def test_work_of_a_removed_destination_stays_in_sight() -> None:
     assert (destination.name, destination.health.problem) == ("hub", "not configured any more")
 
 
+async def test_work_of_a_removed_channel_stays_in_sight() -> None:
+    """A channel that left the configuration is shown as long as work waits or is parked there; it is no reason to be unready."""
+    status = await observe(FakeEngine(channels=[]), Arrivals(), AT, AT)
+    (channel,) = status.channels
+    assert (channel.name, channel.state, channel.backlog.parked) == ("lab", "removed", 1)
+    assert [(each.name, each.backlog.waiting) for each in channel.destinations] == [("hub", 2)]
+    assert status.problems == ()
+
+
 async def test_not_ready_is_said_with_its_reasons() -> None:
     """A broken journal and a source that cannot listen are reasons; a receiver that refuses and a stopped channel are none."""
     failed = FakeChannel("images", state="failed", problem="The source cannot start: Address already in use")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from interop_engine.config.schema import ReceiptOptions, SiteOptions
 from interop_engine.connectors.base import ConnectorHealth
 from interop_engine.core.errors import UnknownItem
+from interop_engine.engine.reload import Reloaded
 from interop_engine.exchange.base import ExchangeHealth
 from interop_engine.journal.base import (
     DeliveryRow,
@@ -106,10 +108,19 @@ class FakeEngine:
     """An engine with one channel."""
 
     journal: Any = field(default_factory=FakeJournal)
+    steering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    reloads: Callable[[str], Reloaded] = lambda only: Reloaded(kept=("lab",), config="c0ffee")
     channels: Sequence[Any] = field(default_factory=lambda: [FakeChannel()])
     exchange: Any = field(default_factory=lambda: SimpleNamespace(health=lambda: ExchangeHealth("embedded", "this process")))
     site: Any = field(
         default_factory=lambda: SimpleNamespace(
-            options=SimpleNamespace(site="Bệnh viện mẫu", facility="24001", zone=ZoneInfo("Asia/Ho_Chi_Minh")), digest="c0ffee"
+            options=SiteOptions(
+                site="Bệnh viện mẫu", facility="24001", timezone="Asia/Ho_Chi_Minh", receipts=ReceiptOptions(within=0)
+            ),
+            digest="c0ffee",
         )
     )
+
+    async def reload(self, only: str = "") -> Reloaded:
+        """As ``reloads`` has it."""
+        return self.reloads(only)
