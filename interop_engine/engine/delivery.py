@@ -76,6 +76,9 @@ class Deliverer:
     async def open(self) -> None:
         """Open the destination. Raises OSError where one of its files cannot be used."""
         await self._destination.open()
+
+    def start(self) -> None:
+        """Begin to deliver."""
         self._workers.start()
 
     async def stop(self, deadline: float) -> None:
@@ -84,9 +87,6 @@ class Deliverer:
         await self._destination.close()
 
     def health(self) -> ConnectorHealth:
-
-    def start(self) -> None:
-        """Begin to deliver."""
         """How the destination is."""
         return self._destination.health()
 
