@@ -138,7 +138,7 @@ def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) 
 
 
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
-    deliveries = ", ".join(f"{each.destination}: {' '.join(filter(None, (each.state, each.code)))}" for each in row.deliveries)
+    deliveries = ", ".join(f"{each.destination}: {_progress(each)}" for each in row.deliveries)
     state = output.coloured(row.state, _STATES.get(row.state, ""))
     return (
         row.id,
@@ -150,6 +150,12 @@ def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
         row.code,
         deliveries,
     )
+
+
+def _progress(delivery: DeliveryRow) -> str:
+    """Where a delivery is, in few words."""
+    behind = f"behind {delivery.behind}" if delivery.behind else ""
+    return " ".join(filter(None, (delivery.state, delivery.code, "(holds)" if delivery.holds else behind)))
 
 
 def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
@@ -182,7 +188,8 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
 
 def _delivery(row: Any, zone: tzinfo | None) -> tuple[Any, ...]:
     state = output.coloured(row.state, _STATES.get(row.state, ""))
-    why = f"{row.code} {row.why}".strip()
+    why = f"waits behind what is parked of {row.behind}" if row.behind else f"{row.code} {row.why}".strip()
+    state = f"{state} (holds its lanes)" if row.holds else state
     return (row.id, row.destination, state, row.attempts, output.local(row.due_at, zone), output.local(row.settled_at, zone), why)
 
 

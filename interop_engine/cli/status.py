@@ -171,7 +171,8 @@ def _rate(channel: dict[str, Any]) -> str:
 
 
 def _backlog(backlog: dict[str, Any], parked: int) -> tuple[Any, ...]:
-    return (backlog["waiting"], output.coloured(parked, "bold red" if parked else ""), output.span(backlog["age"]))
+    told = f"{parked} ({backlog['holding']} hold)" if backlog["holding"] else parked
+    return (backlog["waiting"], output.coloured(told, "bold red" if parked else ""), output.span(backlog["age"]))
 
 
 def _time(text: str | None) -> str:

@@ -253,7 +253,7 @@ def _surroundings(config: ChannelConfig, shared: Shared, name: str) -> Surroundi
 
 def _policy(destination: DestinationConfig) -> Policy:
     retry = destination.deliver.retry
-    return Policy(Backoff(retry.first, retry.up_to), retry.give_up)
+    return Policy(Backoff(retry.first, retry.up_to), retry.give_up, destination.deliver.on_parked == "hold")
 
 
 def _concurrency(destination: DestinationConfig) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from interop_engine.core import events
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.engine.workers import Workers
+from interop_engine.journal.base import HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +30,14 @@ def _now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """When a destination is tried again, and the age in seconds at which a delivery parks instead."""
+    """When a destination is tried again, and the age in seconds at which a delivery parks instead.
+
+    ``hold``: what shares a lane with a parked delivery waits until a person retries or discards it.
+    """
 
     backoff: Backoff
     give_up: float
+    hold: bool = False
 
 
 def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Outcome, datetime | None]:
@@ -41,11 +46,14 @@ def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) 
     A receiver's own ``Retry-After`` is a floor, not a replacement, of the backoff. A delivery older than ``give_up``
     parks, so that one dead receiver never grows the journal for ever.
     """
-    if not isinstance(outcome, Retry):
+    held = HELD if policy.hold else None
+    if isinstance(outcome, Delivered):
         return outcome, None
+    if isinstance(outcome, Park):
+        return outcome, held
     age = (now - delivery.created_at).total_seconds() if delivery.created_at else 0.0
     if outcome.counts and age >= policy.give_up:
-        return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), None
+        return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), held
     attempt = delivery.attempts + 1 if outcome.counts else 1
     delay = max(outcome.after or 0.0, policy.backoff.delay(attempt))
     return outcome, now + timedelta(seconds=delay)

@@ -27,7 +27,8 @@ A delivery
 
 Work is leased by **lane**: of all items of a queue that share a lane, in order of arrival, only the first is ever handed
 out, and the next only after it left the queue (or left RECEIVED/WAITING). An item with several lanes (a merge of two patients)
-is handed out only when it is the first of each of them. A parked delivery does not hold its lanes. A lease that is never
+is handed out only when it is the first of each of them. A parked delivery does not hold its lanes, unless it was settled
+with ``HELD``: then what shares one with it waits until a person retries or discards it. A lease that is never
 settled ends with the process or its time, and the item is handed out again.
 
 Everything a method promises is durable when it returns. The two adapters (SQLite, PostgreSQL) pass one contract suite.
@@ -37,11 +38,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Sent
+
+HELD: Final = datetime(9999, 12, 1, tzinfo=UTC)
+"""When a parked delivery that holds its lanes is due: never by itself."""
 
 
 class MessageState(StrEnum):
@@ -93,11 +97,11 @@ class NewMessage:
     search: tuple[tuple[str, str], ...] = ()
     config: str = ""
     replay_of: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    size: int | None = None
     """What ``accept`` did: ``duplicate`` is True where ``id`` and ``reply`` are those of the message that came before."""
 
     id: str
@@ -176,7 +180,11 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery as an operator sees it."""
+    """A delivery as an operator sees it.
+
+    ``holds``: it is parked, and what shares a lane with it waits for it. ``behind``: the message whose parked delivery this
+    one waits for.
+    """
 
     id: str
     destination: str
@@ -189,6 +197,8 @@ class DeliveryRow:
     headers: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     size: int = 0
+    holds: bool = False
+    behind: str = ""
     receipts: tuple[Receipt, ...] = ()  # of one on the exchange, what its receiver said; only ``show`` tells
 
 
@@ -240,12 +250,16 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """What is waiting and what is parked in one queue. ``oldest``: received_at of the oldest item waiting."""
+    """What is waiting and what is parked in one queue. ``oldest``: received_at of the oldest item waiting.
+
+    ``holding``: how many of the parked ones hold their lanes.
+    """
 
     queue: Queue
     waiting: int
     parked: int
     oldest: datetime | None = None
+    holding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +313,10 @@ class Journal(Protocol):
         """Park the message of a lease."""
 
     async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
-        """Settle the delivery of a lease. A Retry needs ``due_at``; the attempt is counted and kept either way."""
+        """Settle the delivery of a lease; the attempt is counted and kept either way.
+
+        A Retry needs ``due_at``. A Park may have it, as ``HELD``: the delivery goes on holding its lanes.
+        """
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """List messages, newest first."""
@@ -329,7 +346,7 @@ class Journal(Protocol):
 
         A parked one is *overtaken* where a later delivery, neither parked nor discarded, brought its receiver one of the objects
         it carries: sent as it is it would put old over new. It is discarded, with the code ``overtaken``, and its message is
-        received again for its destination alone; returns that new message's id, else None.
+        received again for its destination alone; returns that new message's id, else None. One that holds its lanes is never.
         """
 
     async def discard(self, message_id: str, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from interop_engine.core.model import Delivered, Delivery, Park, Retry
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.delivery import Policy, decide
+from interop_engine.journal.base import HELD
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 POLICY = Policy(Backoff(first=2.0, up_to=60.0), give_up=3600.0)
@@ -24,6 +26,14 @@ def delivery(*, attempts: int = 0, age: float = 1.0) -> Delivery:
 def test_what_is_settled_is_not_due_again(outcome: Delivered | Park) -> None:
     """Delivered and parked deliveries keep their outcome and have no time to be due at."""
     assert decide(delivery(), outcome, POLICY, NOW) == (outcome, None)
+
+
+def test_where_parked_deliveries_hold_they_are_due_when_a_person_says_so() -> None:
+    """With ``hold`` a parked delivery stays in its lanes, also one that was given up; a delivered one never does."""
+    policy = replace(POLICY, hold=True)
+    assert decide(delivery(), Park("fhir-422", "no"), policy, NOW) == (Park("fhir-422", "no"), HELD)
+    assert decide(delivery(age=3601), Retry("503"), policy, NOW)[1] == HELD
+    assert decide(delivery(), Delivered("ok"), policy, NOW) == (Delivered("ok"), None)
 
 
 @pytest.mark.parametrize(("attempts", "longest"), [(0, 2), (1, 4), (2, 8), (5, 60), (500, 60)])

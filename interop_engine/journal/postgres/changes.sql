@@ -224,7 +224,7 @@ END $$;
 -- --- deliveries ------------------------------------------------------------------------------------------------------------
 
 -- How an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
--- ended. "p_state": delivered, parked, or waiting for the time "p_due".
+-- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due".
 CREATE OR REPLACE FUNCTION settle(
   p_channel text, p_destination text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_due bigint,
   p_counts bigint, p_now bigint
@@ -252,7 +252,7 @@ BEGIN
       ON CONFLICT (delivery, number) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, code = excluded.code,
         why = excluded.why;
   END IF;
-  IF p_state = 'waiting' THEN
+  IF p_due IS NOT NULL THEN  -- it waits for its time, or is parked and holds its lanes
     PERFORM give_back(p_channel, p_destination, p_seq, p_fence, p_due);
   ELSE
     PERFORM dequeue(p_channel, p_destination, p_seq);

@@ -133,7 +133,7 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None) -> Statement:
         case Delivered(detail):
             state, code, why = DeliveryState.DELIVERED, "", detail
         case Park(code, why):
-            state = DeliveryState.PARKED
+            state, due = DeliveryState.PARKED, None if due_at is None else codec.micros(due_at)
         case Retry(why, code, _, counted):
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)

@@ -72,7 +72,7 @@ DECLARE
 BEGIN
   SELECT * INTO item FROM deliveries WHERE id = p_delivery;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  IF item.state = 'parked' AND overtaken(item.seq) THEN
+  IF item.state = 'parked' AND item.due_at IS NULL AND overtaken(item.seq) THEN  -- nothing passed one that holds its lanes
     INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
     PERFORM give_up_one(item, 'overtaken',
       'Something newer of what it carries was sent since: its message was received again, as ' || p_new || '.', p_now);
@@ -87,6 +87,8 @@ BEGIN
   IF item.state = 'parked' THEN
     PERFORM count_delivery(item.channel, item.destination, 'parked', -1);
     PERFORM count_delivery(item.channel, item.destination, 'waiting', 1);
+  END IF;
+  IF item.state = 'parked' AND item.due_at IS NULL THEN
     PERFORM enqueue(item.channel, item.destination, item.seq, item.lanes, 0);
     PERFORM promote(item.channel, item.destination, item.lanes);
   ELSE

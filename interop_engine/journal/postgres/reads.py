@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +13,8 @@ import psycopg
 from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Question, Received, Sent
 from interop_engine.journal import codec
-from interop_engine.journal.base import (
 from interop_engine.journal import seals as sealed_with
+from interop_engine.journal.base import (
     Attempt,
     DeliveryRow,
     DeliveryState,
@@ -106,13 +107,13 @@ class Reads:
         await self._work.close()
         await self._listing.close()
 
-    # --- what is known ------------------------------------------------------------------------------------------------
     async def new_seals(self, seals: Sequence[str]) -> tuple[str, ...]:
         """What the journal must keep before it is written with these keys; raises JournalError where they are not its own."""
         kept = [row[0] for row in await self._work.rows(statements.SEALS)]
         holds = bool((await self._work.rows(statements.HOLDS))[0][0])
         return sealed_with.new_seals(kept, seals, holds=holds)
 
+    # --- what is known ------------------------------------------------------------------------------------------------
 
     async def known(self, question: Question, destinations: Sequence[str], epoch: str) -> Known:
         """Answer a question. The stamp holds the question and a digest of the answer: ``forward`` asks again."""
@@ -191,7 +192,9 @@ class Reads:
         found: dict[int, list[DeliveryRow]] = {}
         for message, *row in await self._listing.rows(statements.ROW_DELIVERIES, messages):
             found.setdefault(message, []).append(_delivery_row(row))
-        return found
+        waiting = [message for message, rows in found.items() if any(row.state == DeliveryState.WAITING for row in rows)]
+        behind = dict[str, str](await self._listing.rows(statements.BEHIND, (waiting,))) if waiting else {}
+        return {message: [replace(row, behind=behind.get(row.id, "")) for row in rows] for message, rows in found.items()}
 
     # --- receipts -----------------------------------------------------------------------------------------------------
 
@@ -226,7 +229,11 @@ class Reads:
             elif state == MessageState.PARKED:
                 parked[queue] = n
         queues = sorted(waiting, key=lambda queue: (queue.channel, queue.destination or ""))
-        return [QueueCount(queue, waiting[queue], parked[queue], await self._oldest(queue, waiting[queue])) for queue in queues]
+        holding = {Queue(channel, name): n for channel, name, n in await self._listing.rows(statements.HOLDING)}
+        return [
+            QueueCount(queue, waiting[queue], parked[queue], await self._oldest(queue, waiting[queue]), holding.get(queue, 0))
+            for queue in queues
+        ]
 
     async def _oldest(self, queue: Queue, waiting: int) -> datetime | None:
         if not waiting:
@@ -312,7 +319,8 @@ def _message_row(row: Sequence[Any], deliveries: list[DeliveryRow], keys: list[t
 
 def _delivery_row(row: Sequence[Any]) -> DeliveryRow:
     id_, destination, state, attempts, code, why, due, settled, headers, digest, size = row
+    holds = state == DeliveryState.PARKED and due is not None
     return DeliveryRow(
-        id_, destination, DeliveryState(state), attempts, code, why, codec.optional_moment(due),
-        codec.optional_moment(settled), codec.mapping(headers), digest, size,
+        id_, destination, DeliveryState(state), attempts, code, why, None if holds else codec.optional_moment(due),
+        codec.optional_moment(settled), codec.mapping(headers), digest, size, holds,
     )  # fmt: skip

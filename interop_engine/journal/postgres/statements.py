@@ -110,6 +110,13 @@ PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
 FROM deliveries d WHERE d.message = ANY (%s) ORDER BY d.seq"""
+HOLDING: Final = """
+SELECT channel, destination, count(*) FROM deliveries WHERE state = 'parked' AND due_at IS NOT NULL
+GROUP BY channel, destination"""
+BEHIND: Final = """
+SELECT w.id, m.id FROM deliveries w JOIN deliveries h ON h.channel = w.channel AND h.destination = w.destination
+  AND h.seq < w.seq AND h.lanes && w.lanes JOIN messages m ON m.seq = h.message
+WHERE w.message = ANY (%s) AND w.state = 'waiting' AND h.state = 'parked' AND h.due_at IS NOT NULL ORDER BY h.seq DESC"""
 ATTEMPTS: Final = """
 SELECT d.id, a.number, a.at, a.outcome, a.code, a.why
 FROM messages m JOIN deliveries d ON d.message = m.seq JOIN attempts a ON a.delivery = d.seq

@@ -225,7 +225,7 @@ def settle(tx: Transaction, seq: int, delivery: Delivery, outcome: Outcome, due_
             _settle(tx, seq, delivery, DeliveryState.DELIVERED, "", detail)
             _attempt(tx, seq, number, "delivered", "", detail)
         case Park(code, why):
-            _settle(tx, seq, delivery, DeliveryState.PARKED, code, why)
+            _settle(tx, seq, delivery, DeliveryState.PARKED, code, why, due_at)
             _attempt(tx, seq, number, "parked", code, why)
             tx.put_in_force(seq, counts=False)
         case Retry(why, code, _, counts):
@@ -235,8 +235,10 @@ def settle(tx: Transaction, seq: int, delivery: Delivery, outcome: Outcome, due_
                 _attempt(tx, seq, number, "retry", code, why)
 
 
-def _settle(tx: Transaction, seq: int, delivery: Delivery, state: DeliveryState, code: str, why: str) -> None:
-    tx.execute(statements.SETTLE, (str(state), tx.at, code, why, seq))
+def _settle(
+    tx: Transaction, seq: int, delivery: Delivery, state: DeliveryState, code: str, why: str, held: datetime | None = None
+) -> None:
+    tx.execute(statements.SETTLE, (str(state), codec.micros(held) if held is not None else None, tx.at, code, why, seq))
     if tx.changed_rows():
         tx.count_delivery(delivery.channel, delivery.destination, DeliveryState.WAITING, -1)
         tx.count_delivery(delivery.channel, delivery.destination, state)
@@ -251,7 +253,7 @@ def park_corrupt(tx: Transaction, queue: Queue, seq: int, code: str, why: str) -
     if queue.destination is None:
         park(tx, seq, queue.channel, code, why, ())
         return
-    tx.execute(statements.SETTLE, (str(DeliveryState.PARKED), tx.at, code, why, seq))
+    tx.execute(statements.SETTLE, (str(DeliveryState.PARKED), None, tx.at, code, why, seq))
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.WAITING, -1)
     tx.count_delivery(queue.channel, queue.destination, DeliveryState.PARKED)
     tx.put_in_force(seq, counts=False)

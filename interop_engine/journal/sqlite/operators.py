@@ -83,12 +83,13 @@ def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
     row = tx.rows(statements.DELIVERY_STATE, delivery_id)
     if not row:
         raise UnknownItem(f"There is no delivery {delivery_id}.")
-    seq, message, channel, destination, state, lanes, pack, headers, message_id = row[0]
+    seq, message, channel, destination, state, lanes, pack, headers, message_id, due = row[0]
     place = Queue(channel, destination), seq
     if state not in (DeliveryState.PARKED, DeliveryState.WAITING):
         raise UnknownItem(f"The delivery {delivery_id} is {state}: it cannot be tried again.")
     tx.event("retried", message, seq)
-    if state == DeliveryState.PARKED and pack and _overtaken(tx, pack, seq):
+    passed = state == DeliveryState.PARKED and due is None  # nothing passed one that holds its lanes
+    if passed and pack and _overtaken(tx, pack, seq):
         give_up(tx, (seq, channel, destination, state, headers), "overtaken", _OVERTAKEN.format(again.new))
         old = tx.rows(statements.MESSAGE_STATE, message_id)[0]
         for_it = Again(again.new, again.config or _config(tx, message), only=_names(destination, headers)[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -151,7 +152,9 @@ class Reads:
         found: dict[int, list[DeliveryRow]] = {}
         for message, *row in schema.rows(self.connection, statements.ROW_DELIVERIES, (codec.text(messages),)):
             found.setdefault(message, []).append(_delivery_row(row))
-        return found
+        waiting = [message for message, rows in found.items() if any(row.state == DeliveryState.WAITING for row in rows)]
+        behind = dict(schema.rows(self.connection, statements.BEHIND, (codec.text(waiting),))) if waiting else {}
+        return {message: [replace(row, behind=behind.get(row.id, "")) for row in rows] for message, rows in found.items()}
 
     def config(self, config: str) -> str:
         """A configuration snapshot."""
@@ -173,7 +176,11 @@ class Reads:
             waiting[queue] = waiting.get(queue, 0) + (n if state == DeliveryState.WAITING else 0)
             parked[queue] = parked.get(queue, 0) + (n if state == DeliveryState.PARKED else 0)
         queues = sorted(waiting, key=lambda queue: (queue.channel, queue.destination or ""))
-        return [QueueCount(queue, waiting[queue], parked[queue], self._oldest(queue, waiting[queue])) for queue in queues]
+        holding = {Queue(*where): n for *where, n in schema.rows(self.connection, statements.HOLDING)}
+        return [
+            QueueCount(queue, waiting[queue], parked[queue], self._oldest(queue, waiting[queue]), holding.get(queue, 0))
+            for queue in queues
+        ]
 
     def _oldest(self, queue: Queue, waiting: int) -> datetime | None:
         if not waiting:
@@ -230,6 +237,7 @@ def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list
 
 def _delivery_row(row: list[Any]) -> DeliveryRow:
     id_, destination, state, attempts, code, why, due, settled, headers, digest, size = row
+    holds = state == DeliveryState.PARKED and due is not None
     return DeliveryRow(
         id_,
         destination,
@@ -237,9 +245,10 @@ def _delivery_row(row: list[Any]) -> DeliveryRow:
         attempts,
         code,
         why,
-        codec.optional_moment(due),
+        None if holds else codec.optional_moment(due),
         codec.optional_moment(settled),
         codec.mapping(headers),
         digest,
         size,
+        holds,
     )

@@ -66,21 +66,35 @@ INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, bo
                         pack)
 VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?)"""
 SETTLE: Final = """
-UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = NULL, settled_at = ?, code = ?, why = ?
+UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?, settled_at = ?, code = ?, why = ?
 WHERE seq = ? AND state = 'waiting'"""
 POSTPONE: Final = """
 UPDATE deliveries SET attempts = attempts + ?, due_at = ?, code = ?, why = ? WHERE seq = ? AND state = 'waiting'"""
 ADD_ATTEMPT: Final = "INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, code, why) VALUES (?, ?, ?, ?, ?, ?)"
 DELIVERY_STATE: Final = """
-SELECT d.seq, d.message, d.channel, d.destination, d.state, d.lanes, d.pack, d.headers, m.id
+SELECT d.seq, d.message, d.channel, d.destination, d.state, d.lanes, d.pack, d.headers, m.id, d.due_at
 FROM deliveries d JOIN messages m ON m.seq = d.message WHERE d.id = ?"""
 MAKE_DUE: Final = "UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = ?"
 OPEN_DELIVERIES: Final = """
 SELECT seq, channel, destination, state, headers FROM deliveries WHERE message = ? AND state IN ('parked', 'waiting')"""
 GIVE_UP: Final = "UPDATE deliveries SET state = 'discarded', code = ?, why = ?, due_at = NULL, settled_at = ? WHERE seq = ?"
+# Parked with a time: it holds its lanes (``journal.base.HELD``).
 DUE_DELIVERIES: Final = """
-SELECT seq, lanes, due_at FROM deliveries
-WHERE channel = ? AND destination = ? AND state = 'waiting' AND seq > ? ORDER BY seq LIMIT ?"""
+SELECT seq, lanes, due_at FROM deliveries WHERE channel = ?1 AND destination = ?2 AND state = 'waiting' AND seq > ?3
+UNION ALL
+SELECT seq, lanes, due_at FROM deliveries INDEXED BY deliveries_parked
+WHERE state = 'parked' AND due_at IS NOT NULL AND channel = ?1 AND destination = ?2 AND seq > ?3
+ORDER BY seq LIMIT ?4"""
+HOLDING: Final = """
+SELECT channel, destination, count(*) FROM deliveries INDEXED BY deliveries_parked
+WHERE state = 'parked' AND due_at IS NOT NULL GROUP BY channel, destination"""
+BEHIND: Final = """
+SELECT w.id, m.id FROM json_each(?) q CROSS JOIN deliveries w ON w.message = q.value
+CROSS JOIN deliveries h INDEXED BY deliveries_parked CROSS JOIN messages m ON m.seq = h.message
+WHERE w.state = 'waiting' AND h.state = 'parked' AND h.due_at IS NOT NULL AND h.seq < w.seq AND h.channel = w.channel
+  AND h.destination = w.destination
+  AND EXISTS (SELECT 1 FROM json_each(w.lanes) a JOIN json_each(h.lanes) b ON a.value = b.value)
+ORDER BY h.seq DESC"""
 DELIVERY: Final = """
 SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at, d.state,
        b.digest, b.size, b.zipped, b.data
