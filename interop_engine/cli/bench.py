@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from interop_engine.engine.transform import Parked
     from interop_engine.hl7.message import Message
     from interop_engine.mapping.context import Scope
-    from interop_engine.mapping.dialect import Dialect
     from interop_engine.mapping.outbound.compiler import Outbound
     from interop_engine.mapping.outbound.program import Envelope, MessageProgram
     from interop_engine.mapping.outbound.trace import Lineage
@@ -76,10 +75,6 @@ class Bench:
             output.fail(f'there is no mapping "{name}"', near(name, [*programs, *self.site.library.outbound]))
         return programs[name]
 
-    @property
-    def _dialect(self) -> Dialect | None:
-        return self._channel.dialect if self._channel else None
-
     def read(self, given: Input) -> tuple[Message, Program] | None:
         """The message, put right by the channel's dialect, and the mapping that fits it.
 
@@ -97,12 +92,9 @@ class Bench:
         from interop_engine.engine import single
         from interop_engine.engine.transform import Parked
 
-        charset = self._channel.options.charset or None if self._channel else None
-        message = single.read(given.data, charset=charset)
+        message = single.read(given.data, self._channel)
         if isinstance(message, Parked):
             return message
-        if self._dialect is not None:
-            message = self._dialect.apply(message)
         program = single.choose(message, self._candidates(message))
         return program if isinstance(program, Parked) else (message, program)
 
@@ -167,10 +159,11 @@ class Bench:
 
     def losses(self, unread: Sequence[str]) -> Sequence[str]:
         """Of the leaves that nothing read (``PID[1]-5.3``) those that the channel's dialect does not ignore."""
-        if self._dialect is None:
+        dialect = self._channel.dialect if self._channel else None
+        if dialect is None:
             return unread
         fields = {leaf: _LEAF.sub(r"\1\2", leaf) for leaf in unread}
-        lost = set(self._dialect.losses(tuple(fields.values())))
+        lost = set(dialect.losses(tuple(fields.values())))
         return [leaf for leaf, field in fields.items() if field in lost]
 
     def scope(self, program: Program) -> Scope:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interop_engine.cli import output
-from interop_engine.engine import single
-from interop_engine.engine.transform import Parked
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.dictionary import GroupDef
 from interop_engine.mapping import proposal, survey
@@ -185,10 +183,8 @@ def cases(sender: Sender, drafted: Drafted) -> dict[str, bytes]:
     """The messages as test cases of the mappings that take them; those that would park are left out, to be looked at first."""
     found: dict[str, bytes] = {}
     for name, kind in drafted.mappings.items():
-        lines = [f"cases_for: {name}", "cases:"]
-        # A case is read by its own MSH-18, whatever the channel says.
-        readable = [sample for sample in kind.taken if not isinstance(single.read(sample.data), Parked)]
-        for number, sample in enumerate(readable, 1):
+        lines = [f"cases_for: {name}", f"channel: {sender.name}", "cases:"]
+        for number, sample in enumerate(kind.taken, 1):
             stem = f"{sender.name}-{name}-{number}"
             lines += [
                 f"  - name: {sample.event} of {sender.name}, {number}",
@@ -196,7 +192,7 @@ def cases(sender: Sender, drafted: Drafted) -> dict[str, bytes]:
                 f"    golden: golden/{stem}.json",
             ]
             found[f"mappings/cases/samples/{stem}.hl7"] = sample.data
-        if readable:
+        if kind.taken:
             found[f"mappings/cases/{sender.name}-{name}.yaml"] = "\n".join([*lines, ""]).encode()
     return found
 

@@ -47,10 +47,12 @@ CODES: Mapping[str, str] = {
     "C135": "An acknowledgement cannot go to that kind of destination.",
     "C136": "A private key does not sign what its option says.",
     "C137": "The keys of the journal cannot be used.",
+    "C138": "The broker cannot be reached that way.",
     "C150": "There is no such facility in the agreements.",
     "C151": "There is no such kind in the agreements.",
     "C152": "No agreement lets the facility send that.",
     "C153": "A value set of closed codes cannot be used.",
+    "C154": "A facility has another number of queues in the agreements.",
     # Mappings: their form
     "M100": "A key is not known here.",
     "M101": "An expression cannot be read.",
@@ -117,4 +119,5 @@ CODES: Mapping[str, str] = {
     "T102": "A case lacks its name or its input.",
     "T103": "A key is not known in a case.",
     "T104": "There is no file of that name beside the case.",
+    "T105": "The cases are of a channel that is not there, or does not use the mapping.",
 }

@@ -31,13 +31,12 @@ from interop_engine.mapping.outbound.program import Envelope
 
 if TYPE_CHECKING:
     from interop_engine.config.site import Site
-    from interop_engine.mapping.context import Scope
     from interop_engine.mapping.outbound.compiler import Outbound
-    from interop_engine.mapping.program import Program
 
 RECEIVED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 """When the messages of all cases were received: a case reads no clock."""
 
+_HEAD = ("cases_for", "channel", "cases")
 _KEYS = ("name", "input", "known", "expect", "golden", "diagnostics", "parks")
 _DIGEST = re.compile(r"(/(?:mapping/[^/\"]+|config)/)[0-9a-f]{16,64}")
 
@@ -55,13 +54,14 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Case:
-    """One case as written."""
+    """One case as written. ``channel`` reads its message; without one it is read as it says itself."""
 
     mapping: str
     name: str
     mark: Mark
     folder: Path
     input: str
+    channel: str = ""
     known: str = ""
     expect: tuple[str, ...] = ()
     golden: str = ""
@@ -84,11 +84,11 @@ def load(site: Site) -> Cases:
     for path in sorted((site.root / "mappings").rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         if "cases_for" in text:
-            _file(found, path, yaml.load(text, str(path.relative_to(site.root))), names)
+            _file(found, path, yaml.load(text, str(path.relative_to(site.root))), names, site)
     return found
 
 
-def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[str]) -> None:
+def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[str], site: Site) -> None:
     found.mistakes += document.mistakes
     data = document.data
     if not isinstance(data, dict) or "cases_for" not in data:
@@ -98,10 +98,31 @@ def _file(found: Cases, path: Path, document: yaml.Document, names: AbstractSet[
         hint = near(mapping, names)
         found.mistakes.append(Mistake("T101", f'there is no mapping "{mapping}"', document.mark(("cases_for",)), hint))
         return
+    for key in set(data) - set(_HEAD):
+        place = document.mark((key,), key=True)
+        found.mistakes.append(Mistake("T103", f'there is no key "{key}" beside the cases', place, near(key, _HEAD)))
+    channel = str(data.get("channel") or "")
+    if channel and (mistake := _no_channel(site, channel, mapping, document.mark(("channel",)))) is not None:
+        found.mistakes.append(mistake)
+        channel = ""
     for index, item in enumerate(data.get("cases") or ()):
         case = item if isinstance(item, dict) else {}
         if _is_right(found, path, document, index, case):
-            found.cases.append(_case(mapping, document.mark(("cases", index)), path.parent, case))
+            found.cases.append(_case(mapping, channel, document.mark(("cases", index)), path.parent, case))
+
+
+def _no_channel(site: Site, name: str, mapping: str, mark: Mark) -> Mistake | None:
+    """What is wrong with the channel of some cases."""
+    channel = site.channel(name)
+    if channel is None:
+        names = [each.name for each in site.channels]
+        hint = near(name, names) or f"channels without a mistake of their own: {', '.join(names)}"
+        return Mistake("T105", f'there is no channel "{name}"', mark, hint)
+    used = [*channel.programs, *(each.outbound.name for each in channel.destinations if each.outbound is not None)]
+    if mapping not in used:
+        hint = f"its mappings are: {', '.join(used)}"
+        return Mistake("T105", f"the channel {name} does not use {mapping}", mark, hint)
+    return None
 
 
 def _is_right(found: Cases, path: Path, document: yaml.Document, index: int, case: Mapping[str, Any]) -> bool:
@@ -123,7 +144,7 @@ def _is_right(found: Cases, path: Path, document: yaml.Document, index: int, cas
     return True
 
 
-def _case(mapping: str, mark: Mark, folder: Path, item: Mapping[str, Any]) -> Case:
+def _case(mapping: str, channel: str, mark: Mark, folder: Path, item: Mapping[str, Any]) -> Case:
     diagnostics = item.get("diagnostics")
     return Case(
         mapping=mapping,
@@ -131,6 +152,7 @@ def _case(mapping: str, mark: Mark, folder: Path, item: Mapping[str, Any]) -> Ca
         mark=mark,
         folder=folder,
         input=item["input"],
+        channel=channel,
         known=item.get("known") or "",
         expect=tuple(item.get("expect") or ()),
         golden=item.get("golden") or "",
@@ -144,14 +166,18 @@ def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
     if (outbound := site.library.outbound.get(case.mapping)) is not None:
         return _run_outbound(case, outbound, site, update=update)
     program = site.library.programs[case.mapping]
+    channel = site.channel(case.channel)
     try:
-        message = read(_input(case))
+        message = read(_input(case), channel)
         known = _known(case)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         return CaseResult(case.mapping, case.name, case.mark, (f"cannot be read: {error}",))
     if isinstance(message, Parked):
         return _result(case, _parked(case, message))
-    mapped = map_message(message, program, _scope(site, program), received_at=RECEIVED_AT, known=known)
+    # As production does: a case that names no channel has the numbers and names of the first that uses the mapping.
+    used_by = channel or next((each for each in site.channels if program.name in each.programs), None)
+    scope = used_by.scope if used_by is not None else site.scope
+    mapped = map_message(message, program, scope, received_at=RECEIVED_AT, known=known)
     failures = [
         *_parked(case, mapped.parked),
         *expectations.failures(case.expect, mapped.bundle or {}),
@@ -164,7 +190,9 @@ def run(case: Case, site: Site, *, update: bool = False) -> CaseResult:
 
 def _run_outbound(case: Case, outbound: Outbound, site: Site, *, update: bool) -> CaseResult:
     """A case of a mapping that makes a message: its input is a bundle or an original, its golden file a line a segment."""
-    scope = next((c.scope for c in site.channels if any(d.outbound is outbound for d in c.destinations)), site.scope)
+    users = (c for c in site.channels if any(d.outbound is outbound for d in c.destinations))
+    channel = site.channel(case.channel) or next(users, None)
+    scope = channel.scope if channel is not None else site.scope
     try:
         formed = form(_input(case), outbound, scope, Envelope(case.name))
     except OSError as error:
@@ -179,11 +207,6 @@ def _run_outbound(case: Case, outbound: Outbound, site: Site, *, update: bool) -
 
 def _result(case: Case, failures: Sequence[str], *, updated: bool = False) -> CaseResult:
     return CaseResult(case.mapping, case.name, case.mark, tuple(failures), updated)
-
-
-def _scope(site: Site, program: Program) -> Scope:
-    """The scope of the first channel that uses the mapping: a case runs as production does."""
-    return next((channel.scope for channel in site.channels if program.name in channel.programs), site.scope)
 
 
 def _input(case: Case) -> bytes:

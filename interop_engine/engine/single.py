@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from interop_engine.config.site import ChannelConfig
     from interop_engine.core.diagnostics import Finding
     from interop_engine.mapping.context import Scope
     from interop_engine.mapping.outbound.compiler import Outbound
@@ -79,10 +80,10 @@ def read_bundle(data: bytes) -> Resource | Parked:
     return invalid(content) or content
 
 
-def read(data: bytes, *, charset: str | None = None) -> Message | Parked:
-    """The message, or why it would be rejected."""
+def read(data: bytes, channel: ChannelConfig | None = None, *, charset: str | None = None) -> Message | Parked:
+    """The message, as a channel reads it and its dialect puts it right, or why it would be rejected."""
     try:
-        return parse(data, charset=charset)
+        return parse(data, charset=charset) if channel is None else channel.read(data)
     except CharsetError as error:
         return Parked("102", str(error))
     except ParseError as error:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.support.small_site import CASES, CHANNEL, ENGINE, MAPPING, run, small_site
+from tests.support.small_site import CASES, CHANNEL, ENGINE, MAPPING, MESSAGE, run, small_site
 from tests.support.small_site import messages as message
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,6 +106,30 @@ def test_cases_pass_fail_and_are_updated(site: Path) -> None:
     assert failed.exit_code == 1
     assert "FAILED" in failed.stdout
     assert '"gender": "female"' in failed.stdout
+
+
+def test_cases_of_a_channel_are_read_as_it_reads(site: Path) -> None:
+    """By its charset and its dialect, so that lines of lens: are tested too; without a channel, as the message says of itself."""
+    (site / "mappings/his.yaml").write_text("dialect: his\nlens: [PID-7 := PID-9 when not exists(PID-7)]\n")
+    channel = CHANNEL.replace("source:", "dialect: his\ncharset: windows-1258\nsource:")
+    (site / "channels/patients.yaml").write_text(channel)
+    text = MESSAGE.format("C1", "").replace("|F\n", "|F|19800131\n")
+    (site / "mappings/cases/registration.hl7").write_bytes(text.replace("Ánh", "Anh").replace("ễ", "ê").encode("windows-1258"))
+    assert run("test", site, "--update").exit_code == 1
+    (site / "mappings/cases/adt.yaml").write_text(CASES.replace("cases:\n", "channel: patients\ncases:\n", 1))
+    result = run("test", site, "--update")
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "1 passed, 0 failed")
+    assert '"family": "Nguyên"' in (site / "mappings/cases/registration.json").read_text()
+
+
+def test_cases_of_a_channel_that_does_not_use_the_mapping(site: Path) -> None:
+    """Or of one that is not there: told with its place, and the channels that there are."""
+    cases = site / "mappings/cases/adt.yaml"
+    cases.write_text(CASES.replace("cases:\n", "channel: patient\ncases:\n", 1))
+    assert 'adt.yaml:2:10: T105 there is no channel "patient"\n    help: did you mean "patients"?' in run("check", site).stderr
+    (site / "mappings/other.yaml").write_text(MAPPING.replace("mapping: adt", "mapping: other").replace("A04", "A08"))
+    cases.write_text(CASES.replace("cases_for: adt\n", "cases_for: other\nchannel: patients\n"))
+    assert "T105 the channel patients does not use other\n    help: its mappings are: adt" in run("check", site).stderr
 
 
 def test_a_site_without_cases_fails(site: Path) -> None:
