@@ -36,11 +36,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests together, and all that share the one broker, so that its start is paid once."""
+    for item in items:
+        if item.config.getoption("scale") > 1:  # ten times the messages take ten times as long: a soak ends by its own clock
+            item.add_marker(pytest.mark.timeout(0), append=False)
     if find_spec("xdist") is None:
         return
     for item in items:
         shared = "rabbitmq" if item.get_closest_marker("rabbitmq") else str(item.path.relative_to(HERE))
         item.add_marker(pytest.mark.xdist_group(shared))
+
+
+@pytest.fixture
+def scale(request: pytest.FixtureRequest) -> int:
+    """How many times as many messages a fault as in every change's run."""
+    return int(request.config.getoption("scale"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``seed`` of a test marked ``seeds(N)``: N of them, others with ``--first-seed``."""
+    marker = metafunc.definition.get_closest_marker("seeds")
+    if marker is not None and "seed" in metafunc.fixturenames:
+        first = int(metafunc.config.getoption("first_seed"))
+        metafunc.parametrize("seed", range(first, first + marker.args[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from tests.support.receivers import judge
 from tests.support.rig import KEPT, rig
 
 _BACKLOG = 20_000
-_PLAY = 48 << 20  # bytes: what SQLite's cache may still take, and the allocator's play
+_CACHE = 64 << 20  # bytes that SQLite keeps of a large journal (schema._CACHE_KIB): the only thing that grows, to here
+_PLAY = 16 << 20  # the allocator's
 _IDLE = 500
 
 
@@ -34,7 +35,7 @@ async def test_a_slow_consumer_and_a_backlog(tmp_path: Path, scale: int) -> None
         await node.settled()
         assert judge(node.senders.log, node.his.inbox) == KEPT
         print(f"\n{early >> 20} MiB at {quarter} waiting, {late >> 20} MiB at {4 * quarter}, {drained >> 20} MiB drained")
-        assert max(late, drained) - early < _PLAY
+        assert max(late, drained) - early < _CACHE + _PLAY
 
 
 @pytest.mark.faults

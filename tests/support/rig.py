@@ -80,19 +80,19 @@ class Rig:
         """Of the HIS's log and of the FHIR server's, against the senders'."""
         return judge(self.senders.log, self.his.inbox), judge_record(self.senders.log, self.record)
 
-    async def acknowledged(self, count: int, seconds: float = 120.0) -> None:
+    async def acknowledged(self, count: int, seconds: float = 600.0) -> None:
         """Wait until so many messages are acknowledged."""
         async with asyncio.timeout(seconds):
             while len(self.senders.log.acknowledged) < count:  # noqa: ASYNC110 - the log tells nobody
                 await asyncio.sleep(0.005)
 
-    async def recorded(self, count: int, seconds: float = 120.0) -> None:
+    async def recorded(self, count: int, seconds: float = 600.0) -> None:
         """Wait until the FHIR server has so many messages."""
         async with asyncio.timeout(seconds):
             while len(self.record.inbox) < count:  # noqa: ASYNC110 - the log tells nobody
                 await asyncio.sleep(0.01)
 
-    async def arrived(self, seconds: float = 120.0) -> None:
+    async def arrived(self, seconds: float = 600.0) -> None:
         """Wait until both receivers have whatever was acknowledged."""
         async with asyncio.timeout(seconds):
             while any(verdict.lost for verdict in self.verdicts()):  # noqa: ASYNC110 - as above
