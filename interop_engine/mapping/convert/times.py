@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 BIRTH_TIME = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
 _DAY, _DAY_AND_TIME = 8, 14  # characters of a DTM
-_SECOND = 60
 _PRECISIONS: dict[str, list[dict[str, Any]]] = {name: [{"url": PRECISION, "valueCode": name}] for name in ("hour", "minute")}
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 VERSION = "2.5.1"
 _D = Delimiters()
-_UNIT = Target("OBX-6", "CWE")
 _Fields = dict[int, list[Part]]
 
 
