@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.broker import Broker
+from tests.support.cluster import running_cluster
 from tests.support.outage import outage, through
 from tests.support.proxy import AWAY, SILENT, WELL, FaultProxy
 from tests.support.rig import KEPT, RECOVERY, rig
@@ -104,3 +105,30 @@ async def test_a_broker_away_for_a_minute(tmp_path: Path, own_broker: Broker) ->
     async with rig(tmp_path / "site", exchange=own_broker.url) as node:
         await asyncio.to_thread(own_broker.settle)
         print(await outage(node, own_broker, rate=200, seconds=60))
+
+
+@pytest.mark.soak
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(1200)
+async def test_one_of_three_nodes_dies_and_comes_back(tmp_path: Path) -> None:
+    """Quorum queues on three nodes: each is killed once under load and brought back; traffic goes on by way of the others."""
+    with running_cluster() as cluster:
+        async with (
+            FaultProxy(*(("127.0.0.1", each.port) for each in cluster)) as proxy,
+            rig(tmp_path / "site", exchange=through(proxy, cluster[0].url), rate=_RATE) as node,
+        ):
+            sending = asyncio.create_task(node.senders.send(0, _ENDLESS))
+            await node.recorded(_RATE)
+            for each in cluster:
+                await asyncio.to_thread(each.kill)
+                killed = time.monotonic()
+                await node.recorded(len(node.record.inbox) + _RATE)
+                print(f"\na node killed: the next parcel {node.record.inbox.pause_after(killed):.1f} s later")
+                await asyncio.to_thread(each.start)
+                await node.recorded(len(node.record.inbox) + _RATE)
+            node.senders.stopping = True
+            await sending
+            await node.arrived()
+            assert node.senders.log.broken == 0
+            assert node.verdicts() == (KEPT, KEPT)
+            assert await node.checked()

@@ -52,14 +52,17 @@ def available() -> bool:
 
 
 class Broker:
-    """One RabbitMQ node. ``start`` and ``kill`` may alternate: ports and data stay."""
+    """One RabbitMQ node. ``start`` and ``kill`` may alternate: ports and data stay. ``beside``: a running node it may join."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, beside: Broker | None = None) -> None:
         self.folder = folder
         self.port, self._epmd_port, self._dist_port = _free_ports(3)
-        self.user, self._password = "interop", secrets.token_hex(12)
+        self.user, self._password, self._cookie = "interop", secrets.token_hex(12), secrets.token_hex(16)
+        self._has_epmd = beside is None
+        if beside is not None:
+            self._epmd_port, self._password, self._cookie = beside._epmd_port, beside._password, beside._cookie
         self.url = f"amqp://{self.user}:{self._password}@127.0.0.1:{self.port}/"
-        self._node = f"interop-{self.port}@localhost"
+        self.node = f"interop-{self.port}@localhost"
         self._epmd: subprocess.Popen[bytes] | None = None
         self._beam: subprocess.Popen[bytes] | None = None
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
@@ -67,7 +70,7 @@ class Broker:
 
     def start(self) -> None:
         """Start, and return when it speaks AMQP."""
-        if self._epmd is None:
+        if self._epmd is None and self._has_epmd:
             self._epmd = self._spawn(["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"], "epmd.out")
             _wait(lambda: _answers(self._epmd_port, b"", 0), self._epmd, 10, "epmd")
         self._beam = self._spawn([str(_SERVER)], "beam.out")
@@ -100,7 +103,7 @@ class Broker:
     def control(self, *arguments: str) -> str:
         """Run ``rabbitmqctl`` and return what it prints."""
         done = subprocess.run(
-            [str(_CONTROL), "-q", "-n", self._node, *arguments],
+            [str(_CONTROL), "-q", "-n", self.node, *arguments],
             env=self._environment, cwd=self.folder, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         if done.returncode:
@@ -111,7 +114,7 @@ class Broker:
         home, folder = self.folder / "home", self.folder
         home.mkdir(parents=True)
         cookie = home / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self._cookie)
         cookie.chmod(0o400)
         (folder / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port, user=self.user, password=self._password))
         (folder / "enabled_plugins").write_text("[].\n")
@@ -129,7 +132,7 @@ class Broker:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_MNESIA_BASE": str(folder / "data"),
-            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_PID_FILE": str(folder / "beam.pid"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -noinput",
         }

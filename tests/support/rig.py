@@ -116,13 +116,18 @@ class Rig:
 
 
 def make_site(folder: Path, exchange: str, channels: Mapping[str, str]) -> None:
-    """A site with the laboratory's mapping alone: compiling all the sample's is half of a start, and no test here needs them."""
-    shutil.copytree(ROOT / "mappings", folder / "mappings", ignore=lambda at, names: _others(names) if at == _MAPPINGS else ())
+    """A site of these channels."""
+    copy_mappings(folder)
     (folder / "channels").mkdir()
     for name, text in channels.items():
         (folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
     given = f'{{amqp: "{exchange}"}}' if "://" in exchange else exchange
     (folder / "engine.yaml").write_text(_ENGINE.format(exchange=given), encoding="utf-8")
+
+
+def copy_mappings(folder: Path) -> None:
+    """The laboratory's mapping alone: compiling all the sample's is half of a start, and nothing here needs them."""
+    shutil.copytree(ROOT / "mappings", folder / "mappings", ignore=lambda at, names: _others(names) if at == _MAPPINGS else ())
 
 
 def _channels(his: int, record: str, *, relay: bool) -> dict[str, str]:
