@@ -133,8 +133,11 @@ def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) 
     if json:
         output.write_json(attempts)
         return
-    rows = [(each.delivery, each.number, output.local(each.at, zone), each.outcome, each.code, each.why) for each in attempts]
-    output.table(("delivery", "attempt", "at", "outcome", "code", "why"), rows, right=("attempt",))
+    rows = [
+        (each.delivery, each.number, output.local(each.at, zone), f"{each.took:.3f} s", each.outcome, each.code, each.why)
+        for each in attempts
+    ]
+    output.table(("delivery", "attempt", "at", "took", "outcome", "code", "why"), rows, right=("attempt", "took"))
 
 
 def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ Order within a lane is the journal's (one item of a lane is leased at a time); c
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -101,12 +102,14 @@ class Deliverer:
     async def _handle(self, lease: Lease) -> None:
         delivery = lease.delivery
         assert delivery is not None
+        began = time.monotonic()
         try:
             outcome = await self._destination.deliver(delivery)
         except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
             outcome = Retry(f"The connector failed: {type(error).__name__}", code="internal")
+        took = time.monotonic() - began
         outcome, due_at = decide(delivery, outcome, self._policy, _now())
-        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at)):
+        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at, took=took)):
             self._settled(delivery.message_id)
             _report(delivery, outcome, due_at)
 

@@ -213,7 +213,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to deliver, and how it ended: delivered, retry or parked, with the receiver's words."""
+    """One attempt to deliver, and how it ended: delivered, retry or parked, with the receiver's words.
+
+    ``at``: its end; ``took``: seconds.
+    """
 
     delivery: str
     number: int
@@ -221,6 +224,7 @@ class Attempt:
     outcome: str
     code: str
     why: str
+    took: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +316,8 @@ class Journal(Protocol):
     async def park(self, lease: Lease, code: str, why: str, findings: Sequence[str] = ()) -> None:
         """Park the message of a lease."""
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
-        """Settle the delivery of a lease; the attempt is counted and kept either way.
+    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None, took: float = 0.0) -> None:
+        """Settle the delivery of a lease; the attempt, which took so many seconds, is counted and kept either way.
 
         A Retry needs ``due_at``. A Park may have it, as ``HELD``: the delivery goes on holding its lanes.
         """

@@ -101,10 +101,11 @@ class SealedJournal:
         of = lease.message.id
         await self._journal.park(lease, code, self._records.why(why, of), self._records.findings(findings, of))
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
+    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None, took: float = 0.0) -> None:
         """Settle the delivery of a lease."""
         assert lease.delivery is not None, "only the delivery of a lease is settled"
-        await self._journal.settle(lease, self._records.outcome(outcome, lease.delivery.message_id), due_at=due_at)
+        sealed = self._records.outcome(outcome, lease.delivery.message_id)
+        await self._journal.settle(lease, sealed, due_at=due_at, took=took)
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """List messages, newest first."""

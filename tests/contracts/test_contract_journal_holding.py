@@ -1,4 +1,4 @@
-"""The journal's contract: a parked delivery that holds its lanes until a person retries or discards it."""
+"""The journal's contract: attempts that end parked and hold their lanes, and what is kept of each attempt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine.core.model import Park
+from interop_engine.core.model import Park, Retry
 from interop_engine.journal.base import HELD, DeliveryState, Journal
 from tests.support.journals import (
     ADAPTERS,
     DELIVERED,
     HUB,
     Store,
+    ahead,
     delivery,
     forwarded,
     lease,
@@ -128,3 +129,15 @@ async def test_held_again_and_again(journal: Journal) -> None:
         assert await lease_now(journal, HUB) is None
         await journal.retry(made.id)
     assert [attempt.outcome for attempt in await journal.attempts(first)] == ["parked"] * 3
+
+
+async def test_what_an_attempt_took_is_kept(journal: Journal) -> None:
+    """A slow receiver shows in the history of each message: when each attempt ended, what came of it, and how long it took."""
+    stored = await forwarded(journal, delivery())
+    for outcome, due_at, took in ((Retry("503", "fhir-503"), ahead(-1), 1.25), (REFUSED, None, 0.000004)):
+        await journal.settle(await lease(journal, HUB), outcome, due_at=due_at, took=took)
+    found = await journal.attempts(stored)
+    assert [(each.number, each.outcome, each.code, each.took) for each in found] == [
+        (1, "retry", "fhir-503", 1.25),
+        (2, "parked", "fhir-422", 0.000004),
+    ]

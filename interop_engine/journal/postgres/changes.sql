@@ -227,7 +227,7 @@ END $$;
 -- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due".
 CREATE OR REPLACE FUNCTION settle(
   p_channel text, p_destination text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_due bigint,
-  p_counts bigint, p_now bigint
+  p_counts bigint, p_now bigint, p_took bigint
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   tried integer;
@@ -247,10 +247,10 @@ BEGIN
     END IF;
   END IF;
   IF p_counts > 0 THEN
-    INSERT INTO attempts (delivery, number, at, outcome, code, why)
-      VALUES (p_seq, tried, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code, p_why)
+    INSERT INTO attempts (delivery, number, at, outcome, code, why, took)
+      VALUES (p_seq, tried, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code, p_why, p_took)
       ON CONFLICT (delivery, number) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, code = excluded.code,
-        why = excluded.why;
+        why = excluded.why, took = excluded.took;
   END IF;
   IF p_due IS NOT NULL THEN  -- it waits for its time, or is parked and holds its lanes
     PERFORM give_back(p_channel, p_destination, p_seq, p_fence, p_due);

@@ -125,7 +125,7 @@ def _learned(learned: Learned) -> tuple[list[str], ...]:
     return (*_pairs(learned.aliases.items()), *_pairs(learned.merged.items()))
 
 
-def settle(item: Item, outcome: Outcome, due_at: datetime | None) -> Statement:
+def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 0.0) -> Statement:
     """Write how an attempt ended."""
     due: int | None = None
     counts = 1
@@ -137,7 +137,7 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None) -> Statement:
         case Retry(why, code, _, counted):
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
-    values = (*_place(item), str(state), code, plain(why), due, counts, codec.now())
+    values = (*_place(item), str(state), code, plain(why), due, counts, codec.now(), round(took * 1_000_000))
     return Statement(statements.SETTLE, values, (item.queue,), due or 0)
 
 

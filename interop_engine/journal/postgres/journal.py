@@ -141,10 +141,10 @@ class PostgresJournal:
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
+    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None, took: float = 0.0) -> None:
         """Settle the delivery of a lease."""
         assert lease.delivery is not None, "only the delivery of a lease is settled"
-        statement = jobs.settle(self._item(lease), outcome, due_at)
+        statement = jobs.settle(self._item(lease), outcome, due_at, took)
         await self._do(statement, lambda rows: self._end(lease, held=rows[0][0]))
 
     # --- leases -------------------------------------------------------------------------------------------------------

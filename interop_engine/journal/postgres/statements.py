@@ -34,7 +34,7 @@ FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
 FORWARD: Final = """
 SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[],
                %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
 REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s)"
 RETRY: Final = "SELECT retry(%s, %s, %s)"
@@ -118,7 +118,7 @@ SELECT w.id, m.id FROM deliveries w JOIN deliveries h ON h.channel = w.channel A
   AND h.seq < w.seq AND h.lanes && w.lanes JOIN messages m ON m.seq = h.message
 WHERE w.message = ANY (%s) AND w.state = 'waiting' AND h.state = 'parked' AND h.due_at IS NOT NULL ORDER BY h.seq DESC"""
 ATTEMPTS: Final = """
-SELECT d.id, a.number, a.at, a.outcome, a.code, a.why
+SELECT d.id, a.number, a.at, a.outcome, a.code, a.why, a.took / 1e6::float8
 FROM messages m JOIN deliveries d ON d.message = m.seq JOIN attempts a ON a.delivery = d.seq
 WHERE m.id = %s ORDER BY a.at, d.seq, a.number"""
 ROW_KEYS: Final = "SELECT message, kind, value FROM search_keys WHERE message = ANY (%s) ORDER BY kind, value"

@@ -217,22 +217,32 @@ def _add_deliveries(tx: Transaction, seq: int, message: Received, made: Forward)
 # --- deliveries -------------------------------------------------------------------------------------------------------
 
 
-def settle(tx: Transaction, seq: int, delivery: Delivery, outcome: Outcome, due_at: datetime | None) -> None:
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended, see ``Journal.settle``."""
+
+    outcome: Outcome
+    due_at: datetime | None
+    took: float
+
+
+def settle(tx: Transaction, seq: int, delivery: Delivery, end: End) -> None:
     """Write how an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too."""
-    number = delivery.attempts + 1
-    match outcome:
+    attempt = (seq, delivery.attempts + 1, tx.at)
+    took = round(end.took * 1_000_000)
+    match end.outcome:
         case Delivered(detail):
             _settle(tx, seq, delivery, DeliveryState.DELIVERED, "", detail)
-            _attempt(tx, seq, number, "delivered", "", detail)
+            tx.execute(statements.ADD_ATTEMPT, (*attempt, "delivered", "", detail, took))
         case Park(code, why):
-            _settle(tx, seq, delivery, DeliveryState.PARKED, code, why, due_at)
-            _attempt(tx, seq, number, "parked", code, why)
+            _settle(tx, seq, delivery, DeliveryState.PARKED, code, why, end.due_at)
+            tx.execute(statements.ADD_ATTEMPT, (*attempt, "parked", code, why, took))
             tx.put_in_force(seq, counts=False)
         case Retry(why, code, _, counts):
-            assert due_at is not None, "a Retry needs due_at"
-            tx.execute(statements.POSTPONE, (int(counts), codec.micros(due_at), code, why, seq))
+            assert end.due_at is not None, "a Retry needs due_at"
+            tx.execute(statements.POSTPONE, (int(counts), codec.micros(end.due_at), code, why, seq))
             if counts:
-                _attempt(tx, seq, number, "retry", code, why)
+                tx.execute(statements.ADD_ATTEMPT, (*attempt, "retry", code, why, took))
 
 
 def _settle(
@@ -242,10 +252,6 @@ def _settle(
     if tx.changed_rows():
         tx.count_delivery(delivery.channel, delivery.destination, DeliveryState.WAITING, -1)
         tx.count_delivery(delivery.channel, delivery.destination, state)
-
-
-def _attempt(tx: Transaction, seq: int, number: int, outcome: str, code: str, why: str) -> None:
-    tx.execute(statements.ADD_ATTEMPT, (seq, number, tx.at, outcome, code, why))
 
 
 def park_corrupt(tx: Transaction, queue: Queue, seq: int, code: str, why: str) -> None:

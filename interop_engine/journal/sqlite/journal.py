@@ -176,11 +176,12 @@ class SqliteJournal:
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
-    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None) -> None:
+    async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None, took: float = 0.0) -> None:
         """Settle the delivery of a lease."""
         item = self._leases.item(lease)
         assert lease.delivery is not None, "only the delivery of a lease is settled"
-        run = partial(changes.settle, seq=item.seq, delivery=lease.delivery, outcome=outcome, due_at=due_at)
+        end = changes.End(outcome, due_at, took)
+        run = partial(changes.settle, seq=item.seq, delivery=lease.delivery, end=end)
         due = codec.micros(due_at) if due_at is not None else None
         after = partial(self._after_settle, lease.fence, due)
         await self._writer.do(run, after)

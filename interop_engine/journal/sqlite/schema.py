@@ -164,7 +164,11 @@ _VERSION_4 = """
 CREATE TABLE seals (seal TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;  -- the keys it is encrypted with, by name and fingerprint
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)  # the n-th brings a file from user_version n to n + 1
+_VERSION_5 = """
+ALTER TABLE attempts ADD COLUMN took INTEGER NOT NULL DEFAULT 0;  -- microseconds
+"""
+
+MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)  # the n-th brings a file from user_version n to n + 1
 
 
 class Guard:

@@ -70,7 +70,8 @@ UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?, settled_at
 WHERE seq = ? AND state = 'waiting'"""
 POSTPONE: Final = """
 UPDATE deliveries SET attempts = attempts + ?, due_at = ?, code = ?, why = ? WHERE seq = ? AND state = 'waiting'"""
-ADD_ATTEMPT: Final = "INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, code, why) VALUES (?, ?, ?, ?, ?, ?)"
+ADD_ATTEMPT: Final = """
+INSERT OR REPLACE INTO attempts (delivery, number, at, outcome, code, why, took) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 DELIVERY_STATE: Final = """
 SELECT d.seq, d.message, d.channel, d.destination, d.state, d.lanes, d.pack, d.headers, m.id, d.due_at
 FROM deliveries d JOIN messages m ON m.seq = d.message WHERE d.id = ?"""
@@ -215,7 +216,7 @@ ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
 FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value ORDER BY d.seq"""
 ATTEMPTS: Final = """
-SELECT d.id, a.number, a.at, a.outcome, a.code, a.why
+SELECT d.id, a.number, a.at, a.outcome, a.code, a.why, a.took / 1e6
 FROM messages m JOIN deliveries d ON d.message = m.seq JOIN attempts a ON a.delivery = d.seq
 WHERE m.id = ? ORDER BY a.at, d.seq, a.number"""
 ROW_KEYS: Final = """
