@@ -1,15 +1,17 @@
 """The journal alone, in process: how many messages a second it makes durable, and what one costs.
 
-    ./dev bench journal [--seconds 2] [--folder DIR]
+    ./dev bench journal [--seconds 2] [--folder DIR] [--encrypted]
 
 ``accept``: commit only, by 1, 8 and 32 senders. ``life``: accept with 3 search keys, lease, known (25 ids), forward with
-2 deliveries and 22 sent resources, lease and settle both, by 16 workers at each step.
+2 deliveries and 22 sent resources, lease and settle both, by 16 workers at each step. ``--encrypted``: each of them in pairs, in
+plain and encrypted.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import os
 import platform
 import tempfile
@@ -93,9 +95,9 @@ def forwarded(number: int, ids: list[str], stamp: str) -> Forward:
     return Forward(deliveries, learned, stamp, ledger=("OBR-2", "PID-1"))
 
 
-async def accept(folder: Path, senders: int, seconds: float) -> None:
+async def accept(folder: Path, senders: int, seconds: float, keys: Path | None) -> None:
     """Commit only."""
-    journal = open_journal(folder / f"accept{senders}.db")
+    journal = open_journal(folder / f"accept{senders}-{_how(keys)}.db", keys=keys)
     await journal.open()
     waits: list[float] = []
     numbers = iter(range(10**9))
@@ -113,8 +115,9 @@ async def accept(folder: Path, senders: int, seconds: float) -> None:
     waits.sort()
     p50, p99 = waits[len(waits) // 2] * 1e3, waits[len(waits) * 99 // 100] * 1e3
     rate = len(waits) / elapsed
+    waited = f"p50 {p50:6.2f} ms   p99 {p99:6.2f} ms"
     each = cpu / len(waits) * 1e6
-    print(f"accept, {senders:2} senders   {rate:8.0f} messages/s   p50 {p50:6.2f} ms   p99 {p99:6.2f} ms   {each:5.0f} µs CPU")
+    print(f"accept, {senders:2} senders, {_how(keys):9} {rate:8.0f} messages/s   {waited}   {each:5.0f} µs CPU")
 
 
 class Life:
@@ -163,10 +166,10 @@ class Life:
             task.cancel()
 
 
-async def life(folder: Path, workers: int, messages: int) -> None:
+async def life(folder: Path, workers: int, messages: int, keys: Path | None) -> None:
     """From accept to both settled."""
-    path = folder / "life.db"
-    journal = open_journal(path)
+    path = folder / f"life-{_how(keys)}.db"
+    journal = open_journal(path, keys=keys)
     await journal.open()
     lives = Life(journal, messages)
     began, cpu = time.perf_counter(), time.process_time()
@@ -176,10 +179,15 @@ async def life(folder: Path, workers: int, messages: int) -> None:
     own = made_by_the_benchmark(min(messages, 500))
     lives.asked.sort()
     print(
-        f"life, {workers:2} workers     {messages / elapsed:8.0f} messages/s   {(cpu / messages - own) * 1e6:5.0f} µs CPU"
+        f"life, {workers:2} workers, {_how(keys):9} {messages / elapsed:8.0f} messages/s"
+        f"   {(cpu / messages - own) * 1e6:5.0f} µs CPU"
         f" (without {own * 1e6:.0f} µs to make the input)   known p50 {lives.asked[len(lives.asked) // 2] * 1e6:.0f} µs"
         f"   {path.stat().st_size / messages / 1000:.1f} kB each"
     )
+
+
+def _how(keys: Path | None) -> str:
+    return "plain" if keys is None else "encrypted"
 
 
 def made_by_the_benchmark(rounds: int) -> float:
@@ -207,6 +215,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--messages", type=int, default=3_000)
     parser.add_argument("--folder", type=Path, default=None)
+    parser.add_argument("--encrypted", action="store_true")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -214,6 +223,12 @@ def main(arguments: list[str]) -> None:
         print(f"{platform.machine()}, {os.cpu_count()} cores, load {load:.1f}", end=", ")
         print(f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}")
         print(f"disk: {fsync_seconds(folder) * 1e6:.0f} µs a durable 8 kB write")
+        file = folder / "keys"
+        file.touch(0o600)
+        file.write_text(f"bench {base64.b64encode(os.urandom(32)).decode()}\n", encoding="ascii")
+        pairs = (None, file) if options.encrypted else (None,)
         for senders in (1, 8, 32):
-            asyncio.run(accept(folder, senders, options.seconds))
-        asyncio.run(life(folder, 16, options.messages))
+            for keys in pairs:
+                asyncio.run(accept(folder, senders, options.seconds, keys))
+        for keys in pairs:
+            asyncio.run(life(folder, 16, options.messages, keys))

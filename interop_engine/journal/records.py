@@ -27,6 +27,8 @@ _EDITED = "(not as it was written)"
 _MessageHeaders = tuple[str, dict[str, str]]  # the id it was received under, its headers
 _DeliveryHeaders = tuple[str, int, str, list[str], dict[str, str]]  # digest and size of its bytes, media, lanes, its headers
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[tuple[str, str, bytes]]).decode
 _message_headers = msgspec.json.Decoder(_MessageHeaders).decode
 _delivery_headers = msgspec.json.Decoder(_DeliveryHeaders).decode
 
@@ -80,16 +82,12 @@ class Records:
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
     def forward(self, made: Forward, message: str) -> Forward:
-        """What a transformation of a message made. Equal bodies stay equal, and equal states, so that each is kept once."""
+        """What a transformation of a message made. Equal bodies stay equal, so that each is kept once."""
         bodies = {new.body: self._sealing.content(new.body, "delivery", message) for new in made.deliveries}
-        states: dict[Sent, Sent] = {}
-        contents: dict[tuple[str, bytes], bytes] = {}
-        for each in (each for new in made.deliveries for each in new.sent):
-            if each not in states:
-                states[each] = self._state(each, contents)
+        contents = self._contents(made)
         return replace(
             made,
-            deliveries=tuple(self._delivery(new, message, bodies, states) for new in made.deliveries),
+            deliveries=tuple(self._delivery(new, message, bodies[new.body], contents) for new in made.deliveries),
             learned=Learned(self._things(made.learned.aliases, "alias"), self._things(made.learned.merged, "thing")),
             why=self._sealing.text(made.why, "why", message),
             findings=self.findings(made.findings, message),
@@ -97,13 +95,10 @@ class Records:
             search=self._search(made.search),
         )
 
-    def _delivery(
-        self, new: NewDelivery, message: str, bodies: Mapping[bytes, bytes], states: Mapping[Sent, Sent]
-    ) -> NewDelivery:
-        body = bodies[new.body]
+    def _delivery(self, new: NewDelivery, message: str, body: bytes, contents: bytes) -> NewDelivery:
         told = _encode((digest(new.body), len(new.body), new.media, new.lanes, dict(new.headers)))
         headers = self._sealed(new.headers, told, "delivery", new.id, message, new.destination, digest(body))
-        sent = tuple(states[each] for each in new.sent)
+        sent = tuple(self._state(each, contents) for each in new.sent)
         return replace(new, lanes=self._lanes(new.lanes), body=body, headers=headers, sent=sent)
 
     def delivery(self, got: Delivery) -> Delivery:
@@ -143,7 +138,8 @@ class Records:
     def known(self, known: Known) -> Known:
         """The answer. Its stamp is the journal's own."""
         name = self._sealing.open_name
-        states = (self._open_state(each) for each in known.sent.values())
+        opened: dict[bytes, dict[tuple[str, str], bytes]] = {}
+        states = [self._open_state(each, opened) for each in known.sent.values()]
         return Known(
             known.stamp,
             {(each.destination, each.object): each for each in states},
@@ -155,22 +151,28 @@ class Records:
         """The loss ledger."""
         return {(channel, self._sealing.open_name("ledger", path)): n for (channel, path), n in unread.items()}
 
-    def _state(self, sent: Sent, contents: dict[tuple[str, bytes], bytes]) -> Sent:
-        seal = self._sealing
-        thing = seal.name("thing", sent.object)
+    def _contents(self, made: Forward) -> bytes:
+        """The contents of all states together, which the journal keeps once: alike as they are, that is a fifth of their room."""
+        brought = {(each.destination, each.object): each.content for new in made.deliveries for each in new.sent if each.content}
+        return self._sealing.content(_pack([(*key, content) for key, content in brought.items()]), "states") if brought else b""
+
+    def _state(self, sent: Sent, contents: bytes) -> Sent:
+        name = self._sealing.name
+        thing, known = name("thing", sent.object), name("digest", sent.digest)
+        return Sent(sent.destination, thing, known, sent.version, sent.rank, contents if sent.content else sent.content)
+
+    def _open_state(self, sent: Sent, opened: dict[bytes, dict[tuple[str, str], bytes]]) -> Sent:
+        name = self._sealing.open_name
+        thing = name("thing", sent.object)
         content = sent.content
         if content:
-            key = (thing, content)
-            if key not in contents:
-                contents[key] = seal.content(content, "state", thing)
-            content = contents[key]
-        return replace(sent, object=thing, digest=seal.name("digest", sent.digest), content=content)
-
-    def _open_state(self, sent: Sent) -> Sent:
-        seal = self._sealing
-        content = sent.content and seal.open_content(sent.content, "state", sent.object)
-        thing, known = seal.open_name("thing", sent.object), seal.open_name("digest", sent.digest)
-        return replace(sent, object=thing, digest=known, content=content)
+            if content not in opened:
+                packed = _unpack(self._sealing.open_content(content, "states"))
+                opened[content] = {(destination, of): each for destination, of, each in packed}
+            content = opened[content].get((sent.destination, thing))
+            if content is None:
+                raise JournalBroken("A row of the journal is not as it was written: a state is another message's.")
+        return Sent(sent.destination, thing, name("digest", sent.digest), sent.version, sent.rank, content)
 
     # --- listings -----------------------------------------------------------------------------------------------------
 
