@@ -1,6 +1,6 @@
 """Messages a second of 1, 2 and 4 nodes that share a PostgreSQL journal, under the same load. ``./dev bench scale-out``.
 
-PostgreSQL, the senders and all nodes share this machine's cores: where there are two, the figures show what sharing costs, and not
+PostgreSQL, the senders and all nodes share this machine's cores: where there are two, the figures show what sharing costs, not
 how far it goes.
 """
 
