@@ -11,7 +11,22 @@ import typer
 from typer.core import TyperGroup
 
 from interop_engine import __version__
-from interop_engine.cli import demo, diff, explain, init, journal, losses, messages, output, schema, send, site, status, transform
+from interop_engine.cli import (
+    demo,
+    diff,
+    exchange,
+    explain,
+    init,
+    journal,
+    losses,
+    messages,
+    output,
+    schema,
+    send,
+    site,
+    status,
+    transform,
+)
 from interop_engine.cli import run as run_
 
 
@@ -57,7 +72,7 @@ def _program(
     """An HL7 v2 / FHIR integration engine."""
 
 
-for module in (init, site, transform, explain, diff, run_, send, status, messages, journal, losses, schema, demo):
+for module in (init, site, transform, explain, diff, run_, send, status, messages, journal, losses, exchange, schema, demo):
     module.register(app)
 
 

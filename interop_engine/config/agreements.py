@@ -14,14 +14,15 @@ import msgspec
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from interop_engine.config.reading import File, read
+from interop_engine.config.schema import Queues
 from interop_engine.connectors.base import Options
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, Kind
 from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.exchange.agreements import ANY, Agreement, Agreements, ClosedCodes, Facility
-from interop_engine.exchange.base import BUCKETS
 from interop_engine.exchange.rules import is_word
 
 if TYPE_CHECKING:
+    from interop_engine.config.schema import SiteOptions
     from interop_engine.config.site import ChannelConfig
 
 NAME = "agreements.yaml"
@@ -38,14 +39,7 @@ class FacilityOptions(Options):
     """A facility on the exchange."""
 
     title: str = Field("", description="Its name, for people.", examples=["Bệnh viện Đa khoa tỉnh (mẫu)"])
-    queues: int = Field(1, description="Over how many queues what it receives is spread: 1, 2, 4 … 64.", examples=[16])
-
-    @field_validator("queues")
-    @classmethod
-    def _divides(cls, value: int) -> int:
-        if value < 1 or BUCKETS % value:
-            raise ValueError(f"{value} is not 1, 2, 4, 8, 16, 32 or 64: the {BUCKETS} buckets are shared out evenly")
-        return value
+    queues: Queues = Field(1, description="Over how many queues what it receives is spread: 1, 2, 4 … 64.", examples=[16])
 
 
 class AgreementOptions(Options):
@@ -190,14 +184,18 @@ def _expanded(contains: Sequence[Any]) -> Iterator[tuple[str, str]]:
         yield from _expanded(each.get("contains", ()))
 
 
-def check(found: Found, facility: str, engine: File, channels: Sequence[tuple[ChannelConfig, File]]) -> Iterator[Mistake]:
+def check(found: Found, site: SiteOptions, engine: File, channels: Sequence[tuple[ChannelConfig, File]]) -> Iterator[Mistake]:
     """What the agreements and the site's own files say that does not go together."""
     agreements = found.agreements
     if agreements is None:
         return
+    facility = site.facility
     if facility not in agreements.facilities:
         hint = near(facility, agreements.facilities) or f"add it to facilities: in {NAME}"
         yield Mistake("C150", f'there is no facility "{facility}" in {NAME}', engine.mark("facility"), hint)
+    elif not isinstance(site.exchange, str) and site.exchange.queues != (agreed := agreements.facilities[facility].queues):
+        message = f"{NAME} gives {facility} {agreed} queues, and not {site.exchange.queues}"
+        yield Mistake("C154", message, engine.mark("exchange"), f"queues: {agreed}, or change it there")
     for channel, file in channels:
         for number, each in enumerate(channel.destinations):
             if isinstance(each.options, ExchangeDestinationOptions):

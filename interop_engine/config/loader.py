@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,7 +103,10 @@ def _load(root: Path, environment: Mapping[str, str], *, compiled: bool = True) 
     agreed = agreements.load(root, environment)
     loading.texts |= agreed.texts
     loading.mistakes += agreed.mistakes
-    loading.mistakes += agreements.check(agreed, options.facility, read(root, engine, environment), channels)
+    file = read(root, engine, environment)
+    if not any(each.mark.file == file.name for each in loading.mistakes):
+        loading.mistakes += agreements.check(agreed, options, file, channels)
+    loading.mistakes += transport.check_exchange(root, options.exchange, file, datetime.now(UTC))
     snapshot = msgspec.json.encode(dict(sorted(loading.texts.items()))).decode()
     named = digest(snapshot.encode())
     warnings = tuple(mistake for mistake in loading.mistakes if mistake.severity != "error")
@@ -153,7 +157,8 @@ def _library(loading: _Loading, names: Naming) -> Library:
     folder = loading.root / "mappings"
     files = sorted({path for pattern in _MAPPING_FILES for path in folder.rglob(pattern)})
     for path in files:
-        if not _NOT_MAPPINGS.intersection(path.relative_to(folder).parts):
+        parts = path.relative_to(folder).parts
+        if not _NOT_MAPPINGS.intersection(parts) and not any(part.startswith(".") for part in parts):
             loading.texts[str(path.relative_to(loading.root))] = path.read_text(encoding="utf-8")
     texts = {name: text for name, text in loading.texts.items() if name.startswith("mappings/")}
     library = load_mappings(texts, names)

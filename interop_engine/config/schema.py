@@ -6,13 +6,15 @@ Connector options are declared beside each connector; what stands here is what a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from interop_engine.connectors.base import Options
+from interop_engine.connectors.tls import TlsPeer
 from interop_engine.core.units import Duration, Size
+from interop_engine.exchange.base import BUCKETS
 
 Order = Literal["patient", "channel", "none"]
 Otherwise = Literal["reject", "ignore"]
@@ -105,10 +107,36 @@ class ReceiptOptions(Options):
     )
 
 
+def _shared_out(count: int) -> int:
+    if count < 1 or BUCKETS % count:
+        raise ValueError(f"{count} is not 1, 2, 4, 8, 16, 32 or 64: the {BUCKETS} buckets are shared out evenly")
+    return count
+
+
+Queues = Annotated[int, AfterValidator(_shared_out)]
+
+
 class AmqpOptions(Options):
     """RabbitMQ as the exchange."""
 
     amqp: str = Field(description="The broker's URL, with its credentials.", examples=["${RABBITMQ_URL}"])
+    name: str = Field(
+        "", description="What the broker's operator sees of this node; without it, its facility.", examples=["edge-1"]
+    )
+    tls: TlsPeer = Field(default_factory=TlsPeer, description="TLS of amqps://; the broker's certificate is always checked.")
+    allow_plain: bool = Field(
+        False, description="Let patient data go to another machine in clear, over amqp:// on a line that is safe by itself."
+    )
+    declare: bool = Field(
+        True,
+        description="Declare exchange, queues and bindings. false: they, users and rights were declared at the broker"
+        " (interop-engine exchange definitions), each user is a facility, and what its sender did not publish is refused.",
+    )
+    queues: Queues = Field(
+        1,
+        description="Over how many queues what this node receives is spread; it changes only when the queues are drained.",
+        examples=[16],
+    )
 
 
 class SiteOptions(Options):

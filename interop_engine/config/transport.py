@@ -13,9 +13,11 @@ from interop_engine.connectors.base import Acknowledging
 from interop_engine.connectors.fhir_rest import FhirRestOptions
 from interop_engine.connectors.tls import TlsFault, faults
 from interop_engine.core.diagnostics import Mistake, Severity, near
+from interop_engine.core.errors import ExchangeError
 
 if TYPE_CHECKING:
     from interop_engine.config.reading import File
+    from interop_engine.config.schema import AmqpOptions
     from interop_engine.config.site import ChannelConfig
     from interop_engine.connectors.base import Options
 
@@ -50,6 +52,26 @@ def check_channel(root: Path, channel: ChannelConfig, file: File, now: datetime)
                 severity="warning",
             )
     yield from _acknowledging(channel, file)
+
+
+def check_exchange(root: Path, exchange: str | AmqpOptions, file: File, now: datetime) -> Iterator[Mistake]:
+    """The mistakes in how the exchange is reached."""
+    if isinstance(exchange, str):
+        return
+    from interop_engine.exchange.rabbitmq.address import read_address as read_broker  # noqa: PLC0415 - most sites need no AMQP
+
+    for fault in faults(exchange.tls, str(root), now):
+        yield _fault(fault, file, ("exchange",))
+    try:
+        location = read_broker(exchange.amqp, allow_plain=exchange.allow_plain).location
+    except ExchangeError as error:
+        hint = "amqps://USER:PASSWORD@HOST/VHOST; allow_plain: true where the line is safe by itself"
+        yield Mistake("C138", str(error), file.mark("exchange", "amqp"), hint)
+        return
+    if exchange.tls.model_fields_set and not location.startswith("amqps:"):
+        yield Mistake(
+            "C138", "tls: is given for a broker that is reached without it", file.mark("exchange", "tls"), "use amqps://"
+        )
 
 
 def _fault(fault: TlsFault, file: File, path: tuple[str | int, ...]) -> Mistake:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field
 from interop_engine.connectors.base import Options
 
 HANDSHAKE = 10.0  # seconds a peer has for its handshake
+_CERTIFICATES = ("certificate", "client_ca", "ca_file")  # the options that name files with certificates
 _SOON = timedelta(days=30)  # before its end a certificate is worth a warning
 
 
@@ -38,16 +40,11 @@ class TlsServer(Options):
         return context
 
 
-class TlsClient(Options):
-    """TLS to a receiver; its certificate must be valid and name it."""
+class TlsPeer(Options):
+    """TLS to a receiver; its certificate must be valid and name the host connected to."""
 
     ca_file: str = Field(
         "", description="The authority that signed the receiver's certificate, PEM; else the system's.", examples=["tls/ca.pem"]
-    )
-    server_name: str = Field(
-        "",
-        description="The name its certificate holds, where it is not the host connected to.",
-        examples=["his.hospital.example"],
     )
     certificate: str = Field(
         "", description="Our certificate, where the receiver asks for one, PEM.", examples=["tls/engine.pem"]
@@ -61,6 +58,16 @@ class TlsClient(Options):
         if self.certificate:
             context.load_cert_chain(Path(root, self.certificate), Path(root, self.key) if self.key else None)
         return context
+
+
+class TlsClient(TlsPeer):
+    """The same, where its certificate may name another host."""
+
+    server_name: str = Field(
+        "",
+        description="The name its certificate holds, where it is not the host connected to.",
+        examples=["his.hospital.example"],
+    )
 
 
 def peer_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
@@ -80,10 +87,10 @@ class TlsFault:
     message: str
 
 
-def faults(options: TlsServer | TlsClient, root: str, now: datetime) -> Iterator[TlsFault]:
+def faults(options: TlsServer | TlsPeer, root: str, now: datetime) -> Iterator[TlsFault]:
     """What is wrong with the files of these options, or soon will be."""
     readable = True
-    for key in ("certificate", "client_ca", "ca_file"):
+    for key in _CERTIFICATES:
         name = getattr(options, key, "")
         if name:
             found = list(_certificate_faults(key, name, root, now))
@@ -99,6 +106,20 @@ def faults(options: TlsServer | TlsClient, root: str, now: datetime) -> Iterator
             yield TlsFault("key" if options.key else "certificate", "mismatch", message)
 
 
+def expiries(options: TlsServer | TlsPeer, root: str) -> Iterator[tuple[str, datetime]]:
+    """When the files of these options end, by name; those that cannot be read are left to ``faults``."""
+    for key in _CERTIFICATES:
+        if name := getattr(options, key, ""):
+            with contextlib.suppress(OSError, ValueError):
+                yield name, _end(key, x509.load_pem_x509_certificates(Path(root, name).read_bytes()))
+
+
+def _end(key: str, certificates: Sequence[x509.Certificate]) -> datetime:
+    """Of several authorities one that is still valid is enough; a chain of our own is as old as its oldest link."""
+    chosen = min if key == "certificate" else max
+    return chosen(each.not_valid_after_utc for each in certificates)
+
+
 def _certificate_faults(key: str, name: str, root: str, now: datetime) -> Iterator[TlsFault]:
     try:
         found = x509.load_pem_x509_certificates(Path(root, name).read_bytes())
@@ -108,9 +129,7 @@ def _certificate_faults(key: str, name: str, root: str, now: datetime) -> Iterat
     except ValueError:
         yield TlsFault(key, "unreadable", f"the file {name} holds no certificate in PEM")
         return
-    # Of several authorities one that is still valid is enough; a chain of our own is as old as its oldest link.
-    chosen = min if key == "certificate" else max
-    ends = chosen(certificate.not_valid_after_utc for certificate in found)
+    ends = _end(key, found)
     if ends <= now:
         yield TlsFault(key, "expired", f"the certificate of {name} ended on {ends:%Y-%m-%d}")
     elif ends <= now + _SOON:

@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 _DEADLINE = 15.0  # seconds that attempts under way are given when the engine stops
 
 
+def _exchange(site: Site) -> Exchange:
+    options = site.options.exchange
+    if not isinstance(options, AmqpOptions):
+        return open_exchange(options)
+    return open_exchange(
+        options.amqp,
+        name=options.name or site.options.facility,
+        allow_plain=options.allow_plain,
+        queues=options.queues,
+        declare=options.declare,
+        tls=options.tls.context(str(site.root)) if options.amqp.startswith("amqps:") else None,
+    )
+
+
 class Runtime:
     """One node at work."""
 
@@ -38,8 +52,7 @@ class Runtime:
         options = site.options
         kept = options.journal
         self.journal: Journal = open_journal(kept.place(site.root), reserve=kept.reserve, keys=kept.keys(site.root))
-        spec = options.exchange.amqp if isinstance(options.exchange, AmqpOptions) else options.exchange
-        self.exchange: Exchange = open_exchange(spec)
+        self.exchange = _exchange(site)
         self.failed = asyncio.Event()
         processes = options.transform.processes
         self.beside = Beside(site, processes) if processes else None

@@ -8,18 +8,32 @@
 
 from __future__ import annotations
 
+import ssl
+
 from interop_engine.exchange.base import Exchange
 from interop_engine.exchange.embedded import EmbeddedExchange
 
 
-def open_exchange(spec: str, *, name: str = "interop-engine", allow_plain: bool = False) -> Exchange:
+def open_exchange(
+    spec: str,
+    *,
+    name: str = "interop-engine",
+    allow_plain: bool = False,
+    queues: int = 1,
+    declare: bool = True,
+    tls: ssl.SSLContext | None = None,
+    confirm_within: float = 30.0,
+) -> Exchange:
     """The exchange that ``spec`` names: ``embedded``, or a broker's ``amqp://`` or ``amqps://`` URL. Await its ``open``.
 
-    ``name`` is what the broker's operator sees; ``allow_plain`` permits ``amqp://`` off loopback (a private network). Raises
+    ``allow_plain`` permits ``amqp://`` off loopback (a private network); the rest: see ``rabbitmq.settings``. Raises
     ExchangeError for anything else, without repeating the URL, since it holds a password.
     """
     if spec == "embedded":
         return EmbeddedExchange()
     from interop_engine.exchange.rabbitmq import RabbitExchange  # noqa: PLC0415 - an edge node without a broker never loads AMQP
+    from interop_engine.exchange.rabbitmq.address import read_address  # noqa: PLC0415
+    from interop_engine.exchange.rabbitmq.settings import Settings  # noqa: PLC0415
 
-    return RabbitExchange(spec, name=name, allow_plain=allow_plain)
+    address = read_address(spec, allow_plain=allow_plain)
+    return RabbitExchange(Settings(address, name, queues, declare, tls, confirm_within))

@@ -80,7 +80,10 @@ class Exchange(Protocol):
         """Delivered after the confirm; Park("unrouted") where nobody subscribes; Park("too-large"); Retry otherwise."""
 
     async def subscribe(self, receiver: str, kinds: Sequence[str], take: Take) -> Subscription:
-        """Give every parcel for ``receiver`` of these kinds to ``take``, one at a time, in order; ack after True."""
+        """Give every parcel for ``receiver`` of these kinds to ``take``; ack after True.
+
+        Those of one bucket one at a time and in order; several buckets at once.
+        """
 
     def health(self) -> ExchangeHealth:
         """How the exchange is."""

@@ -7,11 +7,12 @@ There is no queue here. ``publish`` waits for the receiving channel, whose ``tak
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 
 from interop_engine.core.events import emit
 from interop_engine.core.model import Delivered, Outcome, Retry
-from interop_engine.exchange.base import ExchangeHealth, Parcel, Take
+from interop_engine.exchange.base import ExchangeHealth, Parcel, Take, bucket
 from interop_engine.exchange.events import TakeFailed
 from interop_engine.exchange.rules import check_subscription, unrouted, unsendable
 
@@ -53,7 +54,7 @@ class EmbeddedExchange:
         return Delivered()
 
     async def subscribe(self, receiver: str, kinds: Sequence[str], take: Take) -> EmbeddedSubscription:
-        """Give every parcel for ``receiver`` of these kinds to ``take``, one at a time, in order."""
+        """Give every parcel for ``receiver`` of these kinds to ``take``, those of one bucket one at a time and in order."""
         check_subscription(receiver, kinds)
         subscription = EmbeddedSubscription(self._subscriptions, receiver, frozenset(kinds), take)
         self._subscriptions.append(subscription)
@@ -78,7 +79,7 @@ class EmbeddedSubscription:
         self._registry = registry
         self._kinds = kinds
         self._take = take
-        self._turn = asyncio.Lock()  # first come, first served: this is the queue's order
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)  # of a bucket: first come, first served
 
     def wants(self, parcel: Parcel) -> bool:
         """Whether the parcel is for this subscription."""
@@ -86,7 +87,7 @@ class EmbeddedSubscription:
 
     async def give(self, parcel: Parcel) -> bool:
         """Hand the parcel over; False where it was not taken."""
-        async with self._turn:
+        async with self._turns[bucket(parcel.sender)]:
             if self not in self._registry:  # closed while waiting for its turn
                 return False
             try:
@@ -96,8 +97,9 @@ class EmbeddedSubscription:
                 return False
 
     async def close(self) -> None:
-        """Stop taking, after the take that is under way."""
+        """Stop taking, after the takes that are under way."""
         if self in self._registry:
             self._registry.remove(self)
-        async with self._turn:
-            pass
+        for turn in tuple(self._turns.values()):
+            async with turn:
+                pass

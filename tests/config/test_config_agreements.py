@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interop_engine import config
-from tests.config.test_config_check import site, told
+from tests.config.test_config_check import ENGINE, site, told
 
 AGREEMENTS = """\
 facilities:
@@ -70,6 +70,14 @@ def agreed(root: Path, agreements: str = AGREEMENTS, channel: str = SENDING) -> 
 def test_each_mistake_is_found_at_its_place(tmp_path: Path, agreements: str, channel: str, expected: str) -> None:
     """Golden texts."""
     assert expected in told(agreed(tmp_path, agreements, channel))
+
+
+def test_the_number_of_queues_is_that_of_the_agreements(tmp_path: Path) -> None:
+    """What the broker was told and what the node reads must be the same."""
+    engine = ENGINE.replace("24001", "hub") + "exchange: {amqp: 'amqp://127.0.0.1', queues: 8}\n"
+    root = site(tmp_path, engine=engine, agreements=AGREEMENTS)
+    expected = "engine.yaml:4:11: C154 agreements.yaml gives hub 16 queues, and not 8\n    help: queues: 16, or change it there"
+    assert expected in told(root)
 
 
 def test_agreements_without_a_mistake_are_loaded(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interop_engine import config
-from tests.config.test_config_check import CHANNEL, site, told
+from tests.config.test_config_check import CHANNEL, ENGINE, site, told
 from tests.support.certificates import Authority
 
 
@@ -125,3 +125,25 @@ def test_what_the_how_to_shows(tmp_path: Path) -> None:
         channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{block}{other}{rest}"
         assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), {})} <= {"C133"}
     assert len(shown) == 3
+
+
+_BROKER = "exchange: {{amqp: '{url}'{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "expected"),
+    [
+        ("amqp://a:b@broker.example/", "", "engine.yaml:4:18: C138 plain amqp:// off this machine"),
+        ("amqp://a:b@broker.example/", ", allow_plain: true", ""),
+        ("amqps://broker.example/", "", "engine.yaml:4:18: C138 guest/guest on a broker that is not on this machine is refused"),
+        ("amqp://127.0.0.1/", "", ""),
+        ("amqps://a:b@broker.example/", "", ""),
+        ("amqps://a:b@broker.example/", ", tls: {ca_file: none.pem}", "C130 the file none.pem cannot be read"),
+        ("amqp://127.0.0.1/", ", tls: {ca_file: ''}", "C138 tls: is given for a broker that is reached without it"),
+    ],
+)
+def test_how_the_broker_is_reached(tmp_path: Path, url: str, more: str, expected: str) -> None:
+    """What ``run`` would refuse, ``check`` finds; the URL, which holds a password, is not repeated."""
+    found = told(site(tmp_path, engine=ENGINE + _BROKER.format(url=url, more=more)))
+    assert expected in found if expected else "C13" not in found
+    assert "a:b" not in found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -14,8 +15,8 @@ import pytest
 from interop_engine.core.errors import ExchangeError
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.exchange import open_exchange
-from interop_engine.exchange.base import Exchange, Parcel
-from interop_engine.exchange.rabbitmq.topology import queue_name
+from interop_engine.exchange.base import Exchange, Parcel, bucket
+from interop_engine.exchange.rabbitmq.topology import queue_names
 
 _names = itertools.count(random.randrange(10**9))  # the broker outlives a test: every test has receivers of its own
 
@@ -56,7 +57,7 @@ async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
     await nodes.sending.close()
     if request.param == "rabbitmq":
         async with await aio_pika.connect(request.getfixturevalue("broker")) as connection:
-            await (await connection.channel()).queue_delete(queue_name(receiver))
+            await (await connection.channel()).queue_delete(queue_names(receiver, 1)[0])
 
 
 @dataclass
@@ -66,14 +67,15 @@ class Inbox:
     refuses: Callable[[Parcel], bool] = lambda _: False
     parcels: list[Parcel] = field(default_factory=list)
     _grown: asyncio.Event = field(default_factory=asyncio.Event)
-    _inside: int = 0
+    _inside: Counter[int] = field(default_factory=Counter)  # takes under way, by bucket
     most_inside: int = 0
 
     async def take(self, parcel: Parcel) -> bool:
-        self._inside += 1
-        self.most_inside = max(self.most_inside, self._inside)
+        of = bucket(parcel.sender)
+        self._inside[of] += 1
+        self.most_inside = max(self.most_inside, self._inside[of])
         await asyncio.sleep(0)
-        self._inside -= 1
+        self._inside[of] -= 1
         if self.refuses(parcel):
             return False
         self.parcels.append(parcel)
@@ -244,7 +246,7 @@ async def test_large_bodies_travel(nodes: Nodes) -> None:
 
 
 async def test_many_lanes_publish_at_once(nodes: Nodes) -> None:
-    """Publishes in flight together all end in a confirm; takes run one at a time; each sender's order holds."""
+    """Publishes in flight together all end in a confirm; takes of a bucket run one at a time; each sender's order holds."""
     inbox = Inbox()
     await nodes.receiving.subscribe(nodes.receiver, ["lab"], inbox.take)
     senders = [f"s{number}" for number in range(20)]

@@ -17,9 +17,10 @@ import zstandard
 
 from interop_engine.core.events import Event, subscribe
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
-from interop_engine.exchange.base import ExchangeHealth, Parcel, bucket
-from interop_engine.exchange.rabbitmq import RabbitExchange, link
-from interop_engine.exchange.rabbitmq.topology import EXCHANGE, queue_name
+from interop_engine.exchange import open_exchange
+from interop_engine.exchange.base import Exchange, ExchangeHealth, Parcel, bucket
+from interop_engine.exchange.rabbitmq import link
+from interop_engine.exchange.rabbitmq.topology import EXCHANGE, queue_names
 from tests.support.broker import Broker
 
 pytestmark = pytest.mark.rabbitmq
@@ -35,8 +36,8 @@ def receiver() -> str:
 
 
 @asynccontextmanager
-async def _node(url: str, **options: Any) -> AsyncIterator[RabbitExchange]:
-    exchange = RabbitExchange(url, name="test", **options)
+async def _node(url: str, **options: Any) -> AsyncIterator[Exchange]:
+    exchange = open_exchange(url, name="test", **options)
     await exchange.open()
     try:
         yield exchange
@@ -63,13 +64,13 @@ class _Taker:
             return await self.parcels.get()
 
 
-async def _until_delivered(node: RabbitExchange, parcel: Parcel) -> None:
+async def _until_delivered(node: Exchange, parcel: Parcel) -> None:
     """Publish as the engine does, again after each other outcome."""
     while await node.publish(parcel) != Delivered():  # noqa: ASYNC110 - the engine's backoff, in short
         await asyncio.sleep(0.02)
 
 
-async def _until(exchange: RabbitExchange, problem: bool) -> ExchangeHealth:
+async def _until(exchange: Exchange, problem: bool) -> ExchangeHealth:
     """Wait until the exchange has a problem, or has none."""
     async with asyncio.timeout(60):
         while bool((health := exchange.health()).problem) is not problem:  # noqa: ASYNC110 - health is a picture, not an event
@@ -174,7 +175,7 @@ async def test_a_deleted_queue_is_made_again(broker: str, receiver: str) -> None
     inbox = _Taker()
     async with _node(broker) as node, await aio_pika.connect(broker) as connection:
         await node.subscribe(receiver, ["lab"], inbox.take)
-        await (await connection.channel()).queue_delete(queue_name(receiver))
+        await (await connection.channel()).queue_delete(queue_names(receiver, 1)[0])
         async with asyncio.timeout(30):
             await _until_delivered(node, _parcel(receiver))
         assert await inbox.next() == _parcel(receiver)
@@ -245,7 +246,7 @@ async def test_nothing_confirmed_is_lost_when_the_broker_is_killed(own_broker: B
             complete.set()
         return True
 
-    async def lane(node: RabbitExchange, name: int) -> None:
+    async def lane(node: Exchange, name: int) -> None:
         for number in range(each):
             parcel = Parcel(f"{name}-{number:04}", f"s{name}", receiver, "lab", b"%d" % number, "fhir")
             await _until_delivered(node, parcel)

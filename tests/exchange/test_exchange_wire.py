@@ -13,5 +13,5 @@ from interop_engine.exchange.rabbitmq import wire
 @pytest.mark.parametrize("headers", [{}, {"lane": "a\nNguyễn", "event": "", "x" * 200: "y"}], ids=["none", "some"])
 def test_properties_are_encoded_as_the_library_does(body: bytes, headers: dict[str, str]) -> None:
     """The short way gives the very bytes of the long one."""
-    _, properties = wire.pack(Parcel("d1", "24001", "hub", "lab", body, "fhir", headers))
+    _, properties = wire.pack(Parcel("d1", "24001", "hub", "lab", body, "fhir", headers), "interop")
     assert properties.marshal() == Basic.Properties.marshal(properties)

@@ -1,7 +1,9 @@
 """The exchange over RabbitMQ (3.10 to 4.x).
 
 address    the URL: what is refused, what may be shown
+settings   what one exchange is told
 topology   what is declared
+definitions  the same as data, with users and their rights, for the broker to import
 wire       a parcel as a message, and back
 link       a connection that comes back by itself
 publisher  confirms, returns, limits
@@ -14,9 +16,9 @@ from collections.abc import Sequence
 
 from interop_engine.core.model import Outcome
 from interop_engine.exchange.base import ExchangeHealth, Parcel, Take
-from interop_engine.exchange.rabbitmq.address import read_address
 from interop_engine.exchange.rabbitmq.consumer import Consumer, RabbitSubscription
 from interop_engine.exchange.rabbitmq.publisher import Publisher
+from interop_engine.exchange.rabbitmq.settings import Settings
 from interop_engine.exchange.rules import check_subscription
 
 _MOMENT = 3.0  # seconds that a start waits for a broker; a broker that comes later is connected to later
@@ -25,11 +27,10 @@ _MOMENT = 3.0  # seconds that a start waits for a broker; a broker that comes la
 class RabbitExchange:
     """Publishing and consuming, on two connections."""
 
-    def __init__(self, url: str, *, name: str, allow_plain: bool = False, confirm_within: float = 30.0) -> None:
-        address = read_address(url, allow_plain=allow_plain)
-        self._location = address.location
-        self._publisher = Publisher(address, name, confirm_within)
-        self._consumer = Consumer(address, name)
+    def __init__(self, settings: Settings) -> None:
+        self._location = settings.address.location
+        self._publisher = Publisher(settings)
+        self._consumer = Consumer(settings)
 
     async def open(self) -> None:
         """Connect, or go on trying in the background."""
@@ -45,7 +46,7 @@ class RabbitExchange:
         return await self._publisher.publish(parcel)
 
     async def subscribe(self, receiver: str, kinds: Sequence[str], take: Take) -> RabbitSubscription:
-        """Give every parcel for ``receiver`` of these kinds to ``take``, one at a time, in order; ack after True."""
+        """Give every parcel for ``receiver`` of these kinds to ``take``; see the contract."""
         check_subscription(receiver, kinds)
         return await self._consumer.subscribe(receiver, kinds, take, _MOMENT)
 

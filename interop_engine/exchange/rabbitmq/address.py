@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from interop_engine.core.errors import ExchangeError
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
+_GUEST = "guest"  # AMQP libraries fill it in, as user and as password
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Address:
 
     url: str = field(repr=False)  # with the password
     location: str  # "amqps://broker.example:5671/vhost"
+    user: str
 
 
 def read_address(url: str, *, allow_plain: bool) -> Address:
@@ -31,13 +33,13 @@ def read_address(url: str, *, allow_plain: bool) -> Address:
     if not _is_loopback(parts.hostname):
         _refuse_open_doors(parts, allow_plain=allow_plain)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Address(url=url, location=f"{parts.scheme}://{host}:{port or _PORTS[parts.scheme]}{parts.path.rstrip('/')}")
+    location = f"{parts.scheme}://{host}:{port or _PORTS[parts.scheme]}{parts.path.rstrip('/')}"
+    return Address(url=url, location=location, user=unquote(parts.username or _GUEST))
 
 
 def _refuse_open_doors(parts: SplitResult, *, allow_plain: bool) -> None:
-    user = unquote(parts.username or "guest")  # AMQP libraries fill in guest/guest
-    password = unquote(parts.password or "guest")
-    if (user, password) == ("guest", "guest"):
+    user, password = unquote(parts.username or _GUEST), unquote(parts.password or _GUEST)
+    if (user, password) == (_GUEST, _GUEST):
         raise ExchangeError("guest/guest on a broker that is not on this machine is refused: make a user for this node")
     if parts.scheme == "amqp" and not allow_plain:
         raise ExchangeError("plain amqp:// off this machine carries patient data in clear: use amqps://, or allow it in words")

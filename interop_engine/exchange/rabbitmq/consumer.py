@@ -1,4 +1,4 @@
-"""Consuming: one parcel at a time in the queue's order, acknowledged after the receiver's journal has it."""
+"""Consuming: parcels of one bucket one at a time in their order, acknowledged after the receiver's journal has them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from interop_engine.core.events import emit
 from interop_engine.exchange.base import Parcel, Take
 from interop_engine.exchange.events import ParcelFaulty, TakeFailed
 from interop_engine.exchange.rabbitmq import wire
-from interop_engine.exchange.rabbitmq.address import Address
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
-from interop_engine.exchange.rabbitmq.topology import declare_queue
+from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.topology import ensure_queues
 from interop_engine.exchange.rules import FAULT
 
 _PREFETCH = 32  # parcels held here ahead of their turn: no pause for a round trip, and few enough where each has a scanned film
@@ -77,12 +77,13 @@ class _Run:
 
 
 class Inbox:
-    """A receiver's queue, and the subscriptions in this process that it feeds."""
+    """A receiver's queues, and the subscriptions in this process that they feed."""
 
-    def __init__(self, receiver: str, link: Link) -> None:
+    def __init__(self, receiver: str, link: Link, settings: Settings) -> None:
         self.receiver = receiver
         self.subscriptions: list[RabbitSubscription] = []
         self._link = link
+        self._settings = settings
         self._kinds: set[str] = set()  # of all subscriptions, those that left too: their parcels wait for them
         self._changing = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -123,13 +124,15 @@ class Inbox:
             with OnlyOurCancellation():
                 self._channel = channel = await connection.channel(publisher_confirms=False)
                 await channel.set_qos(prefetch_count=_PREFETCH)
-                queue = await declare_queue(channel, self.receiver, sorted(self._kinds))
+                kinds, settings = sorted(self._kinds), self._settings
+                queues = await ensure_queues(connection, channel, self.receiver, kinds, settings.queues, declare=settings.declare)
                 underlay = await channel.get_underlay_channel()
                 underlay.on_consumer_cancel_callbacks.add(self._cancelled)
                 channel.close_callbacks.add(self._closed(run))
                 self._worker = asyncio.create_task(self._work(run), name=f"inbox {self.receiver}")
                 # Consumed on the channel below, which spares a task and two objects a message.
-                await underlay.basic_consume(queue.name, run.arrived)
+                for queue in queues:
+                    await underlay.basic_consume(queue, run.arrived)
 
     async def shut(self) -> None:
         """Stop consuming, after the take that is under way; the rest goes back to the queue in its order."""
@@ -160,18 +163,33 @@ class Inbox:
         self._link.drop("the broker cancelled a consumer (was its queue deleted?)")
 
     async def _work(self, run: _Run) -> None:
+        """Take what arrives: buckets side by side, so that they wait for one commit together; within a bucket in turn."""
+        under_way: dict[str, asyncio.Task[bool]] = {}
+        while (message := await run.next()) is not None:
+            bucket = (message.routing_key or "").rpartition(".")[2]
+            task = asyncio.create_task(self._take(message, under_way.get(bucket), run))
+            under_way[bucket] = task
+        await asyncio.gather(*under_way.values())
+
+    async def _take(self, message: DeliveredMessage, before: asyncio.Task[bool] | None, run: _Run) -> bool:
+        """Hand over and acknowledge, after what came before; False where that, or this, stays in the queue."""
         try:
-            while (message := await run.next()) is not None:
-                if not await self._hand_over(wire.unpack(message, self.receiver), run.ended):
-                    return
-                async with asyncio.timeout(_ACK):
-                    with OnlyOurCancellation():
-                        await message.channel.basic_ack(message.delivery_tag or 0)
+            if before is not None and not await before:
+                return False
+            parcel = wire.unpack(message, self.receiver, verified=not self._settings.declare)
+            if not await self._hand_over(parcel, run.ended):
+                return False
+            async with asyncio.timeout(_ACK):
+                with OnlyOurCancellation():
+                    await message.channel.basic_ack(message.delivery_tag or 0)
         except BROKER_ERRORS:
             self._link.drop("a parcel could not be acknowledged")  # it comes again, with the same delivery id
+            return False
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not leave a queue that nobody reads
             emit(TakeFailed(self.receiver, "", type(error).__name__))
             self._link.drop("consuming failed")
+            return False
+        return True
 
     async def _hand_over(self, parcel: Parcel, ended: asyncio.Event) -> bool:
         """True once every subscription that wants the parcel has it."""
@@ -196,8 +214,9 @@ class Inbox:
 class Consumer:
     """All inboxes of a node, on a connection of their own."""
 
-    def __init__(self, address: Address, name: str) -> None:
-        self._link = Link(address, "consume", name, self._prepare, self._lost)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._link = Link(settings, "consume", self._prepare, self._lost)
         self._inboxes: dict[str, Inbox] = {}
 
     @property
@@ -214,7 +233,7 @@ class Consumer:
         """Feed ``take``; from now on where the broker is there, and else from when it comes."""
         self._link.start()
         await self._link.wait_up(moment)
-        inbox = self._inboxes.setdefault(receiver, Inbox(receiver, self._link))
+        inbox = self._inboxes.setdefault(receiver, Inbox(receiver, self._link, self._settings))
         subscription = RabbitSubscription(inbox, frozenset(kinds), take)
         await inbox.joined(subscription)
         return subscription

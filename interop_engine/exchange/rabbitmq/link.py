@@ -13,12 +13,19 @@ from typing import Any, Literal
 import aio_pika
 import tenacity
 from aio_pika.abc import AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelPreconditionFailed, IncompatibleProtocolError, ProbableAuthenticationError
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    IncompatibleProtocolError,
+    ProbableAuthenticationError,
+)
 from aiormq.exceptions import ChannelAccessRefused
 
 from interop_engine.core.events import emit
 from interop_engine.exchange.events import ExchangeConnected, ExchangeLost
-from interop_engine.exchange.rabbitmq.address import Address
+from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.topology import TopologyError
 
 HEARTBEAT = 10  # seconds
 _ATTEMPT = 15.0  # seconds for connecting and declaring
@@ -41,16 +48,15 @@ class Link:
 
     def __init__(
         self,
-        address: Address,
+        settings: Settings,
         purpose: Literal["publish", "consume"],
-        name: str,
         prepare: Callable[[AbstractConnection], Awaitable[None]],
         lost: Callable[[], Awaitable[None]],
     ) -> None:
         self.problem = "not connected yet"
-        self._address = address
+        self._settings = settings
+        self._address = settings.address
         self._purpose = purpose
-        self._name = name
         self._prepare = prepare
         self._lost = lost
         self._up = asyncio.Event()
@@ -125,7 +131,8 @@ class Link:
             self._address.url,
             timeout=_ATTEMPT,
             heartbeat=HEARTBEAT,
-            client_properties={"connection_name": f"{self._name} {self._purpose}"},
+            client_properties={"connection_name": f"{self._settings.name} {self._purpose}"},
+            ssl_context=self._settings.tls,
         )
         connection.close_callbacks.add(self._on_close(self._gone))
         await self._prepare(connection)
@@ -180,7 +187,9 @@ def words(error: BaseException) -> str:
     for kinds, said in _WORDS:
         if isinstance(error, kinds):
             return said
-    if isinstance(error, ChannelAccessRefused | ChannelPreconditionFailed):
+    if isinstance(error, TopologyError):
+        return str(error)
+    if isinstance(error, ChannelAccessRefused | ChannelNotFoundEntity | ChannelPreconditionFailed):
         return f"the broker refuses: {error}"  # names of queues and exchanges only
     return f"the broker cannot be used ({type(error).__name__})"
 

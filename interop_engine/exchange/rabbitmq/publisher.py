@@ -9,14 +9,15 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
 from aiormq.channel import Channel as UnderlayChannel
+from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.exchange.base import Parcel
 from interop_engine.exchange.rabbitmq import wire
-from interop_engine.exchange.rabbitmq.address import Address
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation
-from interop_engine.exchange.rabbitmq.topology import EXCHANGE, declare_exchange
+from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.topology import EXCHANGE, ensure_exchange
 from interop_engine.exchange.rules import unrouted, unsendable
 
 _LIMIT_3 = 128 * 1024 * 1024  # bytes: RabbitMQ 3.8 to 3.13
@@ -27,9 +28,10 @@ _TOO_LARGE = re.compile(r"message size (\d+)")  # what the broker says as it clo
 class Publisher:
     """Publishes on a connection of its own: an alarm at the broker stops reading it, and must not stop consuming."""
 
-    def __init__(self, address: Address, name: str, timeout: float) -> None:
-        self._timeout = timeout
-        self._link = Link(address, "publish", name, self._prepare, self._lost)
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._timeout = settings.confirm_within
+        self._link = Link(settings, "publish", self._prepare, self._lost)
         self._channel: UnderlayChannel | None = None
         self._kept: AbstractChannel | None = None  # only held: a channel that nobody holds is closed
         self._limit = _LIMIT_4
@@ -56,7 +58,7 @@ class Publisher:
             return refusal
         if (channel := self._channel) is None:
             return self._down()
-        body, properties = wire.pack(parcel)
+        body, properties = wire.pack(parcel, self._settings.address.user)
         if len(body) > self._limit:
             return _too_large(len(body))
         outcome = await self._attempt(channel, parcel, body, properties)
@@ -88,7 +90,9 @@ class Publisher:
             self._stalled = True
             return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed")
         except BROKER_ERRORS as error:
-            return _too_large(len(body)) if _names_size(error, len(body)) else self._down()
+            if _names_size(error, len(body)):
+                return _too_large(len(body))
+            return _not_permitted(parcel) if _names_topic(error, parcel.routing_key) else self._down()
         finally:
             self._deadlines.discard(deadline)
         return Delivered()
@@ -102,7 +106,7 @@ class Publisher:
         channel.close_callbacks.add(self._channel_closed)
         self._limit = _limit_of(connection)
         self._stalled = False
-        await declare_exchange(channel)
+        await ensure_exchange(channel, declare=self._settings.declare)
         # Published on the channel below: aio-pika's message and exchange cost as much as the protocol itself.
         underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, UnderlayChannel)
@@ -137,3 +141,12 @@ def _names_size(error: BaseException, size: int) -> bool:
     """Whether the broker closed the channel because of a body of this very size, and not of a neighbour's."""
     found = _TOO_LARGE.search(str(error)) if isinstance(error, ChannelPreconditionFailed) else None
     return found is not None and int(found[1]) == size
+
+
+def _not_permitted(parcel: Parcel) -> Park:
+    return Park("not-permitted", f'the broker lets this node send no {parcel.kind} to "{parcel.receiver}" as "{parcel.sender}"')
+
+
+def _names_topic(error: BaseException, routing_key: str) -> bool:
+    """Whether the broker closed the channel because this very routing key may not be written to, and not a neighbour's."""
+    return isinstance(error, ChannelAccessRefused) and f"'{routing_key}'" in str(error)

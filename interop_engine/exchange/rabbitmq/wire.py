@@ -5,6 +5,7 @@
 | message_id | new for every attempt: aiormq 7.2.4 mixes up the returns of equal ids |
 | content_type | ``application/fhir+json``, ``application/hl7-v2+er7``, or ours of receipts |
 | content_encoding | ``zstd`` where the body is compressed |
+| user_id | who publishes: the broker refuses another name than the connection's user |
 | headers | ``delivery-id``, ``sender``, ``receiver``, ``kind``, and the parcel's own; ``x-…`` are the broker's |
 
 What arrives may be malformed or forged. It is never refused here: it becomes a parcel with a ``fault`` header, which the
@@ -49,13 +50,15 @@ class _Properties(Basic.Properties):
         table = b"".join([_short(name, _NAME) + b"S" + _long(str(value)) for name, value in sorted((self.headers or {}).items())])
         return b"".join(
             (
-                b"\xf0\x80" if encoding else b"\xb0\x80",  # content-type, content-encoding, headers, delivery-mode; message-id
+                # content-type, content-encoding, headers, delivery-mode; message-id, user-id
+                b"\xf0\x90" if encoding else b"\xb0\x90",
                 _short(self.content_type or ""),
                 _short(encoding) if encoding else b"",
                 len(table).to_bytes(4, "big"),
                 table,
                 bytes((self.delivery_mode or 0,)),
                 _short(self.message_id or ""),
+                _short(self.user_id or ""),
             )
         )
 
@@ -74,8 +77,8 @@ class _FaultError(Exception):
     """Why a message is not a parcel; never holds content."""
 
 
-def pack(parcel: Parcel) -> tuple[bytes, Basic.Properties]:
-    """Body and properties for one attempt. The body's size is what counts against the broker's limit."""
+def pack(parcel: Parcel, user: str) -> tuple[bytes, Basic.Properties]:
+    """Body and properties for one attempt by a user. The body's size is what counts against the broker's limit."""
     body, encoding = parcel.body, None
     if len(body) >= COMPRESS_FROM:
         body, encoding = _compressor.compress(body), "zstd"
@@ -87,11 +90,15 @@ def pack(parcel: Parcel) -> tuple[bytes, Basic.Properties]:
         content_encoding=encoding,
         delivery_mode=_PERSISTENT,
         message_id=new_id(),
+        user_id=user,
     )
 
 
-def unpack(message: DeliveredMessage, receiver: str) -> Parcel:
-    """The parcel of ``receiver``'s queue, with a ``fault`` header where the message is malformed or forged."""
+def unpack(message: DeliveredMessage, receiver: str, *, verified: bool = False) -> Parcel:
+    """The parcel of ``receiver``'s queue, with a ``fault`` header where the message is malformed or forged.
+
+    ``verified``: each user of the broker is a facility, so that it must have been published by its sender.
+    """
     properties = message.header.properties
     given = properties.headers or {}
     headers = {name: _text(value) for name, value in given.items() if not name.startswith("x-") and name != FAULT}
@@ -102,6 +109,8 @@ def unpack(message: DeliveredMessage, receiver: str) -> Parcel:
         body = _unpacked_body(message.body, properties.content_encoding)
         _check_media(properties.content_type, kind)
         _check_headers(headers, {"sender": sender, "receiver": receiver, "kind": kind}, rest)
+        if verified:
+            _check_user(properties.user_id, sender)
     except _FaultError as error:
         headers[FAULT] = str(error)
     # Without an id of its own, equal bytes get an equal id: the journal sees a redelivery as the duplicate it is.
@@ -122,6 +131,11 @@ def _check_media(content_type: str | None, kind: str) -> None:
         raise _FaultError("the content type is not known")
     if (_MEDIA[content_type] == "receipt") != (kind == RECEIPT):
         raise _FaultError("the content type is not that of the kind")
+
+
+def _check_user(user: str | None, sender: str) -> None:
+    if user != sender:
+        raise _FaultError("the user who published it is not its sender")
 
 
 def _check_headers(headers: Mapping[str, str], said: Mapping[str, str], rest: list[str]) -> None:
