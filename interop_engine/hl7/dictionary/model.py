@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,14 @@ class GroupDef:
     repeats: bool
     children: tuple[GroupDef | SegmentRef, ...]
     aliases: tuple[str, ...] = ()
+    own_segments: frozenset[str] = field(init=False, repr=False, compare=False)  # segments directly in it
+    all_segments: frozenset[str] = field(init=False, repr=False, compare=False)  # and those of deeper groups too
+
+    def __post_init__(self) -> None:
+        """A mapping asks for its segments thousands of times while it is checked."""
+        held = frozenset(child.name for child in self.children if isinstance(child, SegmentRef))
+        object.__setattr__(self, "own_segments", held)
+        object.__setattr__(self, "all_segments", held.union(*(group.all_segments for group in self.groups())))
 
     def group(self, name: str) -> GroupDef | None:
         """The child group of that name (today's or an older one)."""
@@ -97,11 +105,11 @@ class GroupDef:
 
     def holds(self, segment: str) -> bool:
         """Whether the segment is directly in this group."""
-        return any(isinstance(child, SegmentRef) and child.name == segment for child in self.children)
+        return segment in self.own_segments
 
     def reaches(self, segment: str) -> bool:
         """Whether the segment is in this group or a deeper one."""
-        return self.holds(segment) or any(group.reaches(segment) for group in self.groups())
+        return segment in self.all_segments
 
     def repeating(self, segment: str) -> bool:
         """Whether one instance of this group may hold the segment more than once, deeper groups included."""
@@ -122,9 +130,9 @@ class GroupDef:
 def _number(fields: Mapping[int, FieldDef], name: str) -> int:
     wanted = name.lower().replace("-", "_")
     older = 0
-    for number, field in fields.items():
-        if field.name == wanted:
+    for number, each in fields.items():
+        if each.name == wanted:
             return number
-        if wanted in field.aliases:
+        if wanted in each.aliases:
             older = older or number
     return older
