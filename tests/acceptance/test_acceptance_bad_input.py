@@ -19,7 +19,7 @@ from tests.support.corpus import ROOT
 from tests.support.hub import make_hub_site
 from tests.support.node import Node, make_site, resources, running
 from tests.support.process import COMMAND, free_port
-from tests.support.texts import PATIENT, msh, result, text
+from tests.support.texts import PATIENT, admission, msh, result, text
 
 
 async def rows(node: Node, *states: str, channel: str | None = None) -> list[MessageRow]:
@@ -88,17 +88,17 @@ async def test_an_unknown_type_may_be_ignored(tmp_path: Path) -> None:
 async def test_a_mapping_failure_parks(tmp_path: Path) -> None:
     """AA was said, so it is kept and parked with the fields to look at; a resend takes its place; put right, it is delivered."""
     async with running(make_site(tmp_path)) as node:
-        wrong = result("M1").replace(b"BN001^^^BV24001^MR", b"")
-        (answer,) = await node.send("lab-results", wrong)
+        wrong = admission("M1").replace(b"BN001^^^BV24001^MR", b"")
+        (answer,) = await node.send("patients", wrong)
         assert answer.code == "AA"
         await node.settled()
         (row,) = await rows(node)
         assert (row.state, row.code) == (MessageState.PARKED, "101")
         assert "PID-3" in row.why
         assert (await node.runtime.journal.content(row.id)).data == wrong
-        await node.send("lab-results", wrong, result("M1"))
+        await node.send("patients", wrong, admission("M1"))
         await node.settled()
-        assert [each.state for each in await rows(node, channel="lab-results")] == ["transformed", "parked", "superseded"]
+        assert [each.state for each in await rows(node, channel="patients")] == ["transformed", "parked", "superseded"]
         assert len(node.bundles("hub")) == 1
 
 
