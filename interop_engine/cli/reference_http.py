@@ -56,6 +56,7 @@ def _status() -> Status:
     from interop_engine.connectors.base import ConnectorHealth
     from interop_engine.exchange.base import ExchangeHealth
     from interop_engine.journal.base import JournalHealth
+    from interop_engine.ops.machine import Certificate
     from interop_engine.ops.rates import Rates
     from interop_engine.ops.status import Backlog, ChannelStatus, DestinationStatus, Status
 
@@ -76,7 +77,8 @@ def _status() -> Status:
         backlog=Backlog(),
         destinations=(DestinationStatus("", health, Backlog()),),
     )
-    return Status("", "", "", now, now, 0.0, (), JournalHealth("", "", 0), ExchangeHealth("", ""), (channel,))
+    journal, exchange, certificate = JournalHealth("", "", 0), ExchangeHealth("", ""), Certificate("", "", now)
+    return Status("", "", "", now, now, 0.0, (), journal, exchange, (channel,), 0, (certificate,))
 
 
 def page(note: str) -> list[str]:

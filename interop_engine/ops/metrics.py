@@ -104,7 +104,12 @@ class _Gauges(CollectorRegistry):
         yield _gauge("journal_bytes", "Size of the journal.", status.journal.size)
         yield _gauge("journal_used_bytes", "Of it, what is not free to be used again.", status.journal.used)
         yield _gauge("journal_wal_bytes", "Size of the journal's write-ahead log.", status.journal.wal)
+        if status.room is not None:
+            yield _gauge("journal_room_bytes", "Disk left until the journal stops acknowledging.", status.room)
         yield _gauge("exchange_up", "1 while the exchange can be used.", not status.exchange.problem)
+        ends = (((each.channel, each.file), each.ends.timestamp()) for each in status.certificates)
+        what = "When a certificate ends."
+        yield _family("certificate_expiry_timestamp_seconds", what, ("channel", "file"), ends)
         yield from self._channels()
         yield from self._destinations()
 

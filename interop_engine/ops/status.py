@@ -14,6 +14,7 @@ from interop_engine import __version__
 from interop_engine.connectors.base import ConnectorHealth
 from interop_engine.exchange.base import Exchange, ExchangeHealth
 from interop_engine.journal.base import Journal, JournalHealth, MessageState, Queue, QueueCount
+from interop_engine.ops.machine import Certificate, certificates, room
 from interop_engine.ops.rates import Arrivals, Rates
 
 if TYPE_CHECKING:
@@ -144,7 +145,10 @@ class ChannelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The engine. ``problems`` are the reasons why it is not ready; empty while it is."""
+    """The engine. ``problems`` are the reasons why it is not ready; empty while it is.
+
+    ``room``: bytes of disk until a journal in a file stops acknowledging; None where it stands in a database.
+    """
 
     site: str
     facility: str
@@ -156,6 +160,8 @@ class Status:
     journal: JournalHealth
     exchange: ExchangeHealth
     channels: tuple[ChannelStatus, ...] = field(default=())
+    room: int | None = None
+    certificates: tuple[Certificate, ...] = ()
 
 
 async def problems(observed: Observed) -> tuple[str, ...]:
@@ -206,6 +212,8 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
         journal=await journal.health(),
         exchange=observed.exchange.health(),
         channels=channels,
+        room=room(observed.site),
+        certificates=certificates(observed.site),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,6 +119,8 @@ class FakeEngine:
                 site="Bệnh viện mẫu", facility="24001", timezone="Asia/Ho_Chi_Minh", receipts=ReceiptOptions(within=0)
             ),
             digest="c0ffee",
+            root=Path(),
+            channels=(),
         )
     )
 
