@@ -201,8 +201,8 @@ class DeliverOptions(Options):
     retry: RetryOptions = Field(default_factory=RetryOptions, description="When it is tried again.")
     on_parked: Literal["pass", "hold"] = Field(
         "pass",
-        description="pass: others of the patient go on past a parked delivery, each with all that the receiver lacks by then."
-        " hold: they wait until a person retried or discarded it.",
+        description="pass: others of the patient go on past a parked delivery; what refers to what only that one brings is tried"
+        " a few times, then parks too. hold: they wait until a person retried or discarded it.",
         examples=["hold"],
     )
 
