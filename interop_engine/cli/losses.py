@@ -16,7 +16,7 @@ Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The sit
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A field that no rule read, or a code for which a table or concept map has no target."""
+    """A field that no rule read, with its name in HL7 v2, or a code for which a table or concept map has no target."""
 
     channel: str
     kind: Literal["field", "code"]
@@ -24,6 +24,7 @@ class Loss:
     count: int
     map: str = ""
     system: str = ""
+    meaning: str = ""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,8 +49,8 @@ def losses(
     if json:
         output.write_json(found)
         return
-    rows = [(each.channel, each.kind, each.name, each.map, each.system, each.count) for each in found]
-    output.table(("channel", "what", "name", "map", "system", "messages"), rows, right=("messages",))
+    rows = [(each.channel, each.kind, each.name, each.meaning or f"{each.map} {each.system}", each.count) for each in found]
+    output.table(("channel", "what", "name", "meaning, or map and system", "messages"), rows, right=("messages",))
 
 
 async def _read(project: Path) -> list[Loss]:
@@ -62,10 +63,12 @@ async def _read(project: Path) -> list[Loss]:
 
 
 def _loss(channel: str, name: str, count: int) -> Loss:
+    from interop_engine.mapping.survey import described
     from interop_engine.terminology.worklist import read_entry
 
     coded = read_entry(name)
     if coded is None:
-        return Loss(channel, "field", name, count)
+        [field] = described([[name]])
+        return Loss(channel, "field", name, count, meaning=field.name.replace("_", " "))
     map_name, system, code = coded
     return Loss(channel, "code", code, count, map_name, system)

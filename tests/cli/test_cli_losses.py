@@ -51,10 +51,19 @@ def listed(site: Path, *options: str) -> list[dict[str, Any]]:
 
 
 def test_fields_and_codes_that_went_nowhere_are_counted(site: Path) -> None:
-    """Fields by path, codes by map, system and code."""
-    code = {"channel": "patients", "kind": "code", "name": "T|1", "count": 1, "map": "lab-tests", "system": "urn:x"}
+    """Fields by path, with what they are; codes by map, system and code."""
+    code = {
+        "channel": "patients",
+        "kind": "code",
+        "name": "T|1",
+        "count": 1,
+        "map": "lab-tests",
+        "system": "urn:x",
+        "meaning": "",
+    }
     assert listed(site)[0] == code
     assert [each["name"] for each in listed(site)] == ["T|1", "PID-8", "PV1-2"]
+    assert [each["meaning"] for each in listed(site)] == ["", "administrative sex", "patient class"]
     assert listed(site, "--codes") == [code]
     assert listed(site, "--channel", "other") == []
     assert "lab-tests" in run("losses", "--project", site).stdout
