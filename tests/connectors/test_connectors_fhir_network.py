@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import logging
 import random
+import socket
 import ssl
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,41 @@ async def test_a_broken_reply_is_tried_again(server: ScriptedServer, answer: Ans
         outcome = await deliver_once(server, answer, timeouts=times)
     assert isinstance(outcome, Retry)
     assert (outcome.code, outcome.counts) == ("network", True)
+
+
+async def test_each_step_has_a_time_of_its_own(server: ScriptedServer) -> None:
+    """Connecting to a server whose queue is full, writing to one that does not read, reading from one that does not write."""
+    times = {"connect": "200ms", "write": "200ms", "read": "200ms", "pool": "200ms"}
+    told = []
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(full.getsockname())
+        async with open_destination(f"http://127.0.0.1:{full.getsockname()[1]}/fhir", timeouts=times) as destination:
+            told.append(await destination.deliver(bundle_of()))
+    over, gone = asyncio.Event(), asyncio.Event()
+
+    async def hear_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()  # reading stops where the stream's buffer is full
+        writer.transport.abort()
+        gone.set()
+
+    deaf = await asyncio.start_server(hear_nothing, "127.0.0.1", 0)
+    large = replace(bundle_of(), body=bundle_of().body + b" " * 30_000_000)
+    async with open_destination(f"http://127.0.0.1:{deaf.sockets[0].getsockname()[1]}/fhir", timeouts=times) as destination:
+        told.append(await destination.deliver(large))
+    over.set()
+    await gone.wait()
+    deaf.close()
+    server.answers = [_silence]
+    async with open_destination(server.url, timeouts=times) as destination:
+        told.append(await destination.deliver(bundle_of()))
+    expected = [f"the server did not answer in time ({kind}Timeout)" for kind in ("Connect", "Write", "Read")]
+    assert told == [Retry(why, "network") for why in expected]
 
 
 async def test_a_pool_without_a_free_connection_is_no_attempt(server: ScriptedServer) -> None:
