@@ -28,8 +28,8 @@ def definitions(
 ) -> None:
     """Write RabbitMQ's definitions of agreements.yaml: queues, bindings, a user a facility and its rights.
 
-    For `rabbitmqctl import_definitions`. Users without a password file get none, and log in by certificate; one that is imported
-    again without it loses what it had. The file of a facility with a password is as secret as that.
+    For `rabbitmqctl import_definitions`. Users without a password file get no password: they cannot log in until they have one,
+    and lose the one they had.
     """
     import os
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.certificates import Authority
 from tests.support.needs import require
 
 _HOME = Path("/usr/lib/rabbitmq/bin")
@@ -44,6 +45,14 @@ raft.wal_max_size_bytes = 33554432
 max_message_size = 33554432
 heartbeat = 10
 """
+_TLS = """
+listeners.ssl.local = 127.0.0.1:{port}
+ssl_options.cacertfile = {authority}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+"""
 
 
 def available() -> bool:
@@ -52,11 +61,15 @@ def available() -> bool:
 
 
 class Broker:
-    """One RabbitMQ node. ``start`` and ``kill`` may alternate: ports and data stay. ``beside``: a running node it may join."""
+    """One RabbitMQ node. ``start`` and ``kill`` may alternate: ports and data stay.
 
-    def __init__(self, folder: Path, beside: Broker | None = None) -> None:
+    ``beside``: a running node it may join. ``authority``: it listens for TLS too, to who has a certificate of that authority.
+    """
+
+    def __init__(self, folder: Path, beside: Broker | None = None, authority: Authority | None = None) -> None:
         self.folder = folder
-        self.port, self._epmd_port, self._dist_port = _free_ports(3)
+        self.port, self.tls_port, self._epmd_port, self._dist_port = _free_ports(4)
+        self._authority = authority
         self.user, self._password, self._cookie = "interop", secrets.token_hex(12), secrets.token_hex(16)
         self._has_epmd = beside is None
         if beside is not None:
@@ -116,7 +129,11 @@ class Broker:
         cookie = home / ".erlang.cookie"
         cookie.write_text(self._cookie)
         cookie.chmod(0o400)
-        (folder / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port, user=self.user, password=self._password))
+        text = _CONFIG.format(port=self.port, user=self.user, password=self._password)
+        if self._authority is not None:
+            certificate, key = self._authority.sign("broker")
+            text += _TLS.format(port=self.tls_port, authority=self._authority.file, certificate=certificate, key=key)
+        (folder / "rabbitmq.conf").write_text(text)
         (folder / "enabled_plugins").write_text("[].\n")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
         self._environment = kept | {
@@ -149,14 +166,14 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running_broker(folder: Path | None = None) -> Iterator[Broker]:
+def running_broker(folder: Path | None = None, authority: Authority | None = None) -> Iterator[Broker]:
     """A broker while the block runs; without ``folder`` its data are thrown away. Raises RuntimeError where none can start."""
     if not available():
         raise RuntimeError("RabbitMQ is not installed: apt-get install rabbitmq-server")
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interop-broker-", ignore_cleanup_errors=True)))
-        broker = Broker(folder)
+        broker = Broker(folder, authority=authority)
         stack.callback(broker.stop)
         broker.start()
         yield broker

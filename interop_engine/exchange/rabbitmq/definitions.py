@@ -25,7 +25,7 @@ _WORD: Final = "[^.]+"
 
 
 def definitions(agreements: Agreements, vhost: str, passwords: Mapping[str, str]) -> dict[str, Any]:
-    """Virtual host, exchange, queues, bindings, users and rights. A user without a password can only log in by a certificate."""
+    """Virtual host, exchange, queues, bindings, users and rights. A user without a password cannot log in until it has one."""
     facilities = sorted(agreements.facilities)
     return {
         "vhosts": [{"name": vhost}],
