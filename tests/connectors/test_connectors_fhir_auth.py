@@ -15,14 +15,13 @@ from urllib.parse import parse_qs
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
 from interop_engine.connectors.fhir_rest import FhirRestOptions
 from interop_engine.core.events import Event, subscribe
 from interop_engine.core.model import Delivered, Retry
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, write_key
 from tests.support.scripted_fhir import (
     Answer,
     Request,
@@ -82,19 +81,13 @@ def hub(server: ScriptedServer) -> Hub:
 def rsa_key(folder: Path) -> tuple[str, Any]:
     """A private key for RS384: its file, and its public half."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return _written(folder / "rsa.key", key), key.public_key()
+    return write_key(folder / "rsa.key", key), key.public_key()
 
 
 def ec_key(folder: Path) -> tuple[str, Any]:
     """A private key for ES384: its file, and its public half."""
     key = ec.generate_private_key(ec.SECP384R1())
-    return _written(folder / "ec.key", key), key.public_key()
-
-
-def _written(path: Path, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(key.private_bytes(*form))
-    return str(path)
+    return write_key(folder / "ec.key", key), key.public_key()
 
 
 # --- Who we are --------------------------------------------------------------------------------------------------------

@@ -9,8 +9,18 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def write_key(path: Path, key: PrivateKey) -> str:
+    """A private key as a file, PEM, unencrypted; returns its path."""
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return str(path)
 
 
 def _name(common: str) -> x509.Name:
@@ -41,9 +51,7 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         self._write(name, self._signed(_name(name), key, days=days))
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        (self.folder / f"{name}.key").write_bytes(private)
-        return str(self.folder / f"{name}.pem"), str(self.folder / f"{name}.key")
+        return str(self.folder / f"{name}.pem"), write_key(self.folder / f"{name}.key", key)
 
     def _signed(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int, authority: bool = False
