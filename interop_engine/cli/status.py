@@ -154,6 +154,10 @@ def _show_status(found: dict[str, Any]) -> None:
             rows.append((f"  → {one['name']}", _health(one["health"]["problem"]), "", "", "", "", "", *backlog, ""))
     numbers = ("received", "accepted", "rejected", "filtered", "1/5/15 min", "waiting", "parked")
     output.table(("channel", "state", *numbers, "oldest", "last message"), rows, right=numbers)
+    for each in found["channels"]:
+        for name, of in ((each["name"], each), *((f"{each['name']} → {one['name']}", one) for one in each["destinations"])):
+            if over := of["backlog"].get("over"):
+                output.remark("warning", f"{name}: {over}")
     for problem in found["problems"]:
         output.remark("error", problem)
 

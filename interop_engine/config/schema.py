@@ -37,6 +37,13 @@ class KeepOptions(AgeOptions):
     )  # fmt: skip
 
 
+class WaitingOptions(Options):
+    """How much may wait before a person is told. Nothing is refused or lost by it."""
+
+    messages: int = Field(0, ge=0, description="More of them waiting in one place are a problem; 0: no limit.", examples=[1000])
+    age: Duration = Field(0.0, ge=0, description="One that waits longer is a problem; 0: no limit.", examples=["2h"])
+
+
 class EncryptOptions(Options):
     """The keys that the journal's content is encrypted with."""
 
@@ -228,6 +235,10 @@ class ChannelOptions(Options):
     )
     filter: str = Field("", description="Only messages for which this condition holds go on.", examples=["PV1-2 != 'T'"])
     keep: AgeOptions = Field(default_factory=AgeOptions, description="How long its messages are kept, if not as the journal's.")
+    waiting: WaitingOptions = Field(
+        default_factory=WaitingOptions,
+        description="How much may wait, to be mapped or for one destination, before the status and the metrics say so.",
+    )
     order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
 
     def mappings_for(self, event: str) -> tuple[str, ...]:

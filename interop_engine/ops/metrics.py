@@ -131,6 +131,8 @@ class _Gauges(CollectorRegistry):
         what = "(destination empty: for transformation)"
         yield _family("waiting", f"Items waiting {what}.", labels, ((k, b.waiting) for k, b in backlogs))
         yield _family("parked", f"Items parked {what}.", labels, ((k, b.parked) for k, b in backlogs))
+        over = ((k, bool(b.over)) for k, b in backlogs)
+        yield _family("waiting_over_limit", f"1 while more waits, or longer, than `waiting:` allows {what}.", labels, over)
         late = ((k, d.overdue) for k, d in destinations)
         yield _family("receipts_overdue", "Deliveries whose receiver has not said what became of them.", labels, late)
         yield _family("oldest_seconds", f"Age of the oldest waiting item {what}.", labels, ((k, b.age or 0) for k, b in backlogs))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from interop_engine import __version__
+from interop_engine.config.schema import WaitingOptions
 from interop_engine.connectors.base import ConnectorHealth
 from interop_engine.exchange.base import Exchange, ExchangeHealth
 from interop_engine.journal.base import Journal, JournalHealth, MessageState, Queue, QueueCount
@@ -103,7 +104,8 @@ class Observed(Protocol):
 class Backlog:
     """What has not gone on: ``oldest`` is when the oldest waiting item was received, ``age`` its seconds since.
 
-    ``holding``: how many of the parked ones have others waiting behind them until a person acts.
+    ``holding``: how many of the parked ones have others waiting behind them until a person acts. ``over``: what is more than the
+    channel's ``waiting:`` allows.
     """
 
     waiting: int = 0
@@ -111,6 +113,7 @@ class Backlog:
     oldest: datetime | None = None
     age: float | None = None
     holding: int = 0
+    over: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
     totals, last = await journal.totals(), await journal.last_received()
     within = options.receipts.within
     overdue = await journal.overdue(now - timedelta(seconds=within)) if within else {}
+    limits = {channel.name: channel.options.waiting for channel in observed.site.channels}
     shown: list[ObservedChannel | _Gone] = [*observed.channels, *_gone(observed, counts)]
     channels = tuple(
         _channel(
@@ -197,6 +201,7 @@ async def observe(observed: Observed, arrivals: Arrivals, started_at: datetime, 
             last=last.get(channel.name),
             overdue=overdue,
             rates=arrivals.rates(channel.name),
+            limit=limits.get(channel.name, WaitingOptions()),
             now=now,
         )
         for channel in shown
@@ -246,6 +251,7 @@ def _channel(
     last: datetime | None,
     overdue: Mapping[Queue, int],
     rates: Rates,
+    limit: WaitingOptions,
     now: datetime,
 ) -> ChannelStatus:
     received, rejected = sum(totals.values()), totals.get(MessageState.REJECTED, 0)
@@ -267,12 +273,11 @@ def _channel(
         parked=totals.get(MessageState.PARKED, 0),
         rates=rates,
         last_received=last.astimezone(now.tzinfo) if last else None,
-        backlog=_backlog(counts.get(Queue(channel.name)), now),
+        backlog=_backlog(counts.get(Queue(channel.name)), limit, now),
         destinations=tuple(
-            _destination(
-                name, health, _backlog(counts.get(Queue(channel.name, name)), now), overdue.get(Queue(channel.name, name), 0)
-            )
+            _destination(name, health, _backlog(counts.get(queue), limit, now), overdue.get(queue, 0))
             for name, health in healths.items()
+            for queue in (Queue(channel.name, name),)
         ),
     )
 
@@ -283,10 +288,15 @@ def _destination(name: str, health: ConnectorHealth, backlog: Backlog, overdue: 
     return DestinationStatus(name, health, backlog, overdue)
 
 
-def _backlog(count: QueueCount | None, now: datetime) -> Backlog:
+def _backlog(count: QueueCount | None, limit: WaitingOptions, now: datetime) -> Backlog:
     if count is None:
         return Backlog()
     if count.oldest is None:
         return Backlog(count.waiting, count.parked, holding=count.holding)
     age = round(max((now - count.oldest).total_seconds(), 0.0), 3)
-    return Backlog(count.waiting, count.parked, count.oldest.astimezone(now.tzinfo), age, count.holding)
+    over = []
+    if limit.messages and count.waiting > limit.messages:
+        over.append(f"{count.waiting} wait, more than {limit.messages}")
+    if limit.age and age > limit.age:
+        over.append(f"the oldest waits for {timedelta(seconds=round(age))}, longer than {timedelta(seconds=round(limit.age))}")
+    return Backlog(count.waiting, count.parked, count.oldest.astimezone(now.tzinfo), age, count.holding, "; ".join(over))

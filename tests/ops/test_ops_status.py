@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from interop_engine.config.schema import WaitingOptions
 from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.ops.metrics import Metrics
 from interop_engine.ops.rates import Arrivals
 from interop_engine.ops.status import Backlog, observe, problems
 from tests.support.observed import AT, FakeChannel, FakeEngine, FakeJournal
@@ -26,6 +32,28 @@ async def test_times_are_local_and_the_oldest_has_an_age() -> None:
     assert destination.backlog.oldest is not None
     assert destination.backlog.oldest.isoformat() == "2026-03-02T08:00:00+07:00"
     assert status.at.isoformat() == "2026-03-02T08:01:30+07:00"
+
+
+@pytest.mark.parametrize(
+    ("waiting", "told"),
+    [
+        ({}, ""),
+        ({"messages": 2, "age": "90s"}, ""),
+        ({"messages": 1}, "2 wait, more than 1"),
+        ({"age": "1m"}, "the oldest waits for 0:01:30, longer than 0:01:00"),
+        ({"messages": 1, "age": "1m"}, "2 wait, more than 1; the oldest waits for 0:01:30, longer than 0:01:00"),
+    ],
+)
+async def test_more_waits_than_is_right(waiting: dict[str, Any], told: str) -> None:
+    """Beyond `waiting:` of its channel, and not at it, a backlog says so, in the metrics too; it is no reason to be unready."""
+    engine = FakeEngine()
+    options = SimpleNamespace(waiting=WaitingOptions(**waiting))
+    engine.site.channels = (SimpleNamespace(name="lab", options=options, source=None, destinations=()),)
+    status = await observe(engine, Arrivals(), AT, AT + timedelta(seconds=90))
+    (destination,) = status.channels[0].destinations
+    assert (destination.backlog.over, status.problems) == (told, ())
+    expected = f'interop_engine_waiting_over_limit{{channel="lab",destination="hub"}} {float(bool(told))}'
+    assert expected in Metrics().exposition(status).decode().splitlines()
 
 
 async def test_work_of_a_removed_destination_stays_in_sight() -> None:
