@@ -258,11 +258,11 @@ def test_a_broken_config_does_not_run(tmp_path: Path) -> None:
     engine, lab = site / "engine.yaml", site / "channels" / "lab-results.yaml"
     engine.write_text(engine.read_text(encoding="utf-8") + "timezon: UTC\n", encoding="utf-8")
     lab.write_text(lab.read_text(encoding="utf-8").replace("oru_r01_lab", "oru_r01_labs"), encoding="utf-8")
-    mapping = site / "mappings" / "orm_o01.yaml"
+    mapping = site / "mappings" / "adt_visit.yaml"
     mapping.write_text(mapping.read_text(encoding="utf-8").replace("gender: PID-8", "gendre: PID-8"), encoding="utf-8")
     refused, checked = (_verb(verb, site) for verb in ("run", "check"))
     assert (refused.returncode, checked.returncode) == (1, 1)
-    for place in ("engine.yaml:4:1: ", "channels/lab-results.yaml:", "mappings/orm_o01.yaml:"):
+    for place in ("engine.yaml:4:1: ", "channels/lab-results.yaml:", "mappings/adt_visit.yaml:"):
         assert place in refused.stderr
     mistakes = [line for line in checked.stderr.splitlines() if ".yaml:" in line]
     assert len(mistakes) >= 3
