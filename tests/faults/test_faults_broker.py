@@ -13,7 +13,7 @@ from tests.support.broker import Broker
 from tests.support.cluster import running_cluster
 from tests.support.outage import outage, through
 from tests.support.proxy import AWAY, SILENT, WELL, FaultProxy
-from tests.support.rig import KEPT, RECOVERY, rig
+from tests.support.rig import KEPT, recovery, rig
 
 _RATE = 50
 _ENDLESS = 1_000_000
@@ -78,7 +78,7 @@ async def test_a_broker_in_trouble(tmp_path: Path, own_broker: Broker, harm: str
             await _HARMS[harm](own_broker, proxy)
             back = time.monotonic()
             await node.recorded(len(node.record.inbox) + 1)
-            assert node.record.inbox.pause_after(back) < RECOVERY
+            assert node.record.inbox.pause_after(back) < recovery()
         node.senders.stopping = True
         await sending
         await node.arrived()

@@ -11,7 +11,7 @@ import pytest
 from tests.support.load import Log
 from tests.support.proxy import AWAY, RESET, SILENT, WELL, At, Fault, FaultProxy
 from tests.support.receivers import fhir_receiver, judge, judge_record, mllp_receiver
-from tests.support.rig import KEPT, RECOVERY, rig
+from tests.support.rig import KEPT, recovery, rig
 
 MESSAGES = 2_000
 _TROUBLES = ("500", "503", "429", "stall", "reset", "lost")
@@ -30,7 +30,7 @@ async def test_a_fhir_server_in_trouble(tmp_path: Path, scale: int) -> None:
         await sending
         await node.arrived(300)
         assert set(node.record.made) == set(_TROUBLES)
-        assert node.record.inbox.pause_after(recovered) < RECOVERY
+        assert node.record.inbox.pause_after(recovered) < recovery()
         assert len(node.record.inbox.arrivals) > MESSAGES * scale  # some came twice, as the same
         assert node.verdicts() == (KEPT, KEPT)
         assert await node.checked()
@@ -70,7 +70,7 @@ async def test_a_network_in_trouble_on_the_way_in(tmp_path: Path, network: str, 
         well = time.monotonic()
         await sending
         await node.arrived()
-        assert node.senders.log.pause_after(well) < RECOVERY
+        assert node.senders.log.pause_after(well) < recovery()
         assert len(node.senders.log.acknowledged) == 600 * scale
         assert node.verdicts() == (KEPT, KEPT)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.rig import CARELESS, KEPT, RECOVERY, Rig, rig
+from tests.support.rig import CARELESS, KEPT, Rig, recovery, rig
 
 MESSAGES = 2_000
 _KILLS = 2
@@ -34,8 +34,8 @@ async def test_sigkill_while_messages_come_in(tmp_path: Path, broker: str, seed:
             await kill_at(node, moment)
             restarted = await node.restart()
             await node.acknowledged(moment + 16)
-            assert node.senders.log.pause_after(restarted) < RECOVERY
-            assert node.his.inbox.pause_after(restarted) < RECOVERY
+            assert node.senders.log.pause_after(restarted) < recovery()
+            assert node.his.inbox.pause_after(restarted) < recovery()
         await sending
         await node.arrived()
         assert len(node.senders.log.acknowledged) == messages

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from tests.support.broker import Broker
 from tests.support.proxy import FaultProxy
-from tests.support.rig import KEPT, RECOVERY, Rig
+from tests.support.rig import KEPT, Rig, recovery
 
 
 def through(proxy: FaultProxy, url: str) -> str:
@@ -35,7 +35,7 @@ async def outage(node: Rig, broker: Broker, *, rate: int, seconds: float) -> str
     log = node.senders.log
     assert log.broken == 0
     assert len(log.acknowledged) == count
-    assert node.record.inbox.pause_after(back) < RECOVERY
+    assert node.record.inbox.pause_after(back) < recovery()
     assert node.verdicts() == (KEPT, KEPT)
     return (
         f"{count} messages at {rate}/s, broker away for {back - stopped:.0f} s: ACK p50 {log.percentile(50) * 1000:.0f} ms, "
