@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from interop_engine.core.model import Delivered, Known, Park, Question, Retry
-from interop_engine.journal.base import Forward, Lease, NewMessage, Selection
+from interop_engine.journal.base import HELD, Forward, Lease, NewMessage, Selection
 from tests.support.journals import HUB, LAB, Store, ahead, delivery, lease_now, message, new_store, sent
 
 LANES = st.sampled_from([("a",), ("b",), ("a", "b"), ("b", "c"), ()])
@@ -34,6 +34,7 @@ class Item:
     lanes: tuple[str, ...]
     state: str
     due_later: bool = False
+    holds: bool = False  # its lanes, while it is parked
     lease: Lease | None = None
     sent: tuple[str, str] | None = None  # object, version
     parent: str = ""
@@ -54,6 +55,8 @@ class Model:
         seen: set[str] = set()
         for item in items:
             if item.state != open_state:
+                if item.holds and item.state == "parked":
+                    seen |= set(item.lanes)
                 continue
             blocked = bool(item.lease) or item.due_later or bool(set(item.lanes) & (seen | held))
             if not blocked:
@@ -171,16 +174,16 @@ class JournalLife(RuleBasedStateMachine):
             self.do(self.journal.park(item.lease, "204", "order unknown"))
             item.lease, item.state = None, "parked"
 
-    @rule(data=st.data(), how=st.sampled_from(["delivered", "parked", "now", "later"]))
+    @rule(data=st.data(), how=st.sampled_from(["delivered", "parked", "held", "now", "later"]))
     def settle(self, data: Any, how: str) -> None:
         if (item := self._held(data, self.model.deliveries)) is None:
             return
-        outcome = {"delivered": Delivered(), "parked": Park("x", "y")}.get(how, Retry("no"))
-        due = {"now": ahead(-1), "later": ahead(3600)}.get(how)
+        outcome = {"delivered": Delivered(), "parked": Park("x", "y"), "held": Park("x", "y")}.get(how, Retry("no"))
+        due = {"now": ahead(-1), "later": ahead(3600), "held": HELD}.get(how)
         self.do(self.journal.settle(item.lease, outcome, due_at=due))
         item.lease = None
-        if item.state == "waiting" and due is None:
-            item.state = how
+        if item.state == "waiting" and not isinstance(outcome, Retry):
+            item.state, item.holds = how.replace("held", "parked"), how == "held"
         item.due_later = how == "later"
 
     @rule(data=st.data(), deliveries=st.booleans())
@@ -195,13 +198,13 @@ class JournalLife(RuleBasedStateMachine):
         if open_ := [each for each in self.model.deliveries if each.state in {"parked", "waiting"}]:
             item = data.draw(st.sampled_from(open_))
             made = self.do(self.journal.retry(item.id))
-            if item.state == "parked" and self.model.overtaken(item):
+            if item.state == "parked" and not item.holds and self.model.overtaken(item):
                 item.state = "discarded"
                 of = next(each for each in self.model.messages if each.id == item.parent)
                 self.model.messages.append(Item(made, of.lanes, "received", new=of.new))
             else:
                 assert made is None
-                item.state, item.due_later = "waiting", False
+                item.state, item.due_later, item.holds = "waiting", False, False
 
     @rule(data=st.data())
     def discard(self, data: Any) -> None:
@@ -250,6 +253,8 @@ class JournalLife(RuleBasedStateMachine):
         assert counts.get(LAB, (0, 0)) == (states["received"], states["parked"])
         states = Counter(each.state for each in self.model.deliveries)
         assert counts.get(HUB, (0, 0)) == (states["waiting"], states["parked"])
+        holding = sum(each.holds and each.state == "parked" for each in self.model.deliveries)
+        assert sum(count.holding for count in self.do(self.journal.counts())) == holding
 
     @invariant()
     def the_same_knowledge(self) -> None:
@@ -260,7 +265,9 @@ class JournalLife(RuleBasedStateMachine):
         assert got == {thing: version for thing in OBJECTS if (version := self.model.version(thing)) is not None}
 
 
-@pytest.mark.parametrize(("adapter", "lives"), [("sqlite", 40), pytest.param("postgres", 8, marks=pytest.mark.postgres)])
+@pytest.mark.parametrize(
+    ("adapter", "lives"), [("sqlite", 40), ("sqlite-sealed", 10), pytest.param("postgres", 8, marks=pytest.mark.postgres)]
+)
 def test_random_lives(adapter: str, lives: int, request: pytest.FixtureRequest) -> None:
     """Whatever is done to a journal, it does what the model does."""
 
