@@ -199,6 +199,15 @@ class Receipt:
     steps: tuple[Step, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A receipt that is to be sent: to whom, and under which name what it is about was received."""
+
+    to: str
+    by: str
+    receipt: Receipt
+
+
 # --- What earlier messages taught -------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.events import Event, emit
-from interop_engine.core.model import Delivered, Park, Receipt, new_id
+from interop_engine.core.model import Delivered, Park, Receipt, Report, new_id
 from interop_engine.exchange.base import RECEIPT, Parcel
 from interop_engine.exchange.rules import FAULT
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from interop_engine.engine.workers import Broken
     from interop_engine.exchange.base import Exchange, Subscription
-    from interop_engine.journal.base import Journal, Report
+    from interop_engine.journal.base import Journal
 
 _PAUSE: Final = 1.0  # seconds between two looks at what is to be told
 _PAGE: Final = 200

@@ -42,7 +42,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol
 
-from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Sent
+from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Report, Sent
 
 HELD: Final = datetime(9999, 12, 1, tzinfo=UTC)
 """When a parked delivery that holds its lanes is due: never by itself."""
@@ -200,15 +200,6 @@ class DeliveryRow:
     holds: bool = False
     behind: str = ""
     receipts: tuple[Receipt, ...] = ()  # of one on the exchange, what its receiver said; only ``show`` tells
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A receipt that is to be sent: to whom, and under which name what it is about was received."""
-
-    to: str
-    by: str
-    receipt: Receipt
 
 
 @dataclass(frozen=True, slots=True)

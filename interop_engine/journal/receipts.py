@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from interop_engine.core.model import Receipt, Step
+from interop_engine.core.model import Receipt, Report, Step
 from interop_engine.journal import codec
-from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Report
+from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState
 
 ACCEPTED: Final = "accepted"
 """The one state that is not the last word, so that a receipt is still awaited."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from interop_engine.core.errors import JournalBroken, UnknownItem
-from interop_engine.core.model import Delivery, Known, Outcome, Park, Question, Receipt, Received
+from interop_engine.core.model import Delivery, Known, Outcome, Park, Question, Receipt, Received, Report
 from interop_engine.journal.base import (
     Attempt,
     Forward,
@@ -22,7 +22,6 @@ from interop_engine.journal.base import (
     NewMessage,
     Queue,
     QueueCount,
-    Report,
     Selection,
     Stored,
 )

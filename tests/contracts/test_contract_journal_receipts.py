@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine.core.model import Delivered, Park, Receipt, Retry, Step, new_id
-from interop_engine.journal.base import Forward, Journal, NewDelivery, NewMessage, Queue, Report
+from interop_engine.core.model import Delivered, Park, Receipt, Report, Retry, Step, new_id
+from interop_engine.journal.base import Forward, Journal, NewDelivery, NewMessage, Queue
 from tests.support.journals import ADAPTERS, HUB, LAB, START, delivery, lease, message, new_store
 
 LATER = datetime.now(UTC) + timedelta(days=1)

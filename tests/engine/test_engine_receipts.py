@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from interop_engine.cli.app import app
 from interop_engine.core import events
 from interop_engine.core.errors import JournalError
-from interop_engine.core.model import Delivered, Outcome, Park, Receipt, Retry
+from interop_engine.core.model import Delivered, Outcome, Park, Receipt, Report, Retry
 from interop_engine.demo.his import ReceivingSystem
 from interop_engine.engine.receipts import ParkedElsewhere, Receipts, ReceiptsRefused, ReceiptsUnwanted
 from interop_engine.exchange import open_exchange
@@ -24,7 +24,7 @@ from interop_engine.exchange.embedded import EmbeddedExchange
 from interop_engine.exchange.rules import FAULT
 from interop_engine.hl7.ack import acknowledge
 from interop_engine.hl7.message import parse
-from interop_engine.journal.base import DeliveryRow, Report, Selection
+from interop_engine.journal.base import DeliveryRow, Selection
 from tests.support.journals import START
 from tests.support.node import PORTS, Node, make_site, running
 from tests.support.texts import result

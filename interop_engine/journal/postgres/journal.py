@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
-from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, new_id
+from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
     Attempt,
@@ -22,7 +22,6 @@ from interop_engine.journal.base import (
     NewMessage,
     Queue,
     QueueCount,
-    Report,
     Selection,
     Stored,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from interop_engine.core.errors import JournalError, UnknownItem
-from interop_engine.core.model import Delivery, Known, Question, Received, Sent
+from interop_engine.core.model import Delivery, Known, Question, Received, Report, Sent
 from interop_engine.journal import codec
 from interop_engine.journal import seals as sealed_with
 from interop_engine.journal.base import (
@@ -22,7 +22,6 @@ from interop_engine.journal.base import (
     MessageState,
     Queue,
     QueueCount,
-    Report,
     Selection,
 )
 from interop_engine.journal.postgres import schema, statements
@@ -292,9 +291,12 @@ def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
     if selection.channel is not None:
         add("m.channel = %s", selection.channel)
     if selection.states:
+        parts = [_OF_DELIVERIES[state] for state in selection.states if state in _OF_DELIVERIES]
         own = [state for state in selection.states if state in _MESSAGE_STATES]
-        parts = ["m.state = ANY (%s)", *(_OF_DELIVERIES[state] for state in selection.states if state in _OF_DELIVERIES)]
-        add(f"({' OR '.join(parts)})", own)
+        if parts and not own:  # the few messages of open deliveries are found by those; beside a state they would not be
+            add(f"({' OR '.join(parts)})")
+        else:
+            add(f"({' OR '.join([*parts, 'm.state = ANY (%s)'])})", own)
     if selection.since is not None:
         add("m.received_at >= %s", codec.micros(selection.since))
     if selection.until is not None:

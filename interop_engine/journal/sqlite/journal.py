@@ -12,7 +12,7 @@ from pathlib import Path
 import apsw
 
 from interop_engine.core.errors import JournalBroken, JournalError
-from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, new_id
+from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
     Attempt,
@@ -23,7 +23,6 @@ from interop_engine.journal.base import (
     NewMessage,
     Queue,
     QueueCount,
-    Report,
     Selection,
     Stored,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from interop_engine.core.model import Receipt
+from interop_engine.core.model import Receipt, Report
 from interop_engine.journal import codec
-from interop_engine.journal.base import Queue, Report
+from interop_engine.journal.base import Queue
 from interop_engine.journal.receipts import ACCEPTED, encoded, report
 from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.reads import Reads
