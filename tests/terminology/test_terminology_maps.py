@@ -112,16 +112,16 @@ def test_a_group_says_what_becomes_of_every_other_code(unmapped: dict[str, str],
         ("[]", "T005", 1, 1),
         ('{"resourceType": "Patient"}', "T005", 1, 1),
         ('{"resourceType": "ConceptMap",\n  "group": x}', "T005", 2, 12),
-        (concept_map({"target": 5}), "T005", 1, 1),
-        (concept_map({"element": []}), "T004", 1, 1),
-        (concept_map({"target": "urn:b", "unmapped": {"mode": "other-map", "url": "urn:m"}}), "T010", 1, 1),
+        (concept_map({"target": 5}), "T005", 1, 92),
+        (concept_map({"element": []}), "T004", 1, 62),
+        (concept_map({"target": "urn:b", "unmapped": {"mode": "other-map", "url": "urn:m"}}), "T010", 1, 113),
         (
             concept_map(
                 {"target": "urn:b", "element": [{"code": "1", "target": [{"code": "2", "dependsOn": [{"value": "x"}]}]}]}
             ),
             "T010",
             1,
-            1,
+            113,
         ),
     ],
 )
