@@ -30,6 +30,17 @@ def test_a_mapping_is_changed_as_the_page_says(tmp_path: Path) -> None:
         page.follow(DOCS / "how-to" / "change-a-mapping.md")
 
 
+def test_the_engine_is_operated_as_the_page_says(tmp_path: Path) -> None:
+    """In a site with one message delivered and one parked: look, act, stop, start, reload."""
+    with reader(tmp_path) as page:
+        page.run("interop-engine init hospital --facility 24001")
+        page.run("interop-engine run hospital &")
+        page.run(f"interop-engine send 127.0.0.1:2575 {SAMPLES}/glucose.hl7 {SAMPLES}/no-order.hl7")
+        page.run("interop-engine messages list --project hospital", "…\n… transformed … folder: delivered\n…")
+        page.run("cd hospital")
+        page.follow(DOCS / "how-to" / "operate.md")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
     """Every relative link is a file of the project."""
