@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A file with certificates that a channel uses, and when it ends."""
+    """A file with certificates that a channel, or the exchange, uses, and when it ends."""
 
     channel: str
     file: str
@@ -36,10 +36,12 @@ def room(site: Site) -> int | None:
 
 
 def certificates(site: Site) -> tuple[Certificate, ...]:
-    """The certificates of every source and destination."""
-    found = {}
+    """The certificates of every source and destination, and of the exchange."""
+    users: list[tuple[str, object]] = [("exchange", site.options.exchange)]
     for channel in site.channels:
-        for options in (channel.source, *(each.options for each in channel.destinations)):
-            if (tls := getattr(options, "tls", None)) is not None:
-                found.update({(channel.name, file): ends for file, ends in expiries(tls, str(site.root))})
+        users += [(channel.name, options) for options in (channel.source, *(each.options for each in channel.destinations))]
+    found = {}
+    for name, options in users:
+        if (tls := getattr(options, "tls", None)) is not None:
+            found.update({(name, file): ends for file, ends in expiries(tls, str(site.root))})
     return tuple(Certificate(*key, ends) for key, ends in found.items())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
-from shutil import which
 from typing import Any, Literal
 
 import pytest
@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from interop_engine import config
 from interop_engine.cli.app import app
+from tests.support.certificates import Authority
 from tests.support.needs import require
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -158,15 +159,17 @@ def test_the_sample_listens_on_the_published_ports() -> None:
 
 
 def test_the_hubs_site_is_one_that_check_takes(tmp_path: Path) -> None:
-    """With its secrets in place there is no mistake and no warning."""
+    """With its secrets in place there is no mistake and no warning; its queues are those that are declared."""
     text = (DEPLOY / "hub" / "engine.yaml").read_text(encoding="utf-8")
-    mounted = set(re.findall(r"/run/secrets/(\w+)", text))
-    assert mounted == set(read("compose.hub.yaml").services["engine"].secrets)
+    assert set(re.findall(r"/run/secrets/(\w+)", text)) == set(read("compose.hub.yaml").services["engine"].secrets)
     (tmp_path / "engine.yaml").write_text(text.replace("/run/secrets/", f"{tmp_path}/"), encoding="utf-8")
     (tmp_path / "channels").symlink_to(DEPLOY / "hub" / "channels")
     (tmp_path / "journal_url").write_text("postgresql://journal@postgres/journal")
     (tmp_path / "rabbitmq_url").write_text("amqps://hub@rabbitmq:5671")
+    shutil.copy(Authority(tmp_path).file, tmp_path / "rabbitmq_ca")
     assert config.check(tmp_path, {"HUB_FHIR_URL": "https://record.example.vn/fhir"}) == []
+    agreed = yaml.safe_load((DEPLOY / "rabbitmq" / "agreements.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(text)["exchange"]["queues"] == agreed["facilities"]["hub"]["queues"]
 
 
 def test_the_hub_has_three_workers_that_wait_for_what_they_need() -> None:
@@ -194,7 +197,7 @@ def test_the_image_is_pinned_and_not_run_by_root() -> None:
 
 def test_the_unit_runs_the_program(tmp_path: Path) -> None:
     """Its commands are the program's own; systemd finds no fault in it and calls it well confined."""
-    require(which("systemd-analyze"), "systemd-analyze (Debian package systemd)")
+    require(shutil.which("systemd-analyze"), "systemd-analyze (Debian package systemd)")
     text = (DEPLOY / "systemd" / "interop-engine.service").read_text(encoding="utf-8")
     for line in re.findall(r"^Exec\w+=(.*)$", text, re.MULTILINE):
         parsed(shlex.split(line))
