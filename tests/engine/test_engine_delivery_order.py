@@ -22,7 +22,7 @@ from interop_engine.journal.base import DeliveryState, Journal, Selection
 from tests.support.journals import HUB, delivery, forwarded
 
 _LANES = ("a", "b", "c", "d")
-_ANSWERS = {
+_ANSWERS: dict[str, Outcome] = {
     "yes": Delivered(),
     "later": Retry("503", "fhir-503"),
     "behind": Retry("open", "breaker-open", counts=False),
