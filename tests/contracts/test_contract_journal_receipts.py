@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,7 +163,7 @@ async def sent(journal: Journal) -> tuple[str, NewDelivery]:
     return id_, new
 
 
-def receipt(of: NewDelivery, state: str = "delivered", number: int = 1, **changes: str) -> Receipt:
+def receipt(of: NewDelivery, state: str = "delivered", number: int = 1, **changes: Any) -> Receipt:
     """What the hub says of a delivery."""
     taken = Receipt(of.id, "record", new_id(), state, START, number, "", (Step("fhir", state, "", "200", START),))
     return replace(taken, **changes)
