@@ -73,7 +73,9 @@ class Reload:
         except JournalError as error:
             return Reloaded(problem=f"The journal cannot keep the configuration: {error}")
         except ConnectionError:
-            return Reloaded(problem="The processes that map messages cannot read the site: a file changed meanwhile. Try again.")
+            return Reloaded(
+                problem="The processes that map messages cannot load the site; perhaps a file changed meanwhile. Try again."
+            )
         swaps = self._swaps()
         if problem := await self._swap(swaps):
             events.emit(events.ReloadRolledBack(self._site.options.site, problem))

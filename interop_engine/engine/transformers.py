@@ -39,6 +39,7 @@ _Step = Prepared | relay.Waiting  # both say what is to be asked, of which desti
 Ask = Callable[[Question, tuple[str, ...]], Awaitable[Known]]
 _Context = ForkContext | SpawnContext
 _HEADER = struct.Struct("!I")
+_BEGINNING = 120.0  # seconds that a process is given to load its site
 _ENDING = 2.0  # seconds that a process is given to end by itself
 
 
@@ -157,8 +158,12 @@ class _Worker:
         return cls(process, reader, writer)
 
     async def ready(self) -> None:
-        """Wait until it can work. Raises ConnectionError where it ends instead."""
-        await self._request(next(self._numbers), ("ready",))
+        """Wait until it can work. Raises ConnectionError where it ends instead, or takes too long."""
+        try:
+            async with asyncio.timeout(_BEGINNING):
+                await self._request(next(self._numbers), ("ready",))
+        except TimeoutError:
+            raise ConnectionError("the process does not begin") from None
         self._serving = True
 
     async def run(self, received: Received, channel: str, ask: Ask) -> Result:
