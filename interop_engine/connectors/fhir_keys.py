@@ -14,7 +14,6 @@ There is no conditional create: two at once would both create, and an id that th
 
 from __future__ import annotations
 
-import copy
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -38,7 +37,7 @@ class Unnamed(Exception):  # noqa: N818 - what a bundle lacks, not an accident
 
 
 def by_key(entries: Sequence[Mapping[str, Any]], keys: Keys) -> list[dict[str, Any]]:
-    """The entries of one request, rewritten; the ones given stay as they are. Raises Unnamed."""
+    """The entries of one request, rewritten; the resources given are changed. Raises Unnamed."""
     bases = {_base(entry) for entry in entries}
     if len(bases) != 1:
         raise Unnamed("the entries' fullUrls are of several bases, so references do not say what they lead to")
@@ -50,7 +49,7 @@ def by_key(entries: Sequence[Mapping[str, Any]], keys: Keys) -> list[dict[str, A
 def _rewritten(entry: Mapping[str, Any], base: str, inside: Mapping[str, str], keys: Keys) -> dict[str, Any]:
     name = _local(entry)
     kind, _, _ = name.partition("/")
-    resource = copy.deepcopy(dict(entry["resource"]))
+    resource = entry["resource"]
     del resource["id"]
     for _, reference in references(resource):
         target = reference["reference"].removeprefix(f"{base}/")
@@ -71,7 +70,7 @@ def _business_key(resource: Mapping[str, Any], kind: str, keys: Keys) -> tuple[s
     found = {
         (identifier["system"], identifier["value"])
         for identifier in resource.get("identifier", ())
-        if identifier.get("value") and fnmatchcase(identifier.get("system", ""), keys[kind])
+        if identifier.get("value") and identifier.get("system") and fnmatchcase(identifier["system"], keys[kind])
     }
     if len(found) > 1:
         raise Unnamed(f"{kind} has {len(found)} identifiers of the system that is its key, so none of them tells it from others")

@@ -67,10 +67,10 @@ class Cutting:
         except (ValueError, msgspec.DecodeError):
             return NO_BUNDLE
         entries = bundle.get("entry", [])
-        if bundle.get("resourceType") != "Bundle" or not all(isinstance(entry, dict) for entry in entries):
+        if bundle.get("resourceType") != "Bundle" or not _are_entries(entries):
             return NO_BUNDLE
         groups = list(self._groups(entries))
-        if self.write == "conditional" and (pair := _torn(groups)) is not None:
+        if self.write == "conditional" and len(groups) > 1 and (pair := _torn(groups)) is not None:
             why = f"{pair[0]} and {pair[1]} refer to each other, so they must go in one request"
             return Park("fhir-key", f"{why}; entries: {self.entries} parts them")
         try:
@@ -79,10 +79,11 @@ class Cutting:
             return Park("fhir-key", str(unnamed))
 
     def _groups(self, entries: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
-        layers = _layers(entries)
         if self.cut == "transaction":
-            layers = [list(entries)]
-        elif self.cut == "batch":
+            yield entries
+            return
+        layers = _layers(entries)
+        if self.cut == "batch":
             layers = [[entry for layer in layers for entry in layer]]
         for layer in layers:
             most = self.entries or max(len(layer), 1)
@@ -127,6 +128,13 @@ def _names(body: bytes) -> tuple[str, ...] | None:
     if found.resourceType != "Bundle":
         return None
     return tuple(entry.request.url if entry.request else "" for entry in found.entry)
+
+
+def _are_entries(entries: Any) -> bool:
+    """Whether they have the shape of entries: what is relayed was made elsewhere."""
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        return False
+    return all(isinstance(entry.get(part, {}), dict) for entry in entries for part in ("request", "resource"))
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -128,6 +128,15 @@ async def test_a_death_between_pieces_has_no_second_effect(hub: FhirServer, mode
     assert stored(hub, bundle) == names(bundle)
 
 
+@pytest.mark.parametrize("mode", [Cutting("split"), Cutting("batch", 3), Cutting(write="conditional")])
+@pytest.mark.parametrize("entry", ["7", "{}", "[7]", '[{"request": 7}]', '[{"resource": "x"}]', '[{"request": null}]'])
+def test_what_has_no_entries_is_no_bundle(mode: Cutting, entry: str) -> None:
+    """A hub hands on what others made: what is not shaped like a Bundle parks, and breaks nothing."""
+    outcome = mode.pieces(f'{{"resourceType": "Bundle", "entry": {entry}}}'.encode())
+    assert isinstance(outcome, Park)
+    assert outcome.code == "not-a-bundle"
+
+
 # --- batch -------------------------------------------------------------------------------------------------------------
 
 
