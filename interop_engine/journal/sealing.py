@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import os
 import re
+import zlib
 from functools import lru_cache
 
 import zstandard
@@ -22,7 +23,8 @@ from interop_engine.journal.keys import Keys
 _PLAIN, _ZIPPED = 0, 1
 _NONCE = 12
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_AS_TEXT, _AS_NUMBER = b"\0", b"\1"
+_AS_TEXT, _AS_NUMBER, _PACKED = b"\0", b"\1", b"\2"
+_HUGE = 1_000
 _SMALL = 256  # below it compression gains less than its frame costs
 _TEXT = "sealed:"  # before a text that is sealed: the journal writes some of its own, which are not
 _REMEMBERED = 16_384
@@ -100,9 +102,7 @@ class Sealing:
     def _seal_part(self, kind: str, part: str) -> str:
         if not part:
             return ""
-        # A digest, the most frequent of names, takes half of its room as the number it is.
-        data = _AS_NUMBER + bytes.fromhex(part) if _DIGEST.fullmatch(part) else _AS_TEXT + part.encode("utf-8", "surrogatepass")
-        sealed = self._siv.encrypt(data, [kind.encode()])
+        sealed = self._siv.encrypt(_short(part), [kind.encode()])
         return binascii.b2a_base64(sealed, newline=False).decode()
 
     def _read_name(self, kind: str, sealed: str) -> str:
@@ -112,15 +112,29 @@ class Sealing:
         if not part:
             return ""
         try:
-            opened = self._siv.decrypt(binascii.a2b_base64(part, strict_mode=True), [kind.encode()])
+            return _long(self._siv.decrypt(binascii.a2b_base64(part, strict_mode=True), [kind.encode()]))
         except (InvalidTag, ValueError):
             raise JournalBroken(_BROKEN) from None
-        return opened[1:].decode("utf-8", "surrogatepass") if opened[:1] == _AS_TEXT else opened[1:].hex()
 
 
 def is_sealed(text: str) -> bool:
     """Whether ``Sealing.text`` made it."""
     return text.startswith(_TEXT)
+
+
+def _short(name: str) -> bytes:
+    """A name in little room: a digest, the most frequent, as the number it is; a huge one packed, for an index of PostgreSQL."""
+    if _DIGEST.fullmatch(name):
+        return _AS_NUMBER + bytes.fromhex(name)
+    data = name.encode("utf-8", "surrogatepass")
+    return _PACKED + zlib.compress(data, 9) if len(data) > _HUGE else _AS_TEXT + data
+
+
+def _long(data: bytes) -> str:
+    form, data = data[:1], data[1:]
+    if form == _AS_NUMBER:
+        return data.hex()
+    return (zlib.decompress(data) if form == _PACKED else data).decode("utf-8", "surrogatepass")
 
 
 def _joined(bound: tuple[str, ...]) -> bytes:

@@ -134,6 +134,16 @@ async def test_everything_comes_back(journal: Journal) -> None:
     assert [each.why for each in await journal.search(Selection(states=("discarded",)))] == [f"{NAME} died"]
 
 
+async def test_names_of_every_length_and_kind(journal: Journal) -> None:
+    """A digest, a huge one, one that begins with a control character: each is found, and shown as it was given."""
+    for name in ("a" * 64, "M" * 10_000, "\x01M1", "d" * 63, "Số 1"):
+        kept = await journal.accept(message(control_id=name, search=(("order", name),), duplicate_key=name, lanes=(name,)))
+        for selection in (Selection(control_id=name), Selection(search=(("order", name),))):
+            (row,) = await journal.search(selection)
+            assert (row.id, row.control_id, row.search) == (kept.id, name, (("order", name),))
+        assert (await journal.content(kept.id)).lanes == (name,)
+
+
 # --- What was edited --------------------------------------------------------------------------------------------------
 
 
