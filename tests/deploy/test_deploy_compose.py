@@ -185,6 +185,7 @@ def test_the_image_is_pinned_and_not_run_by_root() -> None:
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
     last = {word: rest for word, rest in lines if word not in ("COPY", "RUN")}
     assert last["USER"] == "10001:10001"
+    assert "VOLUME" not in last
     copied = [name for word, rest in lines if word == "COPY" and "--from" not in rest for name in rest.split()[:-1]]
     assert [name for name in copied if not (ROOT / name).exists()] == []
     installs = [line for word, rest in lines if word == "RUN" for line in rest.split("&&") if "pip install" in line]

@@ -16,7 +16,7 @@ from interop_engine.core.errors import ConfigError, UnknownItem
 from interop_engine.engine.runtime import Runtime
 from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.framing import frame
-from interop_engine.journal.base import Selection
+from interop_engine.journal.base import Queue, Selection
 from tests.support.node import Node
 from tests.support.process import free_port
 
@@ -225,6 +225,26 @@ async def test_channels_come_and_go(site: Site) -> None:
         assert answer.code == "AA"
         with pytest.raises(OSError, match="Connect call failed"):
             await asyncio.open_connection("127.0.0.1", site.ports["ward"])
+
+
+async def test_what_a_removed_channel_had_to_deliver_waits_until_it_is_back(site: Site) -> None:
+    """Its receiver is down, its file goes away and comes back: the delivery stays in the journal and is made in the end."""
+    (site.folder / "ward").write_text("a file where the receiver's folder should be")
+    async with running(site) as node:
+        await node.send("ward", registration(1))
+
+        async def waits() -> bool:
+            return any(count.queue == Queue("ward", "folder") and count.waiting for count in await node.runtime.journal.counts())
+
+        await node.until(waits)
+        (site.folder / "channels" / "ward.yaml").unlink()
+        assert (await node.runtime.reload()).removed == ("ward",)
+        assert await waits()
+        (site.folder / "ward").unlink()
+        site.channel("ward")
+        assert (await node.runtime.reload()).started == ("ward",)
+        await node.settled()
+        assert family_names(site, "ward") == ["Số 1"]
 
 
 async def test_one_channel_alone_is_taken_and_opened_anew(site: Site) -> None:
