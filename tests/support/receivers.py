@@ -28,14 +28,16 @@ class Inbox:
 
     arrivals: list[tuple[str, str]] = field(default_factory=list)  # (control id or its digest, digest of the bytes), as they came
     times: list[float] = field(default_factory=list)
+    first: dict[str, int] = field(default_factory=dict)  # where among the arrivals each control id came for the first time
 
     def note(self, key: str, data: bytes) -> None:
         """It came, now."""
+        self.first.setdefault(key, len(self.arrivals))
         self.arrivals.append((key, hashlib.sha256(data).hexdigest()))
         self.times.append(time.monotonic())
 
     def __len__(self) -> int:
-        return len(set(self.arrivals))
+        return len(self.first)
 
     def pause_after(self, moment: float) -> float:
         """Seconds from a moment to the first arrival after it."""
@@ -54,9 +56,7 @@ class Verdict:
 
 def judge(log: Log, inbox: Inbox, key: Callable[[str], str] = lambda control: control) -> Verdict:
     """Compare the logs; ``key`` makes of a control id what the receiver sees of it."""
-    first: dict[str, int] = {}
-    for place, (seen, _) in enumerate(inbox.arrivals):
-        first.setdefault(seen, place)
+    first = inbox.first
     keys = {patient: [key(control) for control in controls] for patient, controls in log.sent.items()}
     sent = {each for controls in keys.values() for each in controls}
     return Verdict(
