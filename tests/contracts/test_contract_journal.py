@@ -345,7 +345,7 @@ async def test_an_item_that_waits_for_its_time_holds_its_lane(journal: Journal) 
 async def test_a_retried_delivery_is_handed_out_when_it_is_due(journal: Journal) -> None:
     """Not before its time, and by itself."""
     await forwarded(journal, delivery())
-    due = ahead(0.05)
+    due = ahead(0.5)
     await journal.settle(await lease(journal, HUB), Retry("503"), due_at=due)
     assert await lease_now(journal, HUB) is None
     assert (await lease(journal, HUB)).delivery is not None
