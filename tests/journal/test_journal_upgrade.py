@@ -68,7 +68,7 @@ async def test_a_journal_of_version_1_goes_on(adapter: str, request: pytest.Fixt
         place: Path | str = tmp_path / "journal.db"
         old_file(tmp_path / "journal.db")
     else:
-        place = fresh_journal(request.getfixturevalue("postgres"))
+        place = fresh_journal(request.getfixturevalue("postgres"), tables=False)
         old_database(str(place))
     with pytest.raises(JournalError, match="schema 1"):
         await open_journal(place, readonly=True).open()

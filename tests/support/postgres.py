@@ -158,14 +158,19 @@ def running_postgres() -> Iterator[Postgres]:
             server.stop()
 
 
-def fresh_journal(server: str) -> str:
-    """The URL of an empty journal on a server, in a schema of its own. The schema of the one before is emptied and used again."""
+def fresh_journal(server: str, *, tables: bool = True) -> str:
+    """The URL of an empty journal on a server, in a schema of its own. The schema of the one before is emptied and used again.
+
+    Without ``tables`` they go too, for a journal of another version.
+    """
     import psycopg  # an optional extra
 
     with psycopg.connect(server, autocommit=True) as connection:
+        if not tables:
+            connection.execute(f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE")
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
-        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (_SCHEMA,)).fetchall()
-        emptied = [f"DELETE FROM {_SCHEMA}.{table};" for (table,) in tables if table != "journal_schema"]
+        there = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (_SCHEMA,)).fetchall()
+        emptied = [f"DELETE FROM {_SCHEMA}.{table};" for (table,) in there if table != "journal_schema"]
         connection.execute("".join(emptied) or "SELECT")
     separator = "&" if "?" in server else "?"
     return f"{server}{separator}options={quote(f'-csearch_path={_SCHEMA}')}"
