@@ -20,9 +20,9 @@ _TROUBLES = ("500", "503", "429", "stall", "reset", "lost")
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 async def test_a_fhir_server_in_trouble(tmp_path: Path, scale: int) -> None:
-    """For three quarters of the time 6 of 100 answers are 500, 503, 429, a stall, a reset or silence after the commit."""
+    """For three quarters of the time 3 of 100 answers are 500, 503, 429, a stall, a reset or silence after the commit."""
     async with rig(tmp_path / "site") as node:
-        node.record.troubles, node.record.part = _TROUBLES, 0.06
+        node.record.troubles, node.record.part = _TROUBLES, 0.03
         sending = asyncio.create_task(node.senders.send(0, MESSAGES * scale))
         await node.recorded(MESSAGES * scale * 3 // 4)
         node.record.part = 0.0
