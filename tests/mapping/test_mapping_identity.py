@@ -250,7 +250,10 @@ def test_a_merge_of_a_record_into_itself_parks() -> None:
     msh = "MSH|^~\\&|HIS|24001|HUB|HUB|20261121093000||ADT^A40^ADT_A39|1|P|2.5.1"
     found = draft(MERGE, msh, "EVN|A40", "PID|||B1^^^^MR|||||F", "MRG|B1^^^^MR")
     assert found.park is not None
-    assert (found.park.code, found.park.why) == ("204", "retired: the message merges a record into itself, by MRG-1 | own_number.")
+    assert (found.park.code, found.park.why) == (
+        "204",
+        "retired: the message merges a record into itself, by MRG-1 | own_number.",
+    )
 
 
 def test_a_repeating_segment_may_give_a_resource_each() -> None:
