@@ -29,7 +29,7 @@ from interop_engine.exchange.rabbitmq.topology import TopologyError
 
 HEARTBEAT = 10  # seconds
 _ATTEMPT = 15.0  # seconds for connecting and declaring
-_PAUSE = tenacity.wait_random_exponential(multiplier=0.2, max=5)
+_PAUSE = tenacity.wait_random_exponential(multiplier=0.2, max=2)  # a broker that is back is used within ten seconds
 
 # Everything the library may raise where a broker, the network or an operator did something.
 BROKER_ERRORS = (AMQPError, OSError, TimeoutError, RuntimeError)
