@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,6 @@ from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Park, Retry, new_id
 from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue, Selection
 from tests.support.journals import (
-    ADAPTERS,
     DELIVERED,
     HUB,
     LAB,
@@ -26,23 +23,8 @@ from tests.support.journals import (
     lease,
     lease_now,
     message,
-    new_store,
     settled,
 )
-
-
-@pytest.fixture(params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each adapter."""
-    return new_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """An empty journal."""
-    async with store.opened() as opened:
-        yield opened
-
 
 # --- accepting --------------------------------------------------------------------------------------------------------
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Park, Retry
 from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue
 from tests.support.journals import (
-    ADAPTERS,
     DELIVERED,
     HUB,
     LAB,
@@ -23,25 +20,11 @@ from tests.support.journals import (
     lease,
     lease_now,
     message,
-    new_store,
     sent,
     settled,
 )
 
 DISTRICT = Queue("lab", "district")
-
-
-@pytest.fixture(params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each adapter."""
-    return new_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """An empty journal."""
-    async with store.opened() as opened:
-        yield opened
 
 
 # --- a retry that comes late --------------------------------------------------------------------------------------------

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from interop_engine.core.model import Park, Retry
 from interop_engine.journal.base import HELD, DeliveryState, Journal
 from tests.support.journals import (
-    ADAPTERS,
     DELIVERED,
     HUB,
     Store,
@@ -19,24 +15,10 @@ from tests.support.journals import (
     forwarded,
     lease,
     lease_now,
-    new_store,
     sent,
 )
 
 REFUSED = Park("fhir-422", "status is required")
-
-
-@pytest.fixture(params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each adapter."""
-    return new_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """An empty journal."""
-    async with store.opened() as opened:
-        yield opened
 
 
 async def held(journal: Journal) -> str:

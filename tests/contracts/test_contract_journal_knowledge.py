@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Known, Park, Question, Retry
 from interop_engine.journal.base import DeliveryState, Forward, Journal, Lease, MessageState, Queue, QueueCount, Selection
 from tests.support.journals import (
-    ADAPTERS,
     DELIVERED,
     HUB,
     LAB,
@@ -26,25 +23,11 @@ from tests.support.journals import (
     lease,
     lease_now,
     message,
-    new_store,
     sent,
     settled,
 )
 
 NAMES = ("exchange/hub",)
-
-
-@pytest.fixture(params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each adapter."""
-    return new_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """An empty journal."""
-    async with store.opened() as opened:
-        yield opened
 
 
 def versions(known: Known) -> dict[str, str]:

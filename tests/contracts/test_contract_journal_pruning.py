@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Park, Question
 from interop_engine.journal.base import Journal, MessageState, Selection
 from tests.support.journals import (
-    ADAPTERS,
     DELIVERED,
     LAB,
     START,
@@ -22,25 +19,11 @@ from tests.support.journals import (
     learned,
     lease,
     message,
-    new_store,
     sent,
     settled,
 )
 
 NAMES = ("exchange/hub",)
-
-
-@pytest.fixture(params=ADAPTERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each adapter."""
-    return new_store(request.param, request, tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """An empty journal."""
-    async with store.opened() as opened:
-        yield opened
 
 
 async def newest(journal: Journal) -> str:
