@@ -164,15 +164,20 @@ def find(directory: Path) -> Place:
 
 
 async def running(place: Place) -> Api | None:
-    """The API of the engine that runs here, None where none does."""
+    """The API of the engine that has this place's journal, None where none answers.
+
+    By its journal it is known: its ``engine.yaml`` may have been edited since it was started, and another program, or another
+    site's engine, may have the port.
+    """
+    from interop_engine.journal import location
+
     listen = place.options.status.listen.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")  # noqa: S104 - not bound
     api = Api(f"http://{listen}")
     try:
         status = await api.status()
-        # Another program, or another site's engine, may have the port.
-        if status.get("facility") == place.options.facility and status.get("site") == place.options.site:
+        if status["journal"]["location"] == location(place.journal):
             return api
-    except (InteropError, ValueError, AttributeError):
+    except (InteropError, ValueError, AttributeError, KeyError, TypeError):
         pass
     await api.close()
     return None

@@ -43,10 +43,8 @@ class _Group(TyperGroup):
         except ConfigError as error:
             output.show_mistakes(error.mistakes, Path())
             output.fail(output.count(len(error.mistakes), "mistake"))
-        except InteropError as error:
-            output.fail(str(error))
-        except OSError as error:
-            output.fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        except (InteropError, OSError) as error:
+            output.fail(output.described(error))
 
 
 app = typer.Typer(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _STATES = {"parked": "bold red", "rejected": "red", "waiting": "yellow", "received": "yellow", "delivered": "green"}
 
+_ONE_LINE = 160  # columns
+
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
 
 
@@ -74,9 +76,7 @@ def list_(
     if json:
         output.write_json(rows)
         return
-    zone = _zone(project, url)
-    columns = ("id", "received", "channel", "type", "MSH-10", "state", "why", "deliveries")
-    output.table(columns, [_line(row, zone) for row in rows])
+    _list(rows, _zone(project, url))
 
 
 def show(
@@ -140,19 +140,24 @@ def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) 
     output.table(("delivery", "attempt", "at", "took", "outcome", "code", "why"), rows, right=("attempt", "took"))
 
 
-def _line(row: MessageRow, zone: tzinfo | None) -> tuple[Any, ...]:
-    deliveries = ", ".join(f"{each.destination}: {_progress(each)}" for each in row.deliveries)
-    state = output.coloured(row.state, _STATES.get(row.state, ""))
-    return (
-        row.id,
-        output.local(row.received_at, zone),
-        row.channel,
-        row.message_type,
-        row.control_id,
-        state,
-        row.code,
-        deliveries,
-    )
+def _list(rows: list[MessageRow], zone: tzinfo | None) -> None:
+    """A line a message where there is room for it, else what it is, why, and its deliveries below its id."""
+    from datetime import UTC, datetime
+
+    wide = output.has_room(_ONE_LINE)
+    received = f"received ({output.offset(zone, datetime.now(UTC))})"
+    columns = ("id", received, "state", *(("channel", "type", "MSH-10", "why", "deliveries") if wide else ()))
+    output.table(columns, [_line(row, zone, wide=wide) for row in rows], whole=("id", received, "state"))
+
+
+def _line(row: MessageRow, zone: tzinfo | None, *, wide: bool) -> tuple[Any, ...]:
+    what = (row.channel, row.message_type, row.control_id)
+    why = output.shortened(f"{row.code} {row.why}".strip())
+    deliveries = [f"{each.destination}: {_progress(each)}" for each in row.deliveries]
+    received, state = output.clock(row.received_at, zone), output.coloured(row.state, _STATES.get(row.state, ""))
+    if wide:
+        return (row.id, received, state, *what, why, ", ".join(deliveries))
+    return (output.noted(row.id, [" ".join(what), *filter(None, [why]), *deliveries]), received, state)
 
 
 def _progress(delivery: DeliveryRow) -> str:

@@ -56,6 +56,13 @@ def fail(message: str, hint: str = "") -> NoReturn:
     raise typer.Exit(1)
 
 
+def described(error: Exception) -> str:
+    """An error of ours or of the system in one line, with the file it is about."""
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+
+
 def remark(severity: str, message: str, hint: str = "") -> None:
     """One line on stderr, with its help below."""
     from rich.text import Text
@@ -152,15 +159,28 @@ def _bar(items: Iterable[_Item], what: str, total: int | None, progress: Progres
         yield from progress.track(items, total=total, description=what)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: Sequence[str] = ()) -> None:
-    """A table on stdout; the columns named in ``right`` hold numbers."""
+def has_room(columns: int) -> bool:
+    """Whether stdout is so many columns wide; a pipe is."""
+    return console().width >= columns
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> None:
+    """A table on stdout; the columns named in ``right`` hold numbers, those in ``whole`` are never folded, to be copied."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        kept = column in whole
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=kept)
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
     console().print(grid)
@@ -209,6 +229,16 @@ def place(mark: Mark, file: str) -> str:
 def local(moment: datetime | None, zone: tzinfo | None) -> str:
     """A time to the second as a wall clock in the zone shows it (None: this machine's), with its offset."""
     return moment.astimezone(zone).isoformat(sep=" ", timespec="seconds") if moment else ""
+
+
+def clock(moment: datetime | None, zone: tzinfo | None) -> str:
+    """The same without its offset, which ``offset`` says once for a whole column."""
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
+
+
+def offset(zone: tzinfo | None, now: datetime) -> str:
+    """How far the zone's clocks are from UTC now: ``+07:00``."""
+    return now.astimezone(zone).isoformat()[-6:]
 
 
 def span(seconds: float | None) -> str:

@@ -81,17 +81,23 @@ class _Keeper:
         self.site: Site = load(directory)
 
     async def keep(self) -> bool:
-        """True when it was told to stop, False when the journal failed."""
+        """True when it was told to stop, False when it could not start or the journal failed."""
         import asyncio
         import signal
 
+        from interop_engine.core.errors import InteropError
+        from interop_engine.core.events import EngineNotStarted, emit
         from interop_engine.ops.node import Node
 
         told = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         node = Node(self.site)
-        await node.start()
+        try:
+            await node.start()
+        except (InteropError, OSError) as error:  # told as an event, like all that an operator reads of it
+            emit(EngineNotStarted(self.site.options.site, output.described(error)))
+            return False
         collect_seldom()
         output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
         waits = [asyncio.create_task(told.wait()), asyncio.create_task(node.runtime.failed.wait())]

@@ -22,6 +22,14 @@ Url = Annotated[str | None, typer.Option("--url", help="The API of a running eng
 Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
 
+_DONE = {
+    "started": "started",
+    "removed": "removed",
+    "reopened": "reopened",
+    "changed": "kept, with what changed in its file or mappings",
+    "kept": "kept",
+}
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
@@ -40,8 +48,18 @@ def status(
     project: Project = Path(),
     json: Json = False,
 ) -> None:
-    """Show what a running engine does: what waits, what is parked, what is wrong. Ends with 1 if it is not ready."""
-    found = asyncio.run(_status(url, project))
+    """Show what a running engine does: what waits, what is parked, what is wrong. Ends with 1 if it is not ready.
+
+    Where no engine runs, what its journal says of what waits and is parked.
+    """
+    from interop_engine.core.errors import InteropError
+
+    try:
+        found = asyncio.run(_status(url, project))
+    except InteropError:
+        if not url and not json:
+            asyncio.run(_show_left(project))
+        raise
     if json:
         output.write_json(found)
     else:
@@ -99,7 +117,7 @@ def reload_channels(
     if json:
         output.write_json(done)
         return
-    rows = [(each, what) for what in ("started", "removed", "reopened", "kept") for each in done[what]]
+    rows = [(each, told) for what, told in _DONE.items() for each in done[what]]
     output.table(("channel", "what was done"), sorted(rows))
     output.write(f"configuration {done['config'][:12]}{', commit ' + done['commit'][:12] if done['commit'] else ''}")
 
@@ -160,6 +178,31 @@ def _show_status(found: dict[str, Any]) -> None:
                 output.remark("warning", f"{name}: {over}")
     for problem in found["problems"]:
         output.remark("error", problem)
+
+
+async def _show_left(project: Path) -> None:
+    """What an engine that does not run has left to do."""
+    from datetime import UTC, datetime
+
+    from interop_engine.cli import access
+
+    place = access.find(project)
+    if isinstance(place.journal, Path) and not place.journal.exists():
+        return
+    async with access.opened(place, readonly=True) as journal:
+        counts = await journal.counts()
+    now = datetime.now(UTC)
+    rows = [
+        (
+            f"{each.queue.channel} → {each.queue.destination}" if each.queue.destination else each.queue.channel,
+            each.waiting,
+            output.coloured(each.parked, "bold red" if each.parked else ""),
+            output.span((now - each.oldest).total_seconds() if each.oldest else None),
+        )
+        for each in sorted(counts, key=lambda count: (count.queue.channel, count.queue.destination or ""))
+        if each.waiting or each.parked
+    ]
+    output.table(("left to do", "waiting", "parked", "oldest"), rows, right=("waiting", "parked"))
 
 
 def _state(channel: dict[str, Any]) -> Any:

@@ -83,6 +83,16 @@ class EngineStopped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineNotStarted(Event):
+    """The engine cannot start; ``why`` names files and addresses, never content."""
+
+    sentence: ClassVar[str] = "The engine cannot start."
+    level: ClassVar[str] = "error"
+    site: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SiteReloaded(Event):
     """The site was taken anew. ``config`` is its digest, as messages are stamped with it."""
 

@@ -31,12 +31,14 @@ _RESTART = ("facility", "exchange", "transform", "status")  # keys of engine.yam
 class Reloaded:
     """What a reload did, by channel. With a ``problem`` nothing has changed.
 
-    ``reopened`` channels closed and opened their source or a destination; ``kept`` ones go on over the connections they have.
+    ``reopened`` channels closed and opened their source or a destination; ``kept`` ones go on over the connections they have,
+    and ``changed`` ones do too, with other mappings or rules.
     """
 
     started: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     reopened: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     config: str = ""
     commit: str = ""
@@ -83,7 +85,7 @@ class Reload:
         else:
             await self._take(swaps)
             done = self._told(swaps, commit)
-            changed = ", ".join((*done.started, *done.removed, *done.reopened))
+            changed = ", ".join((*done.started, *done.removed, *done.reopened, *done.changed))
             events.emit(events.SiteReloaded(self._site.options.site, done.config, commit, changed))
         if self._runtime.beside is not None:
             await self._runtime.beside.keep({channel.config.site for channel in self._runtime.channels})
@@ -131,21 +133,23 @@ class Reload:
             opened.append(each.after)
             if problem := await _opened(each.after, intake=not each.paused):
                 await asyncio.gather(*(channel.give_way(_DEADLINE, channel.kept) for channel in opened))
-                await self._put_back(swaps)
-                return problem
+                return "; ".join((problem, *await self._put_back(swaps)))
         for channel in opened:
             channel.begin()
         return ""
 
-    async def _put_back(self, swaps: list[_Swap]) -> None:
-        back = {}
+    async def _put_back(self, swaps: list[_Swap]) -> list[str]:
+        """Open what was; says what now cannot be, which holds up no other."""
+        back, problems = {}, []
         for each in swaps:
             if each.before is not None:
                 channel = Channel(each.before.config, self._runtime.shared, before=each.before, keep=each.keep)
-                await channel.open(intake=not each.paused)
+                if problem := await _opened(channel, intake=not each.paused):
+                    problems.append(f"and it cannot go back: {problem}")
                 channel.begin()
                 back[channel.name] = channel
         self._runtime.channels = [back.get(each.name, each) for each in self._runtime.channels]
+        return problems
 
     async def _take(self, swaps: list[_Swap]) -> None:
         """The node runs the new site now."""
@@ -164,9 +168,17 @@ class Reload:
         started = {each.after.name for each in swaps if each.after and not each.before}
         removed = {each.before.name for each in swaps if each.before and not each.after}
         reopened = {each.after.name for each in swaps if each.after and each.before and not _all_kept(each)}
-        kept_ = {channel.name for channel in self._runtime.channels} - started - reopened
-        told = [tuple(sorted(names)) for names in (started, removed, reopened, kept_)]
-        return Reloaded(told[0], told[1], told[2], told[3], self._site.digest, commit)
+        changed = {each.after.name for each in swaps if each.after and each.before and _says_more(each)} - reopened
+        kept_ = {channel.name for channel in self._runtime.channels} - started - reopened - changed
+        return Reloaded(
+            started=tuple(sorted(started)),
+            removed=tuple(sorted(removed)),
+            reopened=tuple(sorted(reopened)),
+            changed=tuple(sorted(changed)),
+            kept=tuple(sorted(kept_)),
+            config=self._site.digest,
+            commit=commit,
+        )
 
 
 def _all_kept(swap: _Swap) -> bool:
@@ -174,6 +186,13 @@ def _all_kept(swap: _Swap) -> bool:
     assert swap.after is not None
     names = {each.name for each in (*swap.before.config.destinations, *swap.after.config.destinations)}
     return swap.keep.source and names <= swap.keep.destinations
+
+
+def _says_more(swap: _Swap) -> bool:
+    """Whether its file, or a mapping of it, is another than before."""
+    assert swap.before is not None
+    assert swap.after is not None
+    return swap.before.config.digest != swap.after.config.digest
 
 
 async def _opened(channel: Channel, *, intake: bool) -> str:

@@ -54,6 +54,7 @@ class Runtime:
         self.journal: Journal = open_journal(kept.place(site.root), reserve=kept.reserve, keys=kept.keys(site.root))
         self.exchange = _exchange(site)
         self.failed = asyncio.Event()
+        self._started = False
         processes = options.transform.processes
         self.beside = Beside(site, processes) if processes else None
         self.shared = Shared(
@@ -86,6 +87,7 @@ class Runtime:
         except BaseException:
             await self.stop()
             raise
+        self._started = True
         events.emit(events.EngineStarted(self.site.options.site, len(self.channels)))
 
     async def stop(self, deadline: float = _DEADLINE) -> None:
@@ -103,12 +105,14 @@ class Runtime:
         await self.receipts.stop()
         await self.exchange.close()
         await self.journal.close()
-        events.emit(events.EngineStopped(self.site.options.site))
+        if self._started:
+            self._started = False
+            events.emit(events.EngineStopped(self.site.options.site))
 
     async def reload(self, only: str = "") -> Reloaded:
         """Take the site as its folder has it now, see ``engine.reload``. Raises ConfigError, and nothing has changed."""
-        site = await asyncio.to_thread(load, self.site.root)
-        async with self.steering:
+        async with self.steering:  # read under it too: of two reloads at once the later one has the later files
+            site = await asyncio.to_thread(load, self.site.root)
             return await Reload(self, site, only).run()
 
     def _broken(self, error: JournalError) -> None:

@@ -11,7 +11,19 @@ from interop_engine.core.errors import JournalError
 from interop_engine.journal.base import Journal
 from interop_engine.journal.sqlite import SqliteJournal
 
-__all__ = ["open_journal"]
+__all__ = ["location", "open_journal"]
+
+_POSTGRES = ("postgresql://", "postgres://")
+
+
+def location(url_or_path: str | Path) -> str:
+    """What ``JournalHealth.location`` says of it, from wherever it is asked: by it two processes know that it is one journal."""
+    place = str(url_or_path)
+    if place.startswith(_POSTGRES):
+        from interop_engine.journal.postgres import schema  # noqa: PLC0415 - an extra that few nodes need
+
+        return schema.place(place)
+    return str(_path(place).resolve())
 
 
 def open_journal(
@@ -46,7 +58,7 @@ def _adapter(
     place: str, seals: Sequence[str], reserve: int, *, readonly: bool, window: timedelta, lease_time: timedelta
 ) -> Journal:
     scheme, separator, _ = place.partition("://")
-    if separator and scheme in {"postgresql", "postgres"}:
+    if place.startswith(_POSTGRES):
         try:
             from interop_engine.journal.postgres import PostgresJournal  # noqa: PLC0415 - an extra that few nodes need
         except ImportError as error:
@@ -54,5 +66,8 @@ def _adapter(
         return PostgresJournal(place, readonly=readonly, window=window, lease_time=lease_time, seals=seals)
     if separator and scheme != "sqlite":
         raise JournalError(f'There is no journal for "{scheme}://"; give a path, sqlite:///path or a postgresql:// URL.')
-    path = Path(unquote(urlsplit(place).path)) if separator else Path(place)
-    return SqliteJournal(path, readonly=readonly, reserve=reserve, window=window, lease_time=lease_time, seals=seals)
+    return SqliteJournal(_path(place), readonly=readonly, reserve=reserve, window=window, lease_time=lease_time, seals=seals)
+
+
+def _path(place: str) -> Path:
+    return Path(unquote(urlsplit(place).path)) if "://" in place else Path(place)

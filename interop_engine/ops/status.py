@@ -257,8 +257,8 @@ def _channel(
     received, rejected = sum(totals.values()), totals.get(MessageState.REJECTED, 0)
     # A destination that left the configuration may still have work: it is shown as long as it has.
     healths = dict(channel.destination_healths)
-    for queue in counts:
-        if queue.channel == channel.name and queue.destination is not None:
+    for queue, count in counts.items():
+        if queue.channel == channel.name and queue.destination is not None and (count.waiting or count.parked):
             healths.setdefault(queue.destination, _GONE)
     return ChannelStatus(
         name=channel.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from interop_engine.cli import output
 from interop_engine.cli.app import app
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Park, digest, new_id
@@ -221,6 +223,39 @@ async def test_status_shows_what_is_stuck(tmp_path: Path) -> None:
         assert "→ hub" in text
         code, text, _ = await run("channels", "list", "--project", str(tmp_path))
         assert (code, "0.0.0.0:2575" in text) == (0, True)
+
+
+async def test_status_tells_what_is_left_where_no_engine_runs(site: tuple[str, dict[str, str]]) -> None:
+    """At night, with the engine down: what waits and is parked is in the journal all the same."""
+    code, text, stderr = await run("status", "--project", site[0])
+    assert (code, "No engine of this site answers" in stderr) == (1, True)
+    assert re.search(r"lab +0 +1\b", text)
+    assert re.search(r"lab → hub +0 +1\b", text)
+
+
+async def test_an_engine_is_known_by_its_journal(tmp_path: Path) -> None:
+    """An engine.yaml edited since the start still finds its engine, by the journal's place; one with another journal does not."""
+    async with engine(tmp_path) as (_, _):
+        file = tmp_path / "engine.yaml"
+        text = file.read_text().replace("Bệnh viện mẫu", "Bệnh viện khác").replace("24001", "24002")
+        file.write_text(text)
+        assert (await run("status", "--project", str(tmp_path)))[0] == 0
+        file.write_text(text.replace("journal.db", "other.db"))
+        assert (await run("status", "--project", str(tmp_path)))[0] == 1
+
+
+@pytest.mark.parametrize(("columns", "lines"), [("100", 3), ("200", 1)])
+async def test_ids_are_whole_on_any_terminal(
+    site: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, columns: str, lines: int
+) -> None:
+    """An id is there to be copied: what has no room beside it stands below it."""
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(output, "_WIDE", int(columns))
+    _, text, _ = await run("messages", "list", "--project", site[0], "--state", "delivery-parked")
+    shown = [line.strip() for line in text.splitlines() if line.strip()][2:]
+    assert len(shown) == lines
+    assert shown[0].startswith(site[1]["sent"])
+    assert "hub: parked fhir-422" in shown[-1]
 
 
 async def test_a_channel_is_stopped_and_started(tmp_path: Path) -> None:

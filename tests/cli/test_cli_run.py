@@ -130,8 +130,9 @@ def test_a_second_engine_on_one_journal_refuses_to_start(site: Path) -> None:
         engine.up()
         second = program("run", site)
     assert second.returncode == 1
-    assert "locked" in second.stderr
-    assert "Traceback" not in second.stderr
+    told = json.loads(second.stderr.splitlines()[-1])
+    assert (told["level"], told["event"]) == ("error", "The engine cannot start.")
+    assert "locked" in told["why"]
 
 
 def test_a_site_with_mistakes_is_refused(site: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_reload_is_checked_first_and_says_what_it_did(site: Path) -> None:
         assert "nothing has changed" in refused.stderr
         channel.write_text(SITE["channels/patients.yaml"] + "training: take\n")
         done = json.loads(program("channels", "reload", "--url", url, "--json").stdout)
-        assert (done["kept"], done["reopened"]) == (["patients"], [])
+        assert (done["changed"], done["kept"], done["reopened"]) == (["patients"], [], [])
         shown = program("channels", "reload", "patients", "--url", url)
         assert re.search(r"^ *patients +reopened *$", shown.stdout, re.MULTILINE)
         assert program("channels", "reload", "nobody", "--url", url).stderr == "error: There is no channel nobody.\n"

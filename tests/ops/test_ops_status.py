@@ -10,6 +10,7 @@ import pytest
 
 from interop_engine.config.schema import WaitingOptions
 from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.journal.base import Queue, QueueCount
 from interop_engine.ops.metrics import Metrics
 from interop_engine.ops.rates import Arrivals
 from interop_engine.ops.status import Backlog, observe, problems
@@ -61,6 +62,14 @@ async def test_work_of_a_removed_destination_stays_in_sight() -> None:
     status = await observe(FakeEngine(channels=[FakeChannel(destination_healths={})]), Arrivals(), AT, AT)
     (destination,) = status.channels[0].destinations
     assert (destination.name, destination.health.problem) == ("hub", "not configured any more")
+
+
+async def test_a_removed_destination_without_work_is_gone() -> None:
+    """Once nothing waits or is parked for it, a destination that left the configuration is shown no more."""
+    engine = FakeEngine(channels=[FakeChannel(destination_healths={})])
+    engine.journal.queues = [QueueCount(Queue("lab", "hub"), 0, 0)]
+    status = await observe(engine, Arrivals(), AT, AT)
+    assert status.channels[0].destinations == ()
 
 
 async def test_work_of_a_removed_channel_stays_in_sight() -> None:

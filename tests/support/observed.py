@@ -49,9 +49,12 @@ class FakeJournal:
 
     problem: str = ""
     done: list[tuple[str, ...]] = field(default_factory=list)
+    queues: list[QueueCount] = field(
+        default_factory=lambda: [QueueCount(Queue("lab"), 0, 1), QueueCount(Queue("lab", "hub"), 2, 1, AT)]
+    )
 
     async def counts(self) -> list[QueueCount]:
-        return [QueueCount(Queue("lab"), 0, 1), QueueCount(Queue("lab", "hub"), 2, 1, AT)]
+        return self.queues
 
     async def totals(self) -> Mapping[str, Mapping[str, int]]:
         return {"lab": {"transformed": 7, "rejected": 2, "filtered": 3, "parked": 1}}

@@ -269,12 +269,12 @@ class SqliteJournal:
         """How the journal is."""
         wal = _size(self._path.with_name(self._path.name + "-wal"))
         if self._opened is None:
-            return JournalHealth("sqlite", str(self._path), _size(self._path), wal, "The journal is not open.")
+            return JournalHealth("sqlite", str(self._path.resolve()), _size(self._path), wal, "The journal is not open.")
         problem = self._opened.writer.problem if self._opened.writer is not None else ""
         if not problem and wal > _LARGE_WAL:
             problem = f"The write-ahead log has grown to {wal >> 20} MiB: something keeps it from being checkpointed."
         pages, free, size = schema.pages(self._opened.reads.connection)
-        return JournalHealth("sqlite", str(self._path), _size(self._path), wal, problem, (pages - free) * size)
+        return JournalHealth("sqlite", str(self._path.resolve()), _size(self._path), wal, problem, (pages - free) * size)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
