@@ -77,9 +77,8 @@ def _accepting(channels: Channels, library: Library) -> Iterator[Mistake]:
             yield Mistake(
                 "C112", 'the key "otherwise" is missing', file.mark(), "reject (AR) or ignore (AA, kept): never assumed"
             )
-        if all(destination.original for destination in channel.destinations) or library.broken.intersection(
-            options.all_mappings()
-        ):
+        unknown = library.unreadable or library.broken.intersection(options.all_mappings())
+        if unknown or all(destination.original for destination in channel.destinations):
             continue
         for index, event in enumerate(options.accept):
             programs = [channel.programs[name] for name in options.mappings_for(event) if name in channel.programs]

@@ -243,7 +243,7 @@ class _Channel:
         for number, name in enumerate(options.all_mappings()):
             if name in self._library.programs:
                 known.append(name)
-            elif name not in self._library.broken:
+            elif name not in self._library.broken and not self._library.unreadable:
                 place = ("mapping", number) if isinstance(written, list) else ("mapping",)
                 names = sorted({*self._library.programs, *self._library.broken})
                 hint = near(name, names) or f"mappings: {', '.join(names)}"

@@ -276,6 +276,11 @@ class Library:
     broken: frozenset[str] = frozenset()  # mappings whose own mistakes leave them without a program
     outbound: Mapping[str, Outbound] = field(default_factory=dict)  # the mappings that make messages
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether a file cannot be read at all: what it would define, nobody can name."""
+        return any(mistake.code.startswith("Y") for mistake in self.mistakes)
+
     def compile(self) -> list[Mistake]:
         """Compile every mapping now, rather than with its first message. The mistakes are those that only this can find."""
         mistakes = []

@@ -189,6 +189,12 @@ PLANTED = [
 ]
 
 
+def test_a_mapping_that_cannot_be_read_is_told_alone(tmp_path: Path) -> None:
+    """What nobody could read is not missed in the channels as well: one mistake, and not three."""
+    found = told(site(tmp_path, mappings__adt="mapping: adt\nmessage: [ADT_A01\n"))
+    assert [line.split()[1] for line in found.splitlines() if "help:" not in line] == ["Y001"]
+
+
 @pytest.mark.parametrize(("files", "expected"), PLANTED)
 def test_each_planted_mistake_is_told(tmp_path: Path, files: dict[str, str], expected: str) -> None:
     """File, line, column, code, what is wrong and what to do: exactly."""
