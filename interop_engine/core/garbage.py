@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+from collections.abc import Iterator
 
 _EVERY = 20_000  # objects that were made and not freed: those of some forty messages, which leave none in cycles
 
@@ -18,3 +20,13 @@ def collect_seldom(*, forked: bool = False) -> None:
         gc.collect()
     gc.freeze()
     gc.set_threshold(_EVERY, 10, 10)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """No collection meanwhile: each would go through the million objects of a large message, and nobody else could run."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
 from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
+from interop_engine.engine.aside import Aside
 from interop_engine.engine.reception import receive
 from interop_engine.engine.sequence import place
 from interop_engine.journal.base import MessageState, NewMessage
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Stored
 
-_LARGE = 1_000_000  # bytes from which reading a message would keep every other connection waiting
-
 
 class Ingress:
     """The ``accept`` of one channel. It never raises; what cannot be committed is Unavailable, and the sender tries again."""
@@ -35,6 +33,7 @@ class Ingress:
         self._journal = journal
         self._parsed = parsed
         self._broken = broken
+        self._aside = Aside()
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer."""
@@ -71,9 +70,9 @@ class Ingress:
         return await place(arrival.data, self._channel.name, self._journal)
 
     async def _read(self, arrival: Arrival, standing: Place | None) -> Reception:
-        if len(arrival.data) < _LARGE or arrival.headers:  # what an exchange hands over, side by side, keeps its order here
+        if arrival.headers:  # what an exchange hands over, side by side, keeps its order here
             return receive(arrival, self._channel, standing)
-        return await asyncio.to_thread(receive, arrival, self._channel, standing)
+        return await self._aside.do(len(arrival.data), receive, arrival, self._channel, standing)
 
     def _answer(self, row: NewMessage, stored: Stored, *, forged: bool) -> Accepted | Refused:
         if row.state is MessageState.REJECTED and not stored.duplicate:

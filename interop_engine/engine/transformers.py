@@ -26,6 +26,7 @@ from interop_engine.core import events
 from interop_engine.core.garbage import collect_seldom
 from interop_engine.core.model import Known, Question
 from interop_engine.engine import relay
+from interop_engine.engine.aside import Aside
 from interop_engine.engine.transform import Parked, Prepared, prepare, transform
 from interop_engine.journal.base import Forward
 
@@ -53,11 +54,16 @@ class Transformer(Protocol):
 class Inside:
     """In the engine's own process."""
 
+    def __init__(self) -> None:
+        self._aside = Aside()
+
     async def run(self, received: Received, channel: ChannelConfig, message: Message | None, ask: Ask) -> Result:
         """Both steps, here."""
-        step = _first(received, channel, message)
+        size = len(received.data)
+        step = await self._aside.do(size, _first, received, channel, message)
         while isinstance(step, _Step):
-            step = _second(step, await ask(step.question, step.destinations), channel)
+            known = await ask(step.question, step.destinations)
+            step = await self._aside.do(size, _second, step, known, channel)
         return step
 
 

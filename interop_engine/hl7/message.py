@@ -26,6 +26,7 @@ UNNAMED = "???"
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
 _SEGMENT_AFTER_LF = re.compile(r"\n+(?=[A-Z][A-Z0-9]{2}(?![A-Za-z0-9 ])|\r|\Z)")
 _HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their field 1 is the field separator itself
+_MOST_SEGMENTS = 1_500_000  # a reader's own objects for them take some 600 bytes each
 _MOST_ODDITIES = 20  # of a kind of remark; the count of all of them is in the last one
 _ENCODING_CHARACTERS = 5
 
@@ -252,7 +253,8 @@ class Message:
 def parse(data: bytes, *, charset: str | None = None) -> Message:
     """Read one message; ``charset`` overrides MSH-18. Segments may end with CR, LF or CRLF, a BOM is skipped.
 
-    Raises ParseError for what is not HL7 v2 and CharsetError for an unknown character set or a byte that is not valid in it.
+    Raises ParseError for what is not HL7 v2 or has more than 1,500,000 segments, and CharsetError for an unknown character set or
+    a byte that is not valid in it.
     """
     codec = charsets.charset_of(data, charset)
     text = charsets.decode(data, codec)
@@ -260,6 +262,8 @@ def parse(data: bytes, *, charset: str | None = None) -> Message:
         text = _line_ends(text)
     if not text.startswith("MSH"):
         text = text.lstrip("\ufeff \t\r")
+    if text.count("\r") > _MOST_SEGMENTS:
+        raise ParseError(f"The message has more than {_MOST_SEGMENTS} segments.")
     texts = [line for line in text.split("\r") if line]
     return Message(texts, _delimiters(texts, codec), data)
 
