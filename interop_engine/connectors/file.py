@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
 import re
+import shutil
+import signal
 import stat
+import time
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import Field
@@ -31,21 +37,32 @@ class FileSourceOptions(Options):
     """Take HL7 v2 files (a message or a batch each) from a folder."""
 
     folder: str = Field(description="Where files arrive.", examples=["var/in"])
-    pattern: str = Field("*.hl7", description="Which files are taken.", examples=["*.hl7"])
+    pattern: str = Field("*.hl7", description="Which files are taken, in any case of letters.", examples=["*.hl7"])
     done: str = Field("done", description="Where files go that were accepted, from the folder.", examples=["done"])
     failed: str = Field("failed", description="Where files go of which a message was rejected.", examples=["failed"])
     every: Duration = Field(2.0, gt=0, description="How often the folder is looked at.", examples=["2s"])
+    settle: Duration = Field(
+        2.0,
+        gt=0,
+        description="How long a file must be unchanged before it is taken: longer where a slow writer is on another machine. On"
+        " this one, a file that somebody has open for writing always waits.",
+        examples=["30s"],
+    )
     max_file: Size = Field(16_000_000, gt=0, description="The largest file.", examples=["16MB"])
 
 
 class FileSource:
-    """Takes a file when two looks in a row find it unchanged, so one that is being written waits."""
+    """Takes a file once it has been unchanged for a while and nobody has it open for writing.
+
+    A file that was handed over and cannot be moved is not handed over again: only the move is tried, at each look.
+    """
 
     def __init__(self, options: FileSourceOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._channel = surroundings.channel
         self._folder = Path(surroundings.root, options.folder)
-        self._seen: dict[Path, _Look] = {}
+        self._seen: dict[Path, tuple[_Look, float]] = {}  # as it was found, and since when
+        self._taken: dict[Path, tuple[_Look, str]] = {}  # as it was handed over, and the folder it is to go to
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
@@ -74,25 +91,27 @@ class FileSource:
                 await self._look(accept)
                 self._problem = ""
             except OSError as error:
-                self._trouble(error)
+                self._trouble(error.strerror or type(error).__name__)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.every):
                     await self._stopping.wait()
 
-    def _trouble(self, error: OSError) -> None:
-        why = error.strerror or type(error).__name__
+    def _trouble(self, why: str) -> None:
         if why != self._problem:  # said once, not at every look
             emit(events.FolderUnreadable(self._channel, str(self._folder), why))
         self._problem = why
 
     async def _look(self, accept: Accept) -> None:
-        """One look at the folder: take what has not changed since the last one, oldest first.
+        """One look at the folder: take what has not changed for long enough, oldest first.
 
         A file that cannot be read or moved does not keep the others waiting; raises its OSError in the end.
         """
         found = await asyncio.to_thread(_files, self._folder, self._options.pattern)
-        ready = [path for path, look in found.items() if self._seen.get(path) == look]
-        self._seen = found
+        now = time.monotonic()
+        seen = {path: self._seen.get(path, (None, now)) for path in found}
+        self._seen = {path: (look, seen[path][1] if seen[path][0] == look else now) for path, look in found.items()}
+        self._taken = {path: taken for path, taken in self._taken.items() if found.get(path) == taken[0]}
+        ready = [path for path, (_, since) in self._seen.items() if since < now and now - since >= self._options.settle]
         trouble: OSError | None = None
         for path in ready:
             try:
@@ -105,17 +124,33 @@ class FileSource:
 
     async def _take(self, path: Path, accept: Accept) -> bool:
         """Hand over one file and move it; False where nothing can be committed and all stays as it is."""
-        data, fault = await asyncio.to_thread(_read, path, self._options.max_file)
+        look = self._seen[path][0]
+        if path not in self._taken:
+            read = await asyncio.to_thread(_read, path, self._options.max_file)
+            if read is None:
+                return True
+            folder = await self._hand_over(path.name, *read, accept)
+            if not folder:
+                return False
+            self._taken[path] = (look, folder)
+        _, folder = self._taken[path]
+        try:
+            await asyncio.to_thread(_move, path, self._folder / folder)
+        except OSError as error:
+            raise OSError(error.errno, f"files cannot be moved to {folder}: {error.strerror}") from None
+        self._seen.pop(path, None)
+        self._taken.pop(path, None)
+        return True
+
+    async def _hand_over(self, name: str, data: bytes, fault: str, accept: Accept) -> str:
+        """Hand over the messages of a file; where it is to go then, nothing where one cannot be committed now."""
         answers: list[Answer] = []
         for message in [data] if fault else split_batch(data):
-            answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), path.name, fault=fault))
+            answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), name, fault=fault))
             if not isinstance(answer, Accepted | Refused):
-                return False  # what was committed of it is known as a duplicate the next time
+                return ""  # what was committed of it is known as a duplicate the next time
             answers.append(answer)
-        failed = any(isinstance(answer, Refused) for answer in answers)
-        await asyncio.to_thread(_move, path, self._folder / (self._options.failed if failed else self._options.done))
-        self._seen.pop(path, None)
-        return True
+        return self._options.failed if any(isinstance(answer, Refused) for answer in answers) else self._options.done
 
 
 class FileDestinationOptions(SendingHl7):
@@ -156,8 +191,9 @@ class FileDestination:
 def _files(folder: Path, pattern: str) -> dict[Path, _Look]:
     """Regular files of the folder by age, links and what is still being written left out."""
     found: list[tuple[int, str, Path, _Look]] = []
-    for path in folder.glob(pattern):
-        if path.name.startswith(".") or path.name.endswith(_UNFINISHED):
+    for path in folder.iterdir():
+        name = path.name.lower()
+        if name.startswith(".") or name.endswith(_UNFINISHED) or not fnmatchcase(name, pattern.lower()):
             continue
         with contextlib.suppress(FileNotFoundError):  # taken away since
             status = path.lstat()
@@ -167,13 +203,30 @@ def _files(folder: Path, pattern: str) -> dict[Path, _Look]:
     return {path: look for _, _, path, look in sorted(found)}
 
 
-def _read(path: Path, limit: int) -> tuple[bytes, str]:
-    """The file's bytes; how it begins, and a fault, where it is too large."""
+def _read(path: Path, limit: int) -> tuple[bytes, str] | None:
+    """The file's bytes; how it begins, and a fault, where it is too large. None while somebody has it open for writing."""
     with path.open("rb") as file:
+        if _is_written(file.fileno()):
+            return None
         data = file.read(limit + 1)
     if len(data) > limit:
         return data[:_HEAD], f"The file is larger than {limit} bytes; this is how it began."
     return data, ""
+
+
+def _is_written(handle: int) -> bool:
+    """Whether anybody on this machine has the file open for writing: the kernel then lends no read lease on it (fcntl(2)).
+
+    The lease is given back at once. Who opens the file in between waits for that, and the signal that tells us is an ignored one.
+    Where no lease is to be had at all (a network's file system, another's file), nothing is known.
+    """
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
 
 
 def _move(path: Path, folder: Path) -> None:
@@ -181,7 +234,17 @@ def _move(path: Path, folder: Path) -> None:
     target = folder / path.name
     if target.exists():
         target = folder / f"{path.stem}.{datetime.now(UTC):%Y%m%dT%H%M%S%f}{path.suffix}"
-    path.rename(target)
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(f".{target.name}.part")  # on another file system: whole and durable before the first one goes
+        shutil.copy2(path, part)
+        _make_durable(part)
+        part.rename(target)
+        _make_durable(folder)
+        path.unlink()
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -192,8 +255,12 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _make_durable(path.parent)
+
+
+def _make_durable(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

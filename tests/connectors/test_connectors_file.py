@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.support.mllp import Channel, message, reply_to, surroundings
 
 def file_source(root: Path, **options: object) -> FileSource:
     """A source that looks when it is told to."""
-    return FileSource(FileSourceOptions.model_validate({"folder": "in", "every": "10ms", **options}), surroundings(str(root)))
+    given = {"folder": "in", "every": "10ms", "settle": 1e-6, **options}
+    return FileSource(FileSourceOptions.model_validate(given), surroundings(str(root)))
 
 
 async def looks(source: FileSource, accept: Accept, count: int = 2) -> None:
@@ -124,19 +126,81 @@ async def test_what_cannot_be_committed_stays(folder: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_moved(folder: Path) -> None:
-    """It is said, and the files behind it are taken all the same; a later look finishes it, its message then a duplicate."""
+    """It is said, and the files behind it are taken all the same; later looks only move it."""
     for name in ("a", "b"):
         (folder / f"{name}.hl7").write_bytes(message(name))
         os.utime(folder / f"{name}.hl7", (1_700_000_000, 1_700_000_000))
     (folder / "done").rmdir()
     channel, source = Channel(), file_source(folder.parent)
     await looks(source, channel.accept, 1)
-    with pytest.raises(FileNotFoundError):
-        await looks(source, channel.accept, 1)
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError, match="files cannot be moved to done"):
+            await looks(source, channel.accept, 1)
     assert [arrival.peer for arrival in channel.arrivals] == ["a.hl7", "b.hl7"]
     (folder / "done").mkdir()
     await looks(source, channel.accept, 1)
     assert names(folder / "done") == ["a.hl7", "b.hl7"]
+    assert len(channel.arrivals) == 2
+
+
+async def test_a_file_that_is_written_again_is_another(folder: Path) -> None:
+    """What was handed over and could not be moved is handed over again once its content is another."""
+    (folder / "a.hl7").write_bytes(message("A1"))
+    (folder / "done").rmdir()
+    channel, source = Channel(), file_source(folder.parent)
+    await looks(source, channel.accept, 1)
+    with pytest.raises(FileNotFoundError):
+        await looks(source, channel.accept, 1)
+    (folder / "a.hl7").write_bytes(message("A2", "NTE|1"))
+    (folder / "done").mkdir()
+    await looks(source, channel.accept)
+    assert [arrival.data for arrival in channel.arrivals] == [message("A1"), message("A2", "NTE|1")]
+
+
+async def test_a_file_that_somebody_has_open_waits(folder: Path) -> None:
+    """A writer that pauses is not done: while it has the file open, however long that is unchanged, it is not taken."""
+    channel, source = Channel(), file_source(folder.parent)
+    with (folder / "a.hl7").open("wb") as writer:
+        writer.write(message("A1")[:20])
+        writer.flush()
+        await looks(source, channel.accept, 5)
+        assert channel.arrivals == []
+        writer.write(message("A1")[20:])
+    await looks(source, channel.accept)
+    assert [arrival.data for arrival in channel.arrivals] == [message("A1")]
+
+
+async def test_a_file_settles(folder: Path) -> None:
+    """On a network's file system nobody can tell who writes: there a file waits as long as the site says."""
+    (folder / "a.hl7").write_bytes(message("A1"))
+    channel = Channel()
+    await looks(file_source(folder.parent, settle="1h"), channel.accept, 3)
+    assert channel.arrivals == []
+
+
+async def test_done_may_be_on_another_file_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is copied there, whole and durable, before it is removed here."""
+    rename = Path.rename
+
+    def across(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", across)
+    (folder / "a.hl7").write_bytes(message("A1"))
+    channel = Channel()
+    await looks(file_source(folder.parent), channel.accept)
+    assert (names(folder), names(folder / "done")) == ([], ["a.hl7"])
+    assert (folder / "done" / "a.hl7").read_bytes() == message("A1")
+
+
+async def test_a_pattern_is_of_any_case(folder: Path) -> None:
+    """UP.HL7 from a Windows machine is what *.hl7 means."""
+    (folder / "UP.HL7").write_bytes(message("A1"))
+    channel = Channel()
+    await looks(file_source(folder.parent), channel.accept)
+    assert names(folder / "done") == ["UP.HL7"]
 
 
 async def test_a_name_that_was_there_before(folder: Path) -> None:
