@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +22,18 @@ from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors import events
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.fhir_reply import LONGEST_WAIT, read_retry_after
 from interop_engine.connectors.http_source import HttpAuth
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Arrival, Unavailable
+from interop_engine.core.retry import Backoff
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import split_batch
+
+_LONGEST_PAUSE = 300.0  # seconds after which a server in trouble is asked again
+_GONE = (404, 410)  # to a confirmation: it was taken from there already
 
 
 class PollMark(Options):
@@ -93,15 +97,20 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 class PollFault(Exception):  # noqa: N818 - what is wrong with a reply, said to the operator
-    """The server cannot be read, or its reply is not what the channel says."""
+    """The server cannot be read, or its reply is not what the channel says. ``after``: seconds that it asked to be left alone."""
+
+    def __init__(self, message: str, after: float = 0.0) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One item of a reply; an ``id`` only where it is confirmed by it."""
+    """One item of a reply; an ``id`` only where it is confirmed by it, a ``fault`` where it holds no message."""
 
     body: bytes
     id: str = ""
+    fault: str = ""
 
 
 class HttpPoller:
@@ -140,14 +149,18 @@ class HttpPoller:
         async with httpx.AsyncClient(
             verify=context, headers=headers, timeout=self._options.timeout, follow_redirects=False, trust_env=False
         ) as client:
+            failures = 0
             while not self._stopping.is_set():
+                pause = self._options.every
                 try:
-                    await self._round(client, accept)
-                    self._problem = ""
+                    more = await self._round(client, accept)
+                    self._problem, failures, pause = "", 0, 0.0 if more else pause
                 except (PollFault, httpx.HTTPError, OSError) as error:
                     self._trouble(str(error) if isinstance(error, PollFault) else type(error).__name__)
+                    failures += 1
+                    pause = pause_after(error, failures, pause)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.every):
+                    async with asyncio.timeout(pause):
                         await self._stopping.wait()
 
     def _trouble(self, why: str) -> None:
@@ -155,44 +168,59 @@ class HttpPoller:
             emit(events.SourceUnreadable(self._channel, self.health().place, why))
         self._problem = why
 
-    async def _round(self, client: httpx.AsyncClient, accept: Accept) -> None:
-        """One reading: every item is committed and confirmed in order, then the mark is moved."""
-        reply = await self._read(client)
+    async def _round(self, client: httpx.AsyncClient, accept: Accept) -> bool:
+        """One reading: every item is committed and confirmed in order, then the mark is moved. True where there may be more.
+
+        An item that cannot be confirmed holds up no other: it comes again, and is known then. It is said, and the mark stays.
+        """
+        before = await self._mark()
+        reply = await self._read(client, before)
         if not reply.strip():
-            return
+            return False
         items, mark = self._items(reply)
+        fault: PollFault | None = None
         for item in items:
             if self._stopping.is_set() or not await self._take(item, accept):
-                return  # from here on it is read again
-            await self._confirm(client, item)
+                return False  # from here on it is read again
+            try:
+                await self._confirm(client, item)
+            except PollFault as error:
+                fault = error
+        if fault is not None:
+            raise fault
         if mark and self._options.mark is not None:
             await asyncio.to_thread(_keep, Path(self._root, self._options.mark.file), mark)
+        return bool(items and mark and mark != before)
 
-    async def _read(self, client: httpx.AsyncClient) -> bytes:
-        parameters = await self._parameters()
+    async def _read(self, client: httpx.AsyncClient, mark: str) -> bytes:
+        parameters = {self._options.mark.parameter: mark} if self._options.mark is not None and mark else {}
         url = httpx.URL(self._options.url).copy_merge_params(parameters)
         body = bytearray()
         async with client.stream("GET", url) as response:
             if response.status_code not in (200, 204):
-                raise PollFault(f"the server answered {response.status_code}")
+                raise PollFault(f"the server answered {response.status_code}", _asked(response))
+            if response.headers.get("content-type", "").startswith("text/html"):
+                raise PollFault("the server answered with a page for people (a login?)")
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > self._options.max_body:
                     raise PollFault(f"the reply is larger than {self._options.max_body} bytes")
         return bytes(body)
 
-    async def _parameters(self) -> Mapping[str, str]:
-        mark = self._options.mark
-        if mark is None:
-            return {}
+    async def _mark(self) -> str:
+        """The mark of how far we got; nothing before the first."""
+        if self._options.mark is None:
+            return ""
         try:
-            kept = await asyncio.to_thread(Path(self._root, mark.file).read_text, encoding="utf-8")
-        except FileNotFoundError:  # the first reading
-            return {}
-        return {mark.parameter: kept}
+            return await asyncio.to_thread(Path(self._root, self._options.mark.file).read_text, encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def _items(self, reply: bytes) -> tuple[list[_Item], str]:
-        """The items of a reply and the next mark. Raises PollFault where one cannot be told: none of them is taken then."""
+        """The items of a reply and the next mark. Raises PollFault for what is no JSON.
+
+        An item without a message is taken as one with a fault: it is kept as rejected, and holds up no other.
+        """
         options = self._options
         if not options.items:
             return [_Item(reply)], ""
@@ -204,15 +232,16 @@ class HttpPoller:
         for found in follow(document, options.items):
             body = _one(found, options.hl7)
             id_ = _one(found, options.confirm.id) if options.confirm is not None else ""
-            if not body or (options.confirm is not None and not id_):
-                raise PollFault(f"an item at {options.items} has no {'message' if not body else 'id'}")
-            items.append(_Item(message_bytes(body), id_))
+            if body:
+                items.append(_Item(message_bytes(body), id_))
+            else:
+                items.append(_Item(json.dumps(found).encode(), id_, f"The item has no message at {options.hl7 or 'its place'}."))
         return items, _one(document, options.mark.path) if options.mark is not None else ""
 
     async def _take(self, item: _Item, accept: Accept) -> bool:
         peer = urlsplit(self._options.url).netloc
-        for message in split_batch(item.body):
-            if isinstance(await accept(Arrival(message, "hl7v2", datetime.now(UTC), peer)), Unavailable):
+        for message in [item.body] if item.fault else split_batch(item.body):
+            if isinstance(await accept(Arrival(message, "hl7v2", datetime.now(UTC), peer, fault=item.fault)), Unavailable):
                 return False
         return True
 
@@ -220,9 +249,22 @@ class HttpPoller:
         confirm = self._options.confirm
         if confirm is None:
             return
+        if not item.id:
+            raise PollFault(f"an item at {self._options.items} has no id to confirm it by")
         response = await client.request(confirm.method, confirm.url.replace("{id}", quote(item.id, safe="")))
-        if not response.is_success:
-            raise PollFault(f"the server answered {response.status_code} to a confirmation")
+        if not response.is_success and response.status_code not in _GONE:
+            raise PollFault(f"the server answered {response.status_code} to a confirmation", _asked(response))
+
+
+def pause_after(error: Exception, failures: int, every: float) -> float:
+    """Seconds until a server in trouble is asked again: longer with each failure in a row, and as long as it asked for."""
+    asked = error.after if isinstance(error, PollFault) else 0.0
+    return max(every, asked, Backoff(every, max(every, _LONGEST_PAUSE)).delay(failures))
+
+
+def _asked(response: httpx.Response) -> float:
+    """Seconds that the server asked to be left alone (RFC 9110, Retry-After), an hour at most."""
+    return min(read_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)) or 0.0, LONGEST_WAIT)
 
 
 def _one(value: Any, path: str) -> str:

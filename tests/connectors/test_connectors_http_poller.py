@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions
+from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions, PollFault, pause_after
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Unavailable
 from tests.support.mllp import Channel, message, reply_to, surroundings, until
@@ -26,11 +27,12 @@ class Lis:
     def __init__(self, *replies: Any) -> None:
         self.replies = list(replies)
         self.asked: list[str] = []
+        self.answers: dict[str, Response] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         self.asked.append(f"{request.method} {request.url.path}{'?' + request.url.query if request.url.query else ''}")
-        reply = Response(b"")
+        reply = self.answers.get(self.asked[-1], Response(b""))
         if request.method == "GET" and self.replies:
             said = self.replies.pop(0)
             reply = said if isinstance(said, Response) else Response(said if isinstance(said, bytes) else json.dumps(said))
@@ -127,7 +129,7 @@ async def test_the_mark_survives_a_restart(tmp_path: Path) -> None:
         (Response(status_code=500), "the server answered 500"),
         (Response(status_code=302, headers={"Location": "http://169.254.169.254/"}), "the server answered 302"),
         (b"{", "the reply is not JSON"),
-        ({"data": [{"id": 1}]}, "an item at data[*] has no message"),
+        (Response(b"<html>", media_type="text/html"), "the server answered with a page for people (a login?)"),
         (b"x" * 200_000, "the reply is larger than 100000 bytes"),
     ],
 )
@@ -140,6 +142,56 @@ async def test_replies_that_are_none(tmp_path: Path, reply: Any, problem: str) -
         assert channel.arrivals == []
         lis.replies = [items(1)]
         await until(lambda: len(channel.arrivals) == 1 and poller.health().problem == "")
+
+
+async def test_an_item_without_a_message_holds_up_no_other(tmp_path: Path) -> None:
+    """It is handed over as what it is, with its fault, to be kept as rejected; the others are taken, and all are confirmed."""
+    lis, channel = Lis({"data": [{"id": 1}, *items(2)["data"]]}), Channel()
+    async with polling(lis, channel, tmp_path, items="data[*]", hl7="hl7", confirm={}):
+        await until(lambda: "POST /taken/2" in lis.asked)
+    assert [arrival.fault for arrival in channel.arrivals] == ["The item has no message at hl7.", ""]
+    assert data(channel) == [b'{"id": 1}', message(2)]
+    assert lis.asked[1:3] == ["POST /taken/1", "POST /taken/2"]
+
+
+@pytest.mark.parametrize(("status", "problem"), [(404, ""), (500, "the server answered 500 to a confirmation")])
+async def test_a_confirmation_that_is_refused_holds_up_no_other(tmp_path: Path, status: int, problem: str) -> None:
+    """What is not there any more is confirmed; else it is said, and the others are taken and confirmed all the same."""
+    lis, channel = Lis(items(1, 2)), Channel()
+    lis.answers["POST /taken/1"] = Response(status_code=status)
+    async with polling(lis, channel, tmp_path, items="data[*]", hl7="hl7", confirm={}) as poller:
+        await until(lambda: "POST /taken/2" in lis.asked)
+        if problem:
+            await until(lambda: poller.health().problem == problem)
+    assert data(channel) == [message(1), message(2)]
+
+
+async def test_there_may_be_more_behind_a_new_mark(tmp_path: Path) -> None:
+    """A server that gives a page at a time is asked for the next at once, until it gives nothing new."""
+    lis, channel = Lis(items(1, next="a"), items(2, next="b"), items(next="b")), Channel()
+    mark = {"parameter": "since", "path": "next", "file": "var/lis.mark"}
+    async with polling(lis, channel, tmp_path, items="data[*]", hl7="hl7", mark=mark, every="1h"):
+        await until(lambda: len(lis.asked) == 3)
+    assert data(channel) == [message(1), message(2)]
+
+
+def test_a_server_in_trouble_is_left_alone() -> None:
+    """Longer with each failure in a row, up to five minutes; as long as it asked for; never shorter than always."""
+    assert pause_after(PollFault("", after=3_600.0), 1, 10.0) == 3_600.0
+    assert pause_after(httpx.ConnectError(""), 1, 10.0) == 10.0
+    assert 150.0 <= pause_after(httpx.ConnectError(""), 20, 10.0) <= 300.0
+    assert pause_after(httpx.ConnectError(""), 20, 600.0) == 600.0
+
+
+async def test_a_server_says_how_long(tmp_path: Path) -> None:
+    """Its Retry-After comes with the fault."""
+    lis = Lis()
+    async with polling(lis, Channel(), tmp_path, every="1h") as poller, httpx.AsyncClient() as client:
+        await until(lambda: lis.asked)
+        lis.replies = [Response(status_code=503, headers={"Retry-After": "120"})]
+        with pytest.raises(PollFault) as caught:
+            await poller._read(client, "")
+    assert caught.value.after == 120.0
 
 
 async def test_a_server_that_is_down(tmp_path: Path) -> None:
