@@ -136,7 +136,7 @@ class Emitter(Calls):
         convert, every, result = self.module.bind(node.function), w.name("l"), w.name("x")
         with w.segments(read) as segment, w.block(f"if {w.populated(segment, read.field)}:"):
             w.mark(segment, read.field)
-            w.line(f"{every} = c.memory[{convert}].get({w.raw(segment, read.field)})")
+            w.line(f"{every} = {w.remembered(convert)}.get({w.raw(segment, read.field)})")
             with w.block(f"if {every} is None:"):
                 w.line(f"{every} = converted({convert}, {segment}, {read.field}, c, repeats={read.repeats})")
             if self._noting:
@@ -177,7 +177,7 @@ class Emitter(Calls):
         w, convert, every = self.w, self.module.bind(node.function), self.w.name("l")
         field = node.source.field
         key = ", ".join([w.raw(segment, field), *(f"{segment}.raw({other})" for other in node.also)])
-        w.line(f"{every} = c.memory[{convert}].get(({key},))")
+        w.line(f"{every} = {w.remembered(convert)}.get(({key},))")
         with w.block(f"if {every} is None:"):
             w.line(f"{every} = related({convert}, {segment}, ({key},), c)")
         return every

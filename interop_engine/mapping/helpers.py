@@ -42,12 +42,6 @@ class Whole:
 _CODED = frozenset({"CWE", "CE", "CNE", "CF"})
 
 
-def first(group: Any, segment: str) -> Segment | None:
-    """A group's own first segment of that name."""
-    found = group.segments.get(segment)
-    return found[0] if found else None
-
-
 def only(segment: Segment, field: int, context: Context) -> Value | None:
     """The first repetition of a field that should have no other; that there are others is said once."""
     value = segment.value(field)
@@ -57,14 +51,6 @@ def only(segment: Segment, field: int, context: Context) -> Value | None:
             context.segment, context.field, context.repetition = segment, field, 0
             context.note("repetition-dropped", "The field does not repeat: its first value is taken, the others are not.")
     return value
-
-
-def listed(segment: Segment | None) -> tuple[Sequence[str], int, Any, str]:
-    """A segment's fields, how many, its delimiters and what separates repetitions; of no segment no fields."""
-    if segment is None:
-        return (), 0, None, ""
-    fields, delimiters = segment.fields, segment.delimiters
-    return fields, len(fields), delimiters, delimiters.repetition
 
 
 def first_by(group: Any, route: Sequence[str], segment: str) -> Segment | None:
@@ -216,9 +202,7 @@ def ordered(left: str, operator: str, right: Sequence[str]) -> bool:
 
 
 NAMES: Mapping[str, Any] = {
-    "first": first,
     "first_of": first_of,
-    "listed": listed,
     "only": only,
     "Value": Value,
     "first_by": first_by,

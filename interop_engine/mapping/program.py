@@ -190,9 +190,9 @@ class Program:
 
     def _contents(self, run: Run) -> None:
         for name, build in self.compiled.build.items():
-            instances = run.found.get(name, ())
-            for instance, content in zip(instances, build(instances, run, run.context, run.reads), strict=True):
-                instance.content = content
+            if instances := run.found.get(name):
+                for instance, content in zip(instances, build(instances, run, run.context, run.reads), strict=True):
+                    instance.content = content
 
     def _draft(self, run: Run, instance: Instance, retired: Mapping[str, str], made: str) -> DraftResource:
         plan = instance.plan

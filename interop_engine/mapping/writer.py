@@ -13,7 +13,7 @@ from typing import Any
 from interop_engine.mapping.typed import Read, Step
 
 EMPTY = "E"  # the empty tuple, in every generated module
-ONCE = "ONE"  # a tuple of one, so that a resource of the whole message has a loop to continue
+ONCE = "ONE"  # a tuple of one: a resource of the whole message has a loop to continue, a segment that is not there is None
 
 
 class Module:
@@ -78,6 +78,7 @@ class Writer:
         self._fixed = frozenset(levels)
         self._pad = "    "
         self._listed: dict[str, None] = {}  # segments whose list of fields is at hand from the head on
+        self._memories: dict[str, str] = {}  # conversions, and the variables that hold what is remembered of them
         self.deep = "P.deep({}, {})"
         self.routed = True  # whether the message is in groups
         self.conditional = 0
@@ -151,6 +152,7 @@ class Writer:
             outer = [var for var in every if self._is_outer(var)]
             once = [f"{var} = {expression}" for expression, var in self._once.items()]
             lines[at:at] = [f"{pad}{line}" for line in (*self._reads(outer), *self._marks(outer), *once)]
+        lines[1:1] = [f"    {var} = c.memory[{convert}]" for convert, var in self._memories.items()]
         return lines
 
     def _is_outer(self, var: str) -> bool:
@@ -161,7 +163,8 @@ class Writer:
     def _reads(self, variables: Sequence[str]) -> list[str]:
         singles = {var: key for key, var in self._single.items()}
         reads = [f"{var} = {self._first(*singles[var])}" for var in variables if var in singles]
-        return reads + [f"f{var}, n{var}, d{var}, r{var} = listed({var})" for var in variables if var in self._listed]
+        listed = [var for var in variables if var in self._listed]
+        return reads + [f"f{var} = E if {var} is None else {var}.fields; n{var} = len(f{var})" for var in listed]
 
     def _marks(self, variables: Sequence[str]) -> list[str]:
         return [
@@ -173,7 +176,7 @@ class Writer:
     def _first(self, group: str, segment: str, route: tuple[str, ...] | None) -> str:
         """The first segment of a name: of the group itself, or (with a route) of it and all deeper ones."""
         if route is None:
-            return f"first({group}, {segment!r})"
+            return f"{group}.segments.get({segment!r}, ONE)[0]"
         everywhere = self.deep.format(group, repr(segment))
         return (
             f"first_by({group}, {route!r}, {segment!r}) or first_of({everywhere})"
@@ -271,7 +274,12 @@ class Writer:
         whole = f"only({var}, {field}, c)" if only and self.marking else f"{var}.value({field})"
         if var not in self._listed or field <= 2:  # MSH-1 and MSH-2 have no delimiters
             return whole
-        return f"Value(f{var}[{field}], d{var}) if r{var} not in f{var}[{field}] else {whole}"
+        delimiters = f"{var}.delimiters"
+        return f"Value(f{var}[{field}], {delimiters}) if {delimiters}.repetition not in f{var}[{field}] else {whole}"
+
+    def remembered(self, convert: str) -> str:
+        """The variable that holds what is remembered of a conversion (``Context.memory``)."""
+        return self._memories.setdefault(convert, f"m{convert}")
 
     def mark(self, var: str, *fields: int) -> None:
         """Note that fields of a segment are read."""
