@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Media = Literal["hl7v2", "fhir"]
 Write = Literal["replace", "merge", "if-new", "add"]  # add: to lists of what is there already, else nothing
@@ -21,7 +21,8 @@ def new_id() -> str:
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def made_at(id_: str) -> datetime:
@@ -211,8 +212,7 @@ class Report:
 # --- What earlier messages taught -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What a destination was last sent of one object.
 
     ``object`` is ``Type/id``. ``destination`` names whose state it is: a receiver's on the exchange (``exchange/hub``), else
