@@ -69,7 +69,7 @@ def reconcile(
             continue  # there is nothing to add to
         if before is None:
             if (writing := first.get(place)) is None:
-                writing = first[place] = _writing(_without_cleared(item.content))
+                writing = first[place] = _writing(_said(item))
             writings.append(writing)
             sent.append(_sent(item, destination, object_, writing, keeps))
         elif item.write in ("if-new", "add"):
@@ -116,7 +116,7 @@ def says_the_same(item: DraftResource, before: Sent | None) -> bool:
     """Whether what was sent is the same result, if perhaps with another status."""
     if before is None:
         return False
-    content = _without_cleared(item.content)
+    content = _said(item)
     if digest(bundle.encode(content)) == before.digest:
         return True
     old = bundle.decode(before.content) if before.content is not None else {}
@@ -153,18 +153,21 @@ def merge_fault(draft: Sequence[DraftResource], known: Known) -> Park | None:
 
 def _content(item: DraftResource, before: Sent) -> Resource:
     if before.content is None:
-        return _without_cleared(item.content)
+        return _said(item)
     old: Resource = bundle.decode(before.content)
-    content = _merged(old, item.content) if item.write == "merge" else _without_cleared(item.content)
+    content = _merged(old, item.content) if item.write == "merge" else item.content
     for element in item.union:
         content = _united(content, element, old.get(element, ()))
     return content
 
 
+def _said(item: DraftResource) -> Resource:
+    """What an item says without the elements that it clears, which only a merge can."""
+    return _without_cleared(item.content) if item.write == "merge" else item.content
+
+
 def _without_cleared(content: Mapping[str, Any]) -> Resource:
-    if None in content.values():
-        return {key: value for key, value in content.items() if value is not None}
-    return dict(content)
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _grown(item: DraftResource, before: Sent) -> Resource | None:
