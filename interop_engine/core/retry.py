@@ -1,4 +1,7 @@
-"""When to try again: full jitter over a doubling, capped delay (the AWS architecture blog's "full jitter")."""
+"""When to try again: a doubling, capped delay of which half is chance (the AWS architecture blog's "equal jitter").
+
+Half of it is certain, because a delay near nothing would ask a receiver in need again at once.
+"""
 
 from __future__ import annotations
 
