@@ -43,7 +43,7 @@ def begin(received: Received, channel: ChannelConfig, *, late: bool = False) -> 
     content = _read(received.data)
     if isinstance(content, Parked):
         return content
-    if (fault := invalid(content)) is not None:
+    if (fault := invalid(content) or _foreign(content)) is not None:
         return fault
     question = Question(objects=tuple(_objects(content))) if late else Question()
     if _makes(channel):
@@ -155,6 +155,15 @@ def _read(data: bytes) -> Resource | Parked:
     if content.get("resourceType") != "Bundle":
         return Parked("invalid-bundle", "The body is not a Bundle.")
     return content
+
+
+def _foreign(content: Resource) -> Parked | None:
+    """An entry that does not write the resource it holds: nobody deletes, or runs an operation, at a server in our name."""
+    for number, entry in enumerate(content.get("entry", ())):
+        request = entry.get("request") or {}
+        if request.get("method") != "PUT" or not (name := _object(entry)) or request.get("url") != name:
+            return Parked("invalid-bundle", f"Bundle.entry[{number}] is no PUT of the resource it holds, by its type and id.")
+    return None
 
 
 def _moment(content: Resource) -> str:
