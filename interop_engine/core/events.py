@@ -258,6 +258,19 @@ class DeliveryRetried(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectorFailed(Event):
+    """A connector raised what it should have said. ``code``: the exception's type; ``place``: the module and line it came by."""
+
+    sentence: ClassVar[str] = "A connector failed: a fault of the engine; the delivery will be tried again."
+    level: ClassVar[str] = "error"
+    channel: str
+    destination: str
+    delivery: str
+    code: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryParked(Event):
     """A delivery parked."""
 

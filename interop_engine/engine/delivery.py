@@ -6,6 +6,7 @@ Order within a lane is the journal's (one item of a lane is leased at a time); c
 from __future__ import annotations
 
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -107,11 +108,20 @@ class Deliverer:
             outcome = await self._destination.deliver(delivery)
         except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
             outcome = Retry(f"The connector failed: {type(error).__name__}", code="internal")
+            place = (delivery.channel, delivery.destination, delivery.id)
+            events.emit(events.ConnectorFailed(*place, type(error).__name__, _place(error)))
         took = time.monotonic() - began
         outcome, due_at = decide(delivery, outcome, self._policy, _now())
         if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at, took=took)):
             self._settled(delivery.message_id)
             _report(delivery, outcome, due_at)
+
+
+def _place(error: Exception) -> str:
+    """The module and line of ours that it was raised in or came by: never what about."""
+    frames = [(frame.f_globals.get("__name__", ""), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [f"{module}:{line}" for module, line in frames if module.startswith("interop_engine.")]
+    return ours[-1] if ours else ""
 
 
 def _report(delivery: Delivery, outcome: Outcome, due_at: datetime | None) -> None:
