@@ -25,13 +25,13 @@ class Breaker:
         self._failures = 0
         self._openings = 0
         self._until = 0.0
+        self._asked = 0.0  # until when the receiver asked to be left alone
 
     def wait(self) -> float | None:
         """None: go ahead, and report ``success``, ``failure`` or ``abandon``. Else the seconds to wait before asking again."""
         if not self.problem:
             return None
-        remaining = self._until - self._clock()
-        if remaining > 0:
+        if (remaining := self.pause) > 0:
             return remaining
         if self.probing:
             return self._pause.first
@@ -39,9 +39,15 @@ class Breaker:
         return None
 
     def success(self) -> None:
-        """The receiver answered as itself: what it said about the message is another matter."""
+        """The receiver answered as itself: what it said about the message is another matter.
+
+        One that was sent before the receiver asked to be left alone does not end that.
+        """
+        if self._clock() < self._asked:
+            return
         self.problem = ""
         self._failures = self._openings = 0
+        self._until = 0.0
         self.probing = False
 
     def failure(self, why: str) -> None:
@@ -50,16 +56,21 @@ class Breaker:
         if self.probing or self._failures >= self._allowed:
             self.trip(why)
 
-    def trip(self, why: str, seconds: float | None = None) -> None:
-        """Open at once, for ``seconds`` where the receiver said how long."""
-        already = bool(self.problem) and not self.probing
+    def trip(self, why: str, seconds: float = 0.0) -> None:
+        """Open at once, for at least ``seconds``: what the receiver asked for."""
+        now, already = self._clock(), bool(self.problem) and not self.probing
         self.probing = False
         self.problem = why
-        if seconds is not None:
-            self._until = self._clock() + seconds
-        elif not already:  # those that were in flight as it opened do not lengthen the pause
+        self._asked = max(self._asked, now + seconds)
+        if not already:  # those that were in flight as it opened do not lengthen the pause
             self._openings += 1
-            self._until = self._clock() + self._pause.delay(self._openings)
+            self._until = now + self._pause.delay(self._openings)
+        self._until = max(self._until, self._asked)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until one may go ahead; 0 where one may, or where it is closed."""
+        return max(self._until - self._clock(), 0.0) if self.problem else 0.0
 
     def abandon(self) -> None:
         """The one that was sent ahead did not find out: another may."""

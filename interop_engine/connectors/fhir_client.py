@@ -125,8 +125,7 @@ class FhirClient:
                     held, readable = bytearray(), False
                     break
             reply = Reply(response.status_code, bytes(held), response.headers.get("Retry-After", ""), readable)
-            location = response.headers.get("Location", "")
-            return reply, str(response.url.join(location)) if location else ""
+            return reply, _led_to(response)
 
 
 def words(error: Exception) -> str:
@@ -145,6 +144,15 @@ def words(error: Exception) -> str:
             return "TLS with the server failed"
         cause = cause.__cause__ or cause.__context__
     return f"the server cannot be reached ({type(error).__name__})"
+
+
+def _led_to(response: httpx.Response) -> str:
+    """Where a redirect leads, as a whole URL; empty where it does not say, or what is none."""
+    location = response.headers.get("Location", "")
+    try:
+        return str(response.url.join(location)) if location else ""
+    except httpx.InvalidURL:
+        return ""
 
 
 def _same_origin(base: str, other: str) -> bool:

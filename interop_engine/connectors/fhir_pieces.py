@@ -123,7 +123,7 @@ def _names(body: bytes) -> tuple[str, ...] | None:
     """What each entry writes, read without the resources; None where it is no Bundle."""
     try:
         found = msgspec.json.decode(body, type=_Bundle)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if found.resourceType != "Bundle":
         return None

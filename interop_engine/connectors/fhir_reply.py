@@ -5,15 +5,17 @@
 | 2xx, a Bundle with as many entries, each 2xx, no error inside | Delivered |
 | 2xx, a Bundle that says otherwise | Park |
 | 2xx, no FHIR at all (a proxy's page) | Again: nothing says that the server saw it |
-| 400 404 405 410 413 415 422 and other 4xx | Park; where it speaks of a missing reference, Again a few times first |
-| 401 403 407, a redirect | Barred: all of this destination waits, nothing parks |
+| 400 404 405 410 412 413 415 422 and other 4xx | Park; where it speaks of a missing reference, Again a few times first |
+| 404 405 410 without an OperationOutcome | Barred: a wrong path, or a proxy's page |
+| 401 403 407, a redirect | Barred: all of this destination waits, unless others pass |
 | 408 425 429 5xx | Again, ``Retry-After`` honoured in both forms (RFC 9110, 10.2.3) |
 | 409 | Again, at most 5 times |
-| 412 | Park: several matches |
 
-In the reply to a batch the same holds for each entry; a resource that was put by itself is taken with any 2xx.
+In the reply to a batch the same holds for each entry, but a Barred one parks, unless all of them are. A resource that was put by
+itself is taken with any 2xx.
 
-Sources: FHIR R4 http.html (transaction responses), operationoutcome.html.
+Sources: FHIR R4 http.html (transaction responses), operationoutcome.html. The texts of a missing reference are those of HAPI
+(HAPI-1091, HAPI-1094), Microsoft's and LinuxForHealth's servers; R4 has no code of its own for it.
 """
 
 from __future__ import annotations
@@ -35,11 +37,20 @@ LONGEST_WAIT = 3600.0  # seconds that a Retry-After may ask for
 _ISSUES = 5  # shown of an OperationOutcome
 _TEXT = 200  # characters shown of an issue: servers repeat patient data in them
 _PATIENCE = 6  # tries, at the destination's own doubling delays: what is referred to may be on its way in another channel
+_ALONE = 5  # failures of one message, while others pass, that make it the message's fault
+ALONE_UNANSWERED = 10
+"""The same where nothing says that the server itself answered: a firewall may drop the one message, or the server is slow."""
+
 _AGAIN = frozenset({408, 425, 429})
 _BARRED = frozenset({401, 403, 407})
+_ELSEWHERE = frozenset({404, 405, 410})  # without an OperationOutcome: not from a FHIR server at that path
 _DOWN = frozenset({502, 503, 504})
+_UNANSWERED = frozenset({408, 502, 504})
+_BUSY = frozenset({425, 429, 503})  # said of the server, never of a message
 _MISSING = re.compile(
-    r"not[ -]found|does not exist|unresolv|cannot be resolved|could not (?:be )?resolve|unknown reference", re.IGNORECASE
+    r"not[ -]found|does not exist|unresolv|cannot be resolved|could not (?:be )?resolve|unknown reference"
+    r"|no resources match|does not resolve to a|returned no results",
+    re.IGNORECASE,
 )
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
@@ -56,23 +67,27 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Try again. ``limit``: how often, before it parks. ``alone``: parks where it stays while others pass."""
+    """Try again. ``limit``: how often, before it parks. ``alone``: how often while others pass, before it parks; 0 for ever."""
 
     why: str
     code: str
     after: float | None = None
     limit: int | None = None
-    alone: bool = False
+    alone: int = 0
     down: bool = False  # the server says that it cannot work at present: that counts as a network failure
     hold: bool = False  # ``after`` was asked of all of us, not for this message
 
 
 @dataclass(frozen=True, slots=True)
 class Barred:
-    """The server will have none of us: a person must act, and meanwhile nothing is sent and nothing parks."""
+    """The server will have none of us: a person must act, and meanwhile nothing is sent and nothing parks.
+
+    Where others pass it is the message that it will not have, and that parks after ``alone`` times; 0 where it cannot be.
+    """
 
     why: str
     code: str
+    alone: int = _ALONE
 
 
 Verdict = Delivered | Park | Again | Barred
@@ -95,15 +110,19 @@ def judge(reply: Reply, entries: int, now: datetime | None = None) -> Verdict:
     return Delivered(f"{reply.status}, {entries} entries")
 
 
-def judge_batch(reply: Reply, entries: int, now: datetime | None = None) -> Verdict | list[Verdict]:
-    """The verdict on each entry of a batch, or the one on a reply that does not answer them."""
+def judge_batch(reply: Reply, entries: int, now: datetime | None = None) -> Verdict | list[Delivered | Park | Again]:
+    """The verdict on each entry of a batch, or the one on a reply that does not answer them, or that refuses us in every one."""
     content = _read(reply)
     if not 200 <= reply.status < 300:
         return _refused(reply, content, now)
     answers = _answers(reply, content, entries)
     if not isinstance(answers, list):
         return answers
-    return [_entry(status, outcome) for status, outcome in answers]
+    verdicts = [_entry(status, outcome) for status, outcome in answers]
+    barred = [verdict for verdict in verdicts if isinstance(verdict, Barred)]
+    if barred and len(barred) == len(verdicts):
+        return barred[0]
+    return [Park(verdict.code, verdict.why) if isinstance(verdict, Barred) else verdict for verdict in verdicts]
 
 
 def judge_alone(reply: Reply, now: datetime | None = None) -> Verdict:
@@ -114,7 +133,7 @@ def judge_alone(reply: Reply, now: datetime | None = None) -> Verdict:
     if any(_is_error(issue) for issue in _issues(content)):
         return Park("fhir-outcome", f"{reply.status}, but with an error{_said(content)}")
     if reply.readable and reply.body and _kind(content) is None:
-        return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply")
+        return _no_receipt(reply)
     return Delivered(str(reply.status))
 
 
@@ -132,30 +151,41 @@ def read_retry_after(text: str, now: datetime) -> float | None:
 
 
 def _refused(reply: Reply, content: Any, now: datetime | None) -> Verdict:
-    """A reply, or an entry of one, that is no 2xx."""
-    status = reply.status
+    """A reply that is no 2xx."""
+    if reply.status in _ELSEWHERE and _kind(content) != "OperationOutcome":
+        return Barred(f"{reply.status} {_phrase(reply.status)}, and no FHIR resource", f"fhir-{reply.status}")
+    return _no_success(reply.status, content, read_retry_after(reply.retry_after, now or datetime.now(UTC)))
+
+
+def _no_success(status: int, content: Any, after: float | None = None) -> Park | Again | Barred:
+    """A status, of a reply or of an entry in one, that is no 2xx."""
     why = f"{status} {_phrase(status)}{_said(content)}"
     code = f"fhir-{status}"
     if status in _BARRED or 300 <= status < 400:
         return Barred(why, code)
     if status in _AGAIN or status >= 500:
-        after = read_retry_after(reply.retry_after, now or datetime.now(UTC))
-        down, hold = status in _DOWN, after is not None and status in (429, 503)
-        return Again(why, code, after, alone=status >= 500 and not down, down=down, hold=hold)
+        alone = 0 if status in _BUSY else ALONE_UNANSWERED if status in _UNANSWERED else _ALONE
+        hold = after is not None and status in (429, 503)
+        return Again(why, code, after, alone=alone, down=status in _DOWN, hold=hold)
     if status == 409:
         return Again(why, code, limit=5)
-    if status != 412 and any(_is_missing(issue) for issue in _issues(content)):
+    if any(_is_missing(issue) for issue in _issues(content)):
         return Again(why, code, limit=_PATIENCE)
     return Park(code, why)
 
 
-def _entry(status: str, outcome: Any) -> Verdict:
+def _no_receipt(reply: Reply) -> Again:
+    """A page, of a proxy or of a firewall: nothing says that the server saw the request."""
+    return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply", alone=ALONE_UNANSWERED)
+
+
+def _entry(status: str, outcome: Any) -> Delivered | Park | Again | Barred:
     """The verdict on an entry of a batch."""
     number = status[:3]
     if not (number.isascii() and number.isdigit() and 200 <= int(number) <= 599):
         return Park("fhir-entry", f"answered {_clean(status) or 'without a status'}{_said(outcome)}")
     if not number.startswith("2"):
-        return _refused(Reply(int(number)), outcome, None)
+        return _no_success(int(number), outcome)
     if any(_is_error(issue) for issue in _issues(outcome)):
         return Park("fhir-outcome", f"{number}, but with an error{_said(outcome)}")
     return Delivered(number)
@@ -167,7 +197,7 @@ def _answers(reply: Reply, content: Any, entries: int) -> Park | Again | list[tu
         return Park("fhir-reply", f"{reply.status}, but the reply is too large or encoded; whether it was stored is not known")
     kind = _kind(content)
     if kind is None:
-        return Again(f"{reply.status}, but the reply is no FHIR resource", "fhir-reply")
+        return _no_receipt(reply)
     if any(_is_error(issue) for issue in _issues(content)):
         return Park("fhir-outcome", f"{reply.status}, but with an error{_said(content)}")
     if kind != "Bundle":

@@ -7,6 +7,7 @@ server that is down, a message that fails alone, a Bundle of which half is taken
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -17,25 +18,36 @@ from interop_engine.connectors.addresses import is_safe_url
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.breaker import Breaker
 from interop_engine.connectors.events import DestinationBarred, DestinationDown, DestinationUp
-from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens
+from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_client import UNREACHED, FhirClient, FhirTimeouts, words
 from interop_engine.connectors.fhir_pieces import NO_BUNDLE, Cut, Cutting, Piece, Write
-from interop_engine.connectors.fhir_reply import Again, Barred, Reply, Verdict, judge, judge_alone, judge_batch
-from interop_engine.connectors.fhir_troubles import Progress, Troubles
+from interop_engine.connectors.fhir_reply import (
+    ALONE_UNANSWERED,
+    Again,
+    Barred,
+    Reply,
+    Verdict,
+    judge,
+    judge_alone,
+    judge_batch,
+)
+from interop_engine.connectors.fhir_troubles import Progress, Streak, Troubles
 from interop_engine.connectors.tls import TlsClient
-from interop_engine.core.events import emit
+from interop_engine.core.events import Event, emit
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.retry import Backoff
 from interop_engine.core.units import Duration, Size
 
-_ALONE = 5  # failures of one message, while others pass, that make it the message's fault
+_NOT_THE_MESSAGE = (httpx.ConnectError, httpx.ConnectTimeout, TokenServerDown)  # what went wrong before it was sent
 _TOLD = 3  # refused entries of a batch that are told
 
 
 class FhirBreaker(Options):
     """When a server that does not answer is left alone. Waiting for it is not a failed attempt."""
 
-    failures: int = Field(5, ge=1, description="Network failures in a row (502, 503, 504 too) after which nothing is sent.")
+    failures: int = Field(
+        5, ge=1, description="Failures in a row (network, 502, 503, 504, refusals of us) after which nothing is sent."
+    )
     first: Duration = Field(5.0, gt=0, description="The first pause; each later one is twice as long.", examples=["5s"])
     up_to: Duration = Field(60.0, gt=0, description="The longest pause. After each, one delivery is sent ahead.", examples=["1m"])
 
@@ -131,6 +143,9 @@ class FhirRestDestination:
         )
         self._breaker = Breaker(options.breaker.failures, Backoff(options.breaker.first, options.breaker.up_to))
         self._troubles = Troubles()
+        self._streak = Streak()
+        self._bar = ""  # the code of the refusal that the breaker is open for, empty for another reason
+        self._told: type[Event] = DestinationUp
         self._flying = 0
 
     async def open(self) -> None:
@@ -142,8 +157,9 @@ class FhirRestDestination:
         await self._client.close()
 
     def health(self) -> ConnectorHealth:
-        """Why nothing is sent, where that is so."""
-        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=self._breaker.problem)
+        """Why nothing is taken, and since when, where that is so."""
+        problem = str(self._streak) or self._breaker.problem
+        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=problem)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Send every piece that the server has not taken, until one is not taken."""
@@ -154,6 +170,8 @@ class FhirRestDestination:
         requests, last = 0, Delivered()
         while progress.done < len(pieces):
             outcome = await self._guarded(delivery.id, pieces[progress.done], progress)
+            if isinstance(outcome, Park):
+                self._troubles.settled(delivery.id)
             if not isinstance(outcome, Delivered):
                 return outcome
             progress.next_piece()
@@ -176,7 +194,8 @@ class FhirRestDestination:
         """Send a piece, unless the server is left alone; tell where that begins or ends."""
         if (wait := self._breaker.wait()) is not None:
             return Retry(f"waiting for the server: {self._breaker.problem}", "breaker-open", after=wait, counts=False)
-        ahead, was_open = self._breaker.probing, bool(self._breaker.problem)
+        ahead = self._breaker.probing
+        self._troubles.keep(delivery, progress)
         self._flying += 1
         try:
             outcome = await self._attempt(delivery, piece, progress)
@@ -184,9 +203,8 @@ class FhirRestDestination:
             self._flying -= 1
             if ahead:
                 self._breaker.abandon()  # has no effect where the attempt was reported
-        if was_open != bool(self._breaker.problem):
-            self._tell(outcome)
-        return outcome
+        self._tell()
+        return self._behind_others(outcome)
 
     async def _attempt(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
         asked = [number for number in range(len(piece.names)) if number not in progress.taken]
@@ -196,12 +214,11 @@ class FhirRestDestination:
         except httpx.PoolTimeout:
             return Retry("no connection was free", "pool", counts=False)
         except TokenRefused as refused:
-            return self._barred(Barred(words(refused), "token-refused"))
+            return self._barred(Barred(words(refused), "token-refused", alone=0), progress)
         except UNREACHED as error:
-            why = words(error)
-            self._breaker.failure(why)
-            return Retry(why, "network")
-        return self._judged(delivery, self._read(reply, piece, asked, progress))
+            alone = 0 if isinstance(error, _NOT_THE_MESSAGE) else ALONE_UNANSWERED
+            return self._again(Again(words(error), "network", alone=alone, down=True), progress)
+        return self._judged(self._read(reply, piece, asked, progress), progress)
 
     def _read(self, reply: Reply, piece: Piece, asked: list[int], progress: Progress) -> Verdict:
         """The verdict on a request; of a batch, what is left of it to do."""
@@ -217,48 +234,72 @@ class FhirRestDestination:
                 progress.refused[piece.names[number]] = verdict
             if isinstance(verdict, Park | Delivered):
                 progress.taken.add(number)
-        waiting = [verdict for verdict in verdicts if isinstance(verdict, Again | Barred)]
-        barred = next((verdict for verdict in waiting if isinstance(verdict, Barred)), None)
-        return barred or (waiting[0] if waiting else Delivered(f"{reply.status}, {len(asked)} entries"))
+        waiting = (verdict for verdict in verdicts if isinstance(verdict, Again))
+        return next(waiting, Delivered(f"{reply.status}, {len(asked)} entries"))
 
-    def _judged(self, delivery: str, verdict: Verdict) -> Outcome:
+    def _judged(self, verdict: Verdict, progress: Progress) -> Outcome:
         match verdict:
             case Barred():
-                return self._barred(verdict)
+                return self._barred(verdict, progress)
             case Again():
-                return self._again(delivery, verdict)
-            case Park():
-                self._troubles.settled(delivery)
+                return self._again(verdict, progress)
         self._breaker.success()
+        self._streak.ended()
         return verdict
 
-    def _barred(self, verdict: Barred) -> Retry:
-        self._breaker.trip(_shown(verdict.why))
-        return Retry(verdict.why, verdict.code, counts=False)
+    def _barred(self, verdict: Barred, progress: Progress) -> Outcome:
+        """Refused. Where others pass meanwhile it is the message that is; where nothing ever passed, it is we, at once."""
+        self._streak.failed(_shown(verdict.why))
+        tally = self._troubles.failed(progress, verdict.code)
+        if verdict.alone and tally.alone >= verdict.alone:
+            return self._its_own_fault(verdict, tally.times)
+        if not tally.between:
+            at_once = not verdict.alone or not self._troubles.passes
+            self._failed(_shown(verdict.why), bar=verdict.code, at_once=at_once)
+        return Retry(verdict.why, verdict.code, counts=False, nth=tally.alone)
 
-    def _again(self, delivery: str, verdict: Again) -> Outcome:
-        if verdict.hold:
-            self._breaker.trip(_shown(verdict.why), verdict.after)
-        elif verdict.down:
-            self._breaker.failure(_shown(verdict.why))
+    def _again(self, verdict: Again, progress: Progress) -> Outcome:
+        self._streak.failed(_shown(verdict.why))
+        if verdict.down or verdict.hold:
+            self._failed(_shown(verdict.why), at_once=verdict.hold, seconds=verdict.after or 0.0)
         else:
             self._breaker.success()
-        progress, others_passed = self._troubles.of(delivery), self._troubles.others_passed(delivery)
-        progress.failures += 1
-        times = progress.failures
-        if (verdict.limit is not None and times > verdict.limit) or (verdict.alone and times >= _ALONE and others_passed):
-            self._troubles.settled(delivery)
-            return Park(verdict.code, f"{verdict.why} ({times} times)")
-        return Retry(verdict.why, verdict.code, after=verdict.after)
+        if verdict.limit is None and not verdict.alone:
+            return Retry(verdict.why, verdict.code, after=verdict.after)
+        tally = self._troubles.failed(progress, verdict.code)
+        if (verdict.limit is not None and tally.times > verdict.limit) or (verdict.alone and tally.alone >= verdict.alone):
+            return self._its_own_fault(verdict, tally.times)
+        return Retry(verdict.why, verdict.code, after=verdict.after, nth=tally.times if verdict.limit is not None else 0)
 
-    def _tell(self, outcome: Outcome) -> None:
-        channel, name = self._surroundings.channel, self._surroundings.name
-        if not self._breaker.problem:
-            emit(DestinationUp(channel, name))
-        elif isinstance(outcome, Retry) and not outcome.counts:
-            emit(DestinationBarred(channel, name, outcome.code))
+    def _its_own_fault(self, verdict: Again | Barred, times: int) -> Park:
+        self._streak.ended()
+        return Park(verdict.code, f"{verdict.why} ({times} times)")
+
+    def _failed(self, why: str, *, at_once: bool, seconds: float = 0.0, bar: str = "") -> None:
+        """Tell the breaker. ``bar``: the code of a refusal, which a person must end."""
+        if at_once:
+            self._breaker.trip(why, seconds)
         else:
-            emit(DestinationDown(channel, name))
+            self._breaker.failure(why)
+        if self._breaker.problem == why:
+            self._bar = bar
+
+    def _behind_others(self, outcome: Outcome) -> Outcome:
+        """What has just failed is due after those that wait at the breaker: else one that always fails is sent ahead again."""
+        pause = self._breaker.pause
+        if not isinstance(outcome, Retry) or not pause or (outcome.after or 0.0) >= pause:
+            return outcome
+        return replace(outcome, after=pause + min(pause, self._options.breaker.up_to))
+
+    def _tell(self) -> None:
+        """Say what the breaker has come to: open, for a refusal or for another reason, or closed."""
+        place = (self._surroundings.channel, self._surroundings.name)
+        event: Event = DestinationUp(*place)
+        if self._breaker.problem:
+            event = DestinationBarred(*place, self._bar) if self._bar else DestinationDown(*place)
+        if type(event) is not self._told:
+            self._told = type(event)
+            emit(event)
 
 
 def _shown(why: str) -> str:

@@ -1,4 +1,4 @@
-"""What a FHIR destination remembers of deliveries under way: how often each failed, and how far it came.
+"""What a FHIR destination remembers: how often each delivery failed and how far it came, and since when nothing is taken.
 
 It is kept in memory. A restart forgets it: then a delivery parks later, and pieces that the server has go again, without effect.
 """
@@ -6,7 +6,9 @@ It is kept in memory. A restart forgets it: then a delivery parks later, and pie
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from interop_engine.core.model import Park
 
@@ -14,14 +16,26 @@ _REMEMBERED = 10_000  # deliveries
 
 
 @dataclass(slots=True)
+class Tally:
+    """How often one delivery was answered one thing. ``alone``: without the times when nothing passed since the one before.
+
+    ``alone`` is what tells a message's fault from an outage, in which all are answered the same however often they are sent.
+    """
+
+    times: int = 0
+    alone: int = 0
+    passes: int = 0  # how many deliveries had passed at the last time
+    between: bool = False  # others passed since the time before
+
+
+@dataclass(slots=True)
 class Progress:
     """One delivery's. ``done`` pieces were taken; of the next, ``taken`` entries were, and ``refused`` ones park."""
 
-    passes: int  # how many deliveries had passed when it began
-    failures: int = 0
     done: int = 0
     taken: set[int] = field(default_factory=set)
     refused: dict[str, Park] = field(default_factory=dict)  # by what the entry writes
+    tallies: dict[str, Tally] = field(default_factory=dict)  # by the code of what it was answered
 
     def next_piece(self) -> None:
         """All of a piece is taken or refused."""
@@ -30,28 +44,62 @@ class Progress:
 
 
 class Troubles:
-    """All deliveries that were begun and are not settled."""
+    """All deliveries that were tried and are not settled, those that were tried last at the end."""
 
     def __init__(self) -> None:
-        self._passes = 0
+        self.passes = 0  # deliveries that the server took
         self._of: OrderedDict[str, Progress] = OrderedDict()
 
     def of(self, delivery: str) -> Progress:
-        """What is known of one."""
-        progress = self._of.setdefault(delivery, Progress(self._passes))
+        """What is known of one; a new one is not kept before it was tried."""
+        return self._of.get(delivery) or Progress()
+
+    def keep(self, delivery: str, progress: Progress) -> None:
+        """It was tried and is not settled."""
+        self._of[delivery] = progress
+        self._of.move_to_end(delivery)
         if len(self._of) > _REMEMBERED:
             self._of.popitem(last=False)
-        return progress
 
-    def others_passed(self, delivery: str) -> bool:
-        """Whether others were delivered since this one began."""
-        return self._passes > self.of(delivery).passes
+    def failed(self, progress: Progress, code: str) -> Tally:
+        """Count one more answer of that code."""
+        tally = progress.tallies.setdefault(code, Tally())
+        tally.between = tally.times > 0 and self.passes > tally.passes
+        tally.times += 1
+        tally.alone += tally.between or tally.times == 1
+        tally.passes = self.passes
+        return tally
 
     def passed(self, delivery: str) -> None:
         """It was delivered."""
-        self._passes += 1
+        self.passes += 1
         self.settled(delivery)
 
     def settled(self, delivery: str) -> None:
         """It was delivered or parked: sent again, it begins anew."""
         self._of.pop(delivery, None)
+
+
+class Streak:
+    """The failures in a row of a server, over all deliveries."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._why = ""
+        self._times = 0
+        self._since = ""
+
+    def failed(self, why: str) -> None:
+        """One more; ``why`` is for people, without what the server wrote."""
+        if not self._times:
+            self._since = f"{self._clock():%Y-%m-%d %H:%M} UTC"
+        self._times += 1
+        self._why = why
+
+    def ended(self) -> None:
+        """The server took a delivery, or a delivery parked for what it is."""
+        self._times = 0
+
+    def __str__(self) -> str:
+        """What the server said last, how often in a row it took nothing, and since when; empty where it works."""
+        return f"{self._why} ({self._times} in a row, since {self._since})" if self._times else ""

@@ -145,16 +145,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not now. ``after`` is seconds the receiver asked for; without it the destination's own backoff applies.
+    """Not now. ``after`` is the seconds that the receiver asked for, or that others go first; else only the backoff applies.
 
     ``counts`` is False where the receiver was not even asked (an open breaker, a broker that is down): such a wait is
-    not a failed attempt.
+    not a failed attempt. ``nth``: how often this was answered so far, where the backoff is to go by that and not by all attempts.
     """
 
     why: str
     code: str = "retry"
     after: float | None = None
     counts: bool = True
+    nth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) 
     age = (now - delivery.created_at).total_seconds() if delivery.created_at else 0.0
     if outcome.counts and age >= policy.give_up:
         return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), held
-    attempt = delivery.attempts + 1 if outcome.counts else 1
+    attempt = outcome.nth or (delivery.attempts + 1 if outcome.counts else 1)
     delay = max(outcome.after or 0.0, policy.backoff.delay(attempt))
     return outcome, now + timedelta(seconds=delay)
 

@@ -208,11 +208,31 @@ def test_a_breaker_pauses_longer_and_sends_one_ahead() -> None:
         breaker.failure("still down")
         pauses.append(breaker.wait() or 0)
     assert [10 <= pauses[0] <= 20, *(20 <= pause <= 40 for pause in pauses[1:])] == [True] * 4
-    breaker.trip("says when", 7)
-    assert breaker.wait() == 7
     breaker.success()
     assert breaker.wait() is None
     assert breaker.problem == ""
+
+
+def test_what_a_receiver_asks_for_is_the_least_a_breaker_pauses() -> None:
+    """Zero seconds do not undo the pause, less does not undo more, and an earlier one's late answer does not end it."""
+    now = 0.0
+    breaker = Breaker(2, Backoff(10, 40), clock=lambda: now)
+    breaker.trip("at once", 0)
+    assert 5 <= (breaker.wait() or 0) <= 10
+    now += 10
+    assert breaker.wait() is None
+    breaker.trip("still", 0)
+    assert 10 <= (breaker.wait() or 0) <= 20
+    breaker.trip("in a while", 120)
+    assert breaker.wait() == 120
+    breaker.trip("late", 0)
+    assert breaker.wait() == 120
+    breaker.success()
+    assert breaker.wait() == 120
+    now += 120
+    assert breaker.wait() is None
+    breaker.success()
+    assert (breaker.wait(), breaker.problem) == (None, "")
 
 
 # --- Credentials -------------------------------------------------------------------------------------------------------

@@ -182,7 +182,10 @@ async def test_only_what_a_batch_did_not_take_is_sent_again(server: ScriptedServ
     ("statuses", "kind", "code"),
     [
         (("200", "200", "409"), Retry, "fhir-409"),
-        (("200", "401", "422"), Retry, "fhir-401"),
+        (("200", "401", "422"), Park, "fhir-401"),
+        (("200", "403", "200"), Park, "fhir-403"),
+        (("403", "403", "403"), Retry, "fhir-403"),
+        (("404", "404", "404"), Park, "fhir-404"),
         (("200", "200", "412"), Park, "fhir-412"),
         (("200", "200", "999"), Park, "fhir-entry"),
         (("200", "200", ""), Park, "fhir-entry"),
@@ -192,7 +195,7 @@ async def test_only_what_a_batch_did_not_take_is_sent_again(server: ScriptedServ
 async def test_entries_of_a_batch_are_judged_by_the_reply_table(
     server: ScriptedServer, statuses: tuple[str, ...], kind: type[Retry | Park], code: str
 ) -> None:
-    """Each entry's status means what it would as a reply; an entry without an answer is no receipt."""
+    """Each entry's status means what it would as a reply, but one is refused alone; without an answer there is no receipt."""
     server.answers = [reply(200, receipt(*statuses))]
     async with open_destination(server.url, bundle="batch") as destination:
         outcome = await destination.deliver(delivery(patients(3)))

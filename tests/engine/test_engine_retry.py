@@ -44,6 +44,15 @@ def test_the_delay_doubles_to_its_ceiling(attempts: int, longest: float) -> None
     assert longest / 2 <= (due_at - NOW).total_seconds() <= longest
 
 
+def test_what_is_counted_by_itself_is_waited_for_by_itself() -> None:
+    """A few short retries stay short, however often the delivery was tried for other reasons before."""
+    for nth, longest in ((1, 2), (3, 8)):
+        for counts in (True, False):
+            _, due_at = decide(delivery(attempts=50), Retry("409", counts=counts, nth=nth), POLICY, NOW)
+            assert due_at is not None
+            assert longest / 2 <= (due_at - NOW).total_seconds() <= longest
+
+
 def test_retry_after_is_a_floor() -> None:
     """A receiver that asks for 45 seconds is left alone for at least 45 seconds."""
     _, due_at = decide(delivery(), Retry("429", after=45.0), POLICY, NOW)
