@@ -155,6 +155,16 @@ async def test_one_that_failed_goes_behind_the_others(server: ScriptedServer) ->
     assert refused.after > waiting.after + 4
 
 
+async def test_one_that_is_known_to_be_refused_alone_holds_up_nobody(server: ScriptedServer) -> None:
+    """Its first refusal may be about us; once others have passed, the next one closes the server to nobody."""
+    server.answers = [poison(reply(403))]
+    async with open_destination(server.url, breaker={"failures": 1, "first": "10ms", "up_to": "10ms"}) as destination:
+        assert isinstance(await asked(destination, 1), Retry)
+        assert isinstance(await asked(destination, 2), Delivered)
+        assert isinstance(await destination.deliver(bundle_of(1)), Retry)
+        assert isinstance(await destination.deliver(bundle_of(3)), Delivered)
+
+
 # --- Ours, or the server's ---------------------------------------------------------------------------------------------
 
 
