@@ -210,8 +210,7 @@ def _destination(
         hint = near(options.kind, agreements.kinds) or f"one of {', '.join(agreements.kinds)}"
         yield Mistake("C151", f'there is no kind "{options.kind}" in {NAME}', file.mark(*place, "kind"), hint)
         return
-    if options.to.startswith("="):
-        to = options.to[1:]
+    if to := options.receiver:
         if to not in agreements.facilities:
             hint = near(to, agreements.facilities) or f"add it to facilities: in {NAME}"
             yield Mistake("C150", f'there is no facility "{to}" in {NAME}', file.mark(*place, "to"), hint)

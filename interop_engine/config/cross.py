@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop_engine.config import sending, transport
+from interop_engine.config import relaying, sending, transport
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions
 from interop_engine.core.diagnostics import Mark, Mistake
 
@@ -28,6 +28,7 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
     yield from _ports(options, channels)
     yield from _accepting(channels, library)
     yield from sending.check(channels)
+    yield from relaying.check(channels)
     if len(channels) == sum(1 for _ in (root / "channels").glob("*.yaml")):  # else a channel that cannot be read may use it
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
@@ -114,7 +115,7 @@ def _receivers(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:
     for channel, file in channels:
         for index, destination in enumerate(channel.destinations):
             to = destination.options
-            if isinstance(to, ExchangeDestinationOptions) and to.to.startswith("=") and (to.to[1:], to.kind) not in subscribed:
+            if isinstance(to, ExchangeDestinationOptions) and to.receiver and (to.receiver, to.kind) not in subscribed:
                 mark = file.mark("deliver", index, "exchange", "to")
-                message = f'nobody here receives {to.kind} as "{to.to[1:]}"'
+                message = f'nobody here receives {to.kind} as "{to.receiver}"'
                 yield Mistake("C115", message, mark, "such messages park as unrouted", severity="warning")

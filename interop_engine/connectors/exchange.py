@@ -13,6 +13,7 @@ from interop_engine.exchange.base import RECEIPT, Parcel, Subscription
 from interop_engine.exchange.rules import FAULT
 
 LANE = "lane"  # header: the delivery's lanes as the sender had them, one a line
+VIA = "via"  # header of what was passed on: the facilities before its sender, as each said, blanks between; first its origin
 _ADDRESS = frozenset({"receiver", "kind", "sender"})
 
 
@@ -37,6 +38,11 @@ class ExchangeDestinationOptions(Sending):
 
     to: str = Field(description="The receiver: =NAME, or an expression over the message.", examples=["=hub", "ORC-21.10"])
     kind: Kind = Field(description="What is sent; a receiver subscribes to kinds.", examples=["lab"])
+
+    @property
+    def receiver(self) -> str:
+        """The receiver, where it is named; empty where each message says it."""
+        return self.to[1:] if self.to.startswith("=") else ""
 
 
 class ExchangeSource:

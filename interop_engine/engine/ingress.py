@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interop_engine.connectors.exchange import VIA
 from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
@@ -104,6 +105,7 @@ def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
         state=MessageState.REJECTED if arrival.fault else MessageState.RECEIVED,
         code="100" if arrival.fault else "",
         why=arrival.fault,
+        search=tuple(("origin", name) for name in headers.get(VIA, "").split()[:1]),
         headers=dict(headers),
         config=channel.site,
     )

@@ -3,6 +3,9 @@
 Bundles arrive in the order they are to be written, so nothing is asked before they are handed on. Two things ask: a replay, which
 comes late (what a later bundle has brought meanwhile is left out), and a message of HL7 v2, which says the whole report (what
 an earlier bundle has brought is added, see ``completion``).
+
+What goes on over the exchange goes as this node's own: the broker lets it send as nobody else, and its receiver tells it what
+became of it. Whom it had the bundle from stands in the header ``via``.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Question, Received, Resource, Sent, new_id
+from interop_engine.connectors.exchange import VIA
+from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Park, Question, Received, Resource, Sent, new_id
 from interop_engine.engine import completion
+from interop_engine.engine.routing import addresses_of
 from interop_engine.engine.transform import Parked, invalid
 from interop_engine.fhir import bundle
+from interop_engine.hl7.message import parse
 from interop_engine.journal.base import Forward, NewDelivery
 
 if TYPE_CHECKING:
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
     from interop_engine.mapping.outbound.program import Made, MessageProgram
 
 _RESULTS = frozenset({"lab", "imaging"})  # kinds of the exchange in which a result belongs to a report
-_KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping", "delivery-id"})
+_KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping"})
+_MOST_HOPS = 8  # nodes that a bundle may come by: one that has come by more goes round in a circle between sites
+_NO_MESSAGE = parse(b"MSH|^~\\&|\r")  # a bundle has no fields: of a receiver only a name that is written down can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,9 @@ def _forward(waiting: Waiting, known: Known, channel: ChannelConfig) -> Forward 
         if left is None:
             code, why = "stale", "Something newer was sent already."
             continue
+        addresses = _addresses(waiting.received, destination, channel)
+        if isinstance(addresses, Parked):
+            return addresses
         program = destination.message_program
         made = _message(waiting, left, destination, channel, known) if program else _bundle(waiting, left, destination, channel)
         if isinstance(made, Parked):
@@ -75,12 +86,25 @@ def _forward(waiting: Waiting, known: Known, channel: ChannelConfig) -> Forward 
         delivery, said = made
         findings.update(dict.fromkeys(said))
         if delivery is not None:
-            deliveries.append(delivery)
+            deliveries += (replace(delivery, id=new_id(), headers={**delivery.headers, **each}) for each in addresses)
         elif program is not None:
             code, why = "nothing-to-send", f"The bundle holds nothing of which {program.name} makes a message."
     learned = Learned(completion.learned(waiting.content, channel.name)) if _makes(channel) else Learned()
     code, why = ("", "") if deliveries else (code, why)
     return Forward(tuple(deliveries), learned, known.stamp, code, why, tuple(findings))
+
+
+def _addresses(received: Received, destination: DestinationConfig, channel: ChannelConfig) -> list[dict[str, str]] | Parked:
+    """What the headers say of each place a destination sends to: of the exchange whom to, and whom the bundle came from."""
+    found = addresses_of(_NO_MESSAGE, channel, destination)
+    if isinstance(found, Park):
+        return Parked(found.code, found.why)
+    if destination.receivers is None:
+        return [{}]
+    via = [*received.headers.get(VIA, "").split(), received.headers.get("sender", "")]
+    if len(via) > _MOST_HOPS:
+        return Parked("loop", f"The bundle has come by {len(via)} nodes: do they send it round in a circle?")
+    return [{**each.headers, "sender": channel.scope.facility, VIA: " ".join(via)} for each in found]
 
 
 def _left(waiting: Waiting, place: str, known: Known) -> tuple[Resource | None, list[str]]:

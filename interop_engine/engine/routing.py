@@ -39,14 +39,15 @@ def route(message: Message, channel: ChannelConfig) -> tuple[Address, ...] | Par
             continue
         if destination.when is not None and not destination.when(message, channel.scope):
             continue
-        found = _addresses(message, channel, destination)
+        found = addresses_of(message, channel, destination)
         if isinstance(found, Park):
             return found
         addresses.extend(found)
     return tuple(addresses)
 
 
-def _addresses(message: Message, channel: ChannelConfig, destination: DestinationConfig) -> list[Address] | Park:
+def addresses_of(message: Message, channel: ChannelConfig, destination: DestinationConfig) -> list[Address] | Park:
+    """The addresses of one destination; Park where its receiver cannot be told and the channel says so."""
     name, original = destination.name, destination.original
     correction = destination.outbound if isinstance(destination.outbound, Correction) else None
     if destination.receivers is None:

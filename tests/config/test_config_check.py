@@ -44,6 +44,12 @@ source: {exchange: {as: x, kinds: [lab]}}
 deliver: [{name: his, mllp: {connect: 'h:1'}}]
 """
 
+ONWARD = """\
+channel: back
+source: {exchange: {as: x, kinds: [lab]}}
+deliver: [{name: on, exchange: {to: =hub, kind: lab}}]
+"""
+
 
 def site(root: Path, **files: str) -> Path:
     """A site that is right, but for the files given: names with ``__`` for ``/``, without ``.yaml``."""
@@ -181,6 +187,30 @@ PLANTED = [
         },
         "channels/back.yaml:3:52: C118 fix puts HL7 v2 right, this channel carries bundles",
     ),
+    (
+        {"channels__back": ONWARD.replace("=hub", "ORC-21.10")},
+        "channels/back.yaml:3:37: C119 this channel carries bundles, to: asks for fields of HL7 v2",
+    ),
+    (
+        {"channels__back": ONWARD.replace("name: on,", "name: on, when: PV1-2 = 'I',")},
+        "channels/back.yaml:3:28: C119 this channel carries bundles, when: asks for fields of HL7 v2",
+    ),
+    (
+        {"channels__back": ONWARD + "filter: PV1-2 = 'I'\n"},
+        "channels/back.yaml:4:9: C119 this channel carries bundles, filter: asks for fields of HL7 v2",
+    ),
+    (
+        {"channels__back": ONWARD.replace("=hub", "=x")},
+        """channels/back.yaml:3:37: C140 what is sent to "x" comes back to this channel
+    help: it would go round for ever: send it to another name, or as another kind""",
+    ),
+    (
+        {
+            "channels__back": ONWARD,
+            "channels__forth": ONWARD.replace("back", "forth").replace("x,", "hub,").replace("=hub", "=x"),
+        },
+        'channels/forth.yaml:3:37: C140 what is sent to "x" comes back to this channel',
+    ),
     ({"channels__patients": CHANNEL + "dialect: sakura\n"}, 'channels/patients.yaml:10:10: C116 there is no dialect "sakura"'),
     (
         {"mappings__other": MAPPING.replace("mapping: adt", "mapping: other").replace("ADT_A01", "ADT_A05")},
@@ -199,6 +229,12 @@ def test_a_mapping_that_cannot_be_read_is_told_alone(tmp_path: Path) -> None:
 def test_each_planted_mistake_is_told(tmp_path: Path, files: dict[str, str], expected: str) -> None:
     """File, line, column, code, what is wrong and what to do: exactly."""
     assert expected in told(site(tmp_path, **files))
+
+
+def test_what_is_passed_on_to_another_name_or_kind_is_no_circle(tmp_path: Path) -> None:
+    """Under its own name, what a channel does not receive does not come back to it."""
+    for number, text in enumerate((ONWARD, ONWARD.replace("=hub, kind: lab", "=x, kind: imaging"))):
+        assert "C140" not in told(site(tmp_path / str(number), channels__back=text))
 
 
 def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
