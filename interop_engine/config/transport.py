@@ -17,7 +17,7 @@ from interop_engine.core.errors import ExchangeError
 
 if TYPE_CHECKING:
     from interop_engine.config.reading import File
-    from interop_engine.config.schema import AmqpOptions
+    from interop_engine.config.schema import SiteOptions
     from interop_engine.config.site import ChannelConfig
     from interop_engine.connectors.base import Options
 
@@ -54,8 +54,9 @@ def check_channel(root: Path, channel: ChannelConfig, file: File, now: datetime)
     yield from _acknowledging(channel, file)
 
 
-def check_exchange(root: Path, exchange: str | AmqpOptions, file: File, now: datetime) -> Iterator[Mistake]:
+def check_exchange(root: Path, site: SiteOptions, file: File, now: datetime) -> Iterator[Mistake]:
     """The mistakes in how the exchange is reached."""
+    exchange, facility = site.exchange, site.facility
     if isinstance(exchange, str):
         return
     from interop_engine.exchange.rabbitmq.address import read_address as read_broker  # noqa: PLC0415 - most sites need no AMQP
@@ -63,15 +64,18 @@ def check_exchange(root: Path, exchange: str | AmqpOptions, file: File, now: dat
     for fault in faults(exchange.tls, str(root), now):
         yield _fault(fault, file, ("exchange",))
     try:
-        location = read_broker(exchange.amqp, allow_plain=exchange.allow_plain).location
+        address = read_broker(exchange.amqp, allow_plain=exchange.allow_plain)
     except ExchangeError as error:
         hint = "amqps://USER:PASSWORD@HOST/VHOST; allow_plain: true where the line is safe by itself"
         yield Mistake("C138", str(error), file.mark("exchange", "amqp"), hint)
         return
-    if exchange.tls.model_fields_set and not location.startswith("amqps:"):
+    if exchange.tls.model_fields_set and not address.location.startswith("amqps:"):
         yield Mistake(
             "C138", "tls: is given for a broker that is reached without it", file.mark("exchange", "tls"), "use amqps://"
         )
+    if not exchange.declare and address.user != facility:
+        message = f"with declare: false the broker lets {facility} send as its own user only, and the URL names another"
+        yield Mistake("C139", message, file.mark("exchange", "amqp"), f"amqps://{facility}:PASSWORD@HOST/VHOST")
 
 
 def _fault(fault: TlsFault, file: File, path: tuple[str | int, ...]) -> Mistake:

@@ -49,6 +49,7 @@ CODES: Mapping[str, str] = {
     "C136": "A private key does not sign what its option says.",
     "C137": "The keys of the journal cannot be used.",
     "C138": "The broker cannot be reached that way.",
+    "C139": "The broker's user is another than the facility.",
     "C140": "What a channel sends comes back to it.",
     "C150": "There is no such facility in the agreements.",
     "C151": "There is no such kind in the agreements.",

@@ -139,6 +139,14 @@ _BROKER = "exchange: {{amqp: '{url}'{more}}}\n"
         ("amqp://127.0.0.1/", "", ""),
         ("amqps://a:b@broker.example/", "", ""),
         ("amqps://a:b@broker.example/", ", tls: {ca_file: none.pem}", "C130 the file none.pem cannot be read"),
+        (
+            "amqps://24010:secret@broker.example/",
+            ", declare: false",
+            "engine.yaml:4:18: C139 with declare: false the broker lets 24001",
+        ),
+        ("amqp://127.0.0.1/", ", declare: false", "engine.yaml:4:18: C139 with declare: false the broker lets 24001"),
+        ("amqps://24001:secret@broker.example/", ", declare: false", ""),
+        ("amqps://24010:secret@broker.example/", "", ""),
         ("amqp://127.0.0.1/", ", tls: {ca_file: ''}", "C138 tls: is given for a broker that is reached without it"),
     ],
 )
@@ -147,3 +155,4 @@ def test_how_the_broker_is_reached(tmp_path: Path, url: str, more: str, expected
     found = told(site(tmp_path, engine=ENGINE + _BROKER.format(url=url, more=more)))
     assert expected in found if expected else "C13" not in found
     assert "a:b" not in found
+    assert "secret" not in found
