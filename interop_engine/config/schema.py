@@ -139,6 +139,13 @@ class AmqpOptions(Options):
         description="Declare exchange, queues and bindings. false: they, users and rights were declared at the broker"
         " (interop-engine exchange definitions), each user is a facility, and what its sender did not publish is refused.",
     )
+    max_message: Size = Field(
+        0,
+        ge=0,
+        description="The largest body, compressed, that the broker takes (its max_message_size); 0: its version's default, 128"
+        " MiB with RabbitMQ 3, 16 MiB with 4. Where it takes less, the engine learns that.",
+        examples=["64MiB"],
+    )
     queues: Queues = Field(
         1,
         description="Over how many queues what this node receives is spread; it changes only when the queues are drained.",

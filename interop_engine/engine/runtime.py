@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from interop_engine.config.checkout import commit_of
@@ -40,7 +41,8 @@ def _exchange(site: Site) -> Exchange:
         allow_plain=options.allow_plain,
         queues=options.queues,
         declare=options.declare,
-        tls=options.tls.context(str(site.root)) if options.amqp.startswith("amqps:") else None,
+        tls=partial(options.tls.context, str(site.root)) if options.amqp.startswith("amqps:") else None,
+        max_message=options.max_message,
     )
 
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 
 from interop_engine.exchange.base import Exchange
 from interop_engine.exchange.embedded import EmbeddedExchange
@@ -21,7 +22,8 @@ def open_exchange(
     allow_plain: bool = False,
     queues: int = 1,
     declare: bool = True,
-    tls: ssl.SSLContext | None = None,
+    tls: Callable[[], ssl.SSLContext] | None = None,
+    max_message: int = 0,
     confirm_within: float = 30.0,
 ) -> Exchange:
     """The exchange that ``spec`` names: ``embedded``, or a broker's ``amqp://`` or ``amqps://`` URL. Await its ``open``.
@@ -36,4 +38,4 @@ def open_exchange(
     from interop_engine.exchange.rabbitmq.settings import Settings  # noqa: PLC0415
 
     address = read_address(spec, allow_plain=allow_plain)
-    return RabbitExchange(Settings(address, name, queues, declare, tls, confirm_within))
+    return RabbitExchange(Settings(address, name, queues, declare, tls, max_message, confirm_within))

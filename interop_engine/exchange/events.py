@@ -29,6 +29,24 @@ class ExchangeLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeAlarm(Event):
+    """The broker is short of memory or disk, as it says, and reads no publisher until that is over."""
+
+    sentence: ClassVar[str] = "The broker has an alarm and takes nothing."
+    level: ClassVar[str] = "error"
+    location: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeAlarmEnded(Event):
+    """The broker reads publishers again."""
+
+    sentence: ClassVar[str] = "The broker's alarm is over."
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeFailed(Event):
     """A receiving channel raised instead of answering; the parcel is kept and given again."""
 

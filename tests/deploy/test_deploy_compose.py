@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from interop_engine import config
 from interop_engine.cli.app import app
+from interop_engine.core.units import read_size
 from tests.support.certificates import Authority
 from tests.support.needs import require
 
@@ -170,6 +171,13 @@ def test_the_hubs_site_is_one_that_check_takes(tmp_path: Path) -> None:
     assert config.check(tmp_path, {"HUB_FHIR_URL": "https://record.example.vn/fhir"}) == []
     agreed = yaml.safe_load((DEPLOY / "rabbitmq" / "agreements.yaml").read_text(encoding="utf-8"))
     assert yaml.safe_load(text)["exchange"]["queues"] == agreed["facilities"]["hub"]["queues"]
+
+
+def test_the_hubs_site_and_its_broker_have_one_limit() -> None:
+    """Without it a RabbitMQ 4 takes 16 MiB: what the engine may send is what the broker was told to take."""
+    conf = (DEPLOY / "hub" / "rabbitmq.conf").read_text(encoding="utf-8")
+    engine = yaml.safe_load((DEPLOY / "hub" / "engine.yaml").read_text(encoding="utf-8"))
+    assert re.findall(r"^max_message_size = (\d+)$", conf, re.MULTILINE) == [str(read_size(engine["exchange"]["max_message"]))]
 
 
 def test_the_hub_has_three_workers_that_wait_for_what_they_need() -> None:

@@ -15,9 +15,11 @@ from aiormq.exceptions import ChannelAccessRefused
 from typer.testing import CliRunner
 
 from interop_engine.cli.app import app
+from interop_engine.core.events import Event, subscribe
 from interop_engine.core.model import Delivered, Park
 from interop_engine.exchange import open_exchange
 from interop_engine.exchange.base import Exchange, Parcel
+from interop_engine.exchange.events import ExchangeConnected, ExchangeLost
 from interop_engine.exchange.rabbitmq.topology import EXCHANGE
 from interop_engine.exchange.rules import FAULT
 from tests.support.broker import Broker
@@ -117,6 +119,20 @@ async def test_a_facility_cannot_write_as_another_nor_beyond_its_agreements(url:
             assert isinstance(outcome, Park)
             assert (outcome.code, refused.receiver in outcome.why) == ("not-permitted", True)
         assert await _settled(exchange, parcel(2, "24017")) == Delivered()
+
+
+@pytest.mark.rabbitmq
+async def test_what_was_refused_is_not_asked_again_at_once(url: Callable[[str], str]) -> None:
+    """The first refusal costs a connection, the next forty nothing; what is allowed goes on beside them."""
+    heard: list[Event] = []
+    async with node(url("24017")) as exchange:
+        end = subscribe(heard.append)
+        good = [asyncio.create_task(_settled(exchange, parcel(number, "24017"))) for number in range(20)]
+        for number in range(40):
+            assert isinstance(await _settled(exchange, parcel(number, "24017", kind="secret")), Park)
+        assert set(await asyncio.gather(*good)) == {Delivered()}
+        end()
+    assert [type(each) for each in heard] == [ExchangeLost, ExchangeConnected]
 
 
 async def _settled(exchange: Exchange, what: Parcel) -> object:

@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aio_pika
@@ -16,9 +17,12 @@ import pytest
 import zstandard
 
 from interop_engine.core.events import Event, subscribe
-from interop_engine.core.model import Delivered, Outcome, Park, Retry
+from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
+from interop_engine.core.retry import Backoff
+from interop_engine.engine.delivery import Policy, decide
 from interop_engine.exchange import open_exchange
 from interop_engine.exchange.base import Exchange, ExchangeHealth, Parcel, bucket
+from interop_engine.exchange.events import ExchangeAlarm, ExchangeAlarmEnded, ExchangeConnected, ExchangeLost
 from interop_engine.exchange.rabbitmq import link
 from interop_engine.exchange.rabbitmq.topology import EXCHANGE, queue_names
 from tests.support.broker import Broker
@@ -280,29 +284,67 @@ async def test_an_alarm_means_retry_and_does_not_stop_consuming(own_broker: Brok
         await gate.wait()
         return await inbox.take(parcel)
 
-    async with _node(own_broker.url, confirm_within=1.0) as node:
+    heard: list[Event] = []
+    end = subscribe(heard.append)
+    async with _node(own_broker.url) as node:
         await node.subscribe(receiver, ["lab"], take)
         for number in range(5):
             assert await node.publish(_parcel(receiver, number)) == Delivered()
         await asyncio.to_thread(own_broker.alarm, True)
         try:
             outcome = await node.publish(_parcel(receiver, 5))
+            health = node.health()
             assert isinstance(outcome, Retry)
-            assert outcome.code == "unconfirmed"
-            assert "alarm" in node.health().problem
+            assert (outcome.code, outcome.counts) == ("exchange-alarm", False)
+            assert outcome.why == health.problem == "the broker has an alarm and takes nothing: low on memory"
+        finally:
             gate.set()
-            assert [await inbox.next() for _ in range(5)] == [_parcel(receiver, number) for number in range(5)]
+            await asyncio.to_thread(own_broker.alarm, False)
+        assert [await inbox.next() for _ in range(5)] == [_parcel(receiver, number) for number in range(5)]
+        await _until(node, problem=False)
+        assert await node.publish(_parcel(receiver, 6)) == Delivered()
+    end()
+    location = health.location
+    told = [each for each in heard if isinstance(each, ExchangeAlarm | ExchangeAlarmEnded)]
+    assert told == [ExchangeAlarm(location, "low on memory"), ExchangeAlarmEnded(location)]
+
+
+@pytest.mark.faults
+async def test_what_is_under_way_at_an_alarm_is_due_within_seconds(own_broker: Broker, receiver: str) -> None:
+    """The attempt ends with the alarm's beginning, and does not count: a lane whose backoff is at its cap sleeps no minutes."""
+    async with _node(own_broker.url) as node:
+        await node.subscribe(receiver, ["lab"], _Taker().take)
+        assert await node.publish(_parcel(receiver)) == Delivered()
+        sending = asyncio.create_task(_until_refused(node, receiver))
+        await asyncio.to_thread(own_broker.alarm, True)
+        try:
+            async with asyncio.timeout(20):  # of the 30 s that a confirm may take
+                outcome = await sending
         finally:
             await asyncio.to_thread(own_broker.alarm, False)
-        await _until_delivered(node, _parcel(receiver, 6))
-        assert node.health().problem == ""
+        now = datetime.now(UTC)
+        backoff = Backoff()
+        tried = Delivery("d", "m", "lab", "hub", ("p",), b"", "fhir", attempts=20)
+        due = [decide(tried, outcome, Policy(backoff, 1e9), now)[1] for _ in range(100)]
+        assert backoff.ceiling(20) == 600
+        assert max(each - now for each in due if each is not None) <= timedelta(seconds=2)
+        await _until(node, problem=False)
+        assert await node.publish(_parcel(receiver, 1)) == Delivered()
+
+
+async def _until_refused(node: Exchange, receiver: str) -> Outcome:
+    while isinstance(outcome := await node.publish(_parcel(receiver)), Delivered):
+        pass
+    return outcome
 
 
 @pytest.mark.faults
 async def test_a_body_over_the_brokers_limit_parks_alone(own_broker: Broker, receiver: str) -> None:
     """The broker closes the channel at a body over its limit: that one parks, its neighbours are delivered a little later."""
+    heard: list[Event] = []
     async with _node(own_broker.url) as node:
         await node.subscribe(receiver, ["lab"], _Taker().take)
+        end = subscribe(heard.append)
         large = _parcel(receiver, 0, os.urandom(33 * 1024 * 1024 + 7))  # the tests' broker takes 32 MiB
 
         async def deliver(parcel: Parcel) -> Outcome:
@@ -314,6 +356,22 @@ async def test_a_body_over_the_brokers_limit_parks_alone(own_broker: Broker, rec
         outcomes = await asyncio.gather(*(deliver(parcel) for parcel in [_parcel(receiver, 1), large, _parcel(receiver, 2)]))
         assert [type(outcome) for outcome in outcomes] == [Delivered, Park, Delivered]
         assert outcomes[1].code == "too-large"
+        again = await node.publish(_parcel(receiver, 3, os.urandom(33 * 1024 * 1024)))  # by now its limit is known
+        assert isinstance(again, Park)
+        assert again.code == "too-large"
+        end()
+    assert [type(each) for each in heard] == [ExchangeLost, ExchangeConnected]  # for the first one only
+
+
+@pytest.mark.faults
+async def test_a_body_over_the_limit_that_is_given_is_not_sent(own_broker: Broker, receiver: str) -> None:
+    """``max_message`` says what the broker takes: no channel is closed to find out."""
+    async with _node(own_broker.url, max_message=1000) as node:
+        await node.subscribe(receiver, ["lab"], _Taker().take)
+        outcome = await node.publish(_parcel(receiver, 0, os.urandom(1001)))
+        assert isinstance(outcome, Park)
+        assert outcome.code == "too-large"
+        assert await node.publish(_parcel(receiver, 1, os.urandom(900))) == Delivered()
 
 
 def test_the_pause_between_attempts_is_bounded() -> None:

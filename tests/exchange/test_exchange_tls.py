@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def tls_broker(authority: Authority) -> Iterator[Broker]:
 async def node(broker: Broker, tls: TlsPeer, host: str = "127.0.0.1") -> AsyncIterator[Exchange]:
     """A node that reaches the broker over TLS."""
     url = broker.url.replace("amqp:", "amqps:").replace(f"127.0.0.1:{broker.port}", f"{host}:{broker.tls_port}")
-    exchange = open_exchange(url, name="test", tls=tls.context("."))
+    exchange = open_exchange(url, name="test", tls=partial(tls.context, "."))
     await exchange.open()
     yield exchange
     await exchange.close()
@@ -80,3 +82,27 @@ async def test_what_cannot_be_trusted_is_not_used(tls_broker: Broker, authority:
         assert problem
         assert tls_broker.url.split(":")[2].partition("@")[0] not in problem
         assert await exchange.publish(Parcel("1", "24001", "tls", "lab", b"{}", "fhir")) != Delivered()
+
+
+async def test_files_are_read_at_each_connection(tls_broker: Broker, authority: Authority, tmp_path: Path) -> None:
+    """One that cannot be used is a problem in words; put right, it is used without a restart, and so is its renewal."""
+    certificate, key = authority.sign("node")
+    ours = TlsPeer(ca_file=authority.file, certificate=str(tmp_path / "our.pem"), key=str(tmp_path / "our.key"))
+    (tmp_path / "our.pem").write_text("no certificate")
+    shutil.copy(key, tmp_path / "our.key")
+    async with node(tls_broker, ours) as exchange:
+        assert exchange.health().problem.startswith("a certificate or key of TLS cannot be used (it is no PEM")
+        (tmp_path / "our.pem").unlink()
+        await _until(exchange, "No such file")
+        shutil.copy(certificate, tmp_path / "our.pem")
+        await _until(exchange, "")
+        for file, renewed in zip(("our.pem", "our.key"), Authority(tmp_path / "another").sign("node"), strict=True):
+            shutil.copy(renewed, tmp_path / file)
+        tls_broker.control("close_all_connections", "a test")
+        await _until(exchange, "TLS")  # what is signed by another authority is shown to the broker, which refuses it
+
+
+async def _until(exchange: Exchange, problem: str) -> None:
+    async with asyncio.timeout(30):
+        while problem not in (found := exchange.health().problem) or bool(problem) != bool(found):  # noqa: ASYNC110 - a picture
+            await asyncio.sleep(0.02)

@@ -6,7 +6,9 @@ topology   what is declared
 definitions  the same as data, with users and their rights, for the broker to import
 wire       a parcel as a message, and back
 link       a connection that comes back by itself
-publisher  confirms, returns, limits
+publisher  confirms, returns
+refusals   what the broker takes from nobody, or not from us
+alarm      when the broker reads no publisher
 consumer   order, acknowledgements, faults
 """
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
@@ -41,6 +42,10 @@ for _name in ("aio_pika", "aiormq", "pamqp"):
 
 class LinkLostError(ConnectionError):
     """The connection went away under an operation."""
+
+
+class FilesError(RuntimeError):
+    """A file of TLS cannot be used; its text may be shown."""
 
 
 class Link:
@@ -127,12 +132,17 @@ class Link:
             raise
 
     async def _open_and_prepare(self) -> None:
+        tls = self._settings.tls
+        try:
+            context = await asyncio.to_thread(tls) if tls is not None else None
+        except OSError as error:
+            raise FilesError(f"a certificate or key of TLS cannot be used ({_why(error)}): check says which") from None
         self._connection = connection = await aio_pika.connect(
             self._address.url,
             timeout=_ATTEMPT,
             heartbeat=HEARTBEAT,
             client_properties={"connection_name": f"{self._settings.name} {self._purpose}"},
-            ssl_context=self._settings.tls,
+            ssl_context=context,
         )
         connection.close_callbacks.add(self._on_close(self._gone))
         await self._prepare(connection)
@@ -187,11 +197,17 @@ def words(error: BaseException) -> str:
     for kinds, said in _WORDS:
         if isinstance(error, kinds):
             return said
-    if isinstance(error, TopologyError):
+    if isinstance(error, TopologyError | FilesError):
         return str(error)
     if isinstance(error, ChannelAccessRefused | ChannelNotFoundEntity | ChannelPreconditionFailed):
         return f"the broker refuses: {error}"  # names of queues and exchanges only
     return f"the broker cannot be used ({type(error).__name__})"
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):  # its own text is of OpenSSL's insides
+        return "it is no PEM, or the key is another's"
+    return f"{Path(error.filename).name}: {error.strerror}" if error.filename else error.strerror or type(error).__name__
 
 
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (  # the narrow ones first
