@@ -4,6 +4,7 @@ address    the URL: what is refused, what may be shown
 settings   what one exchange is told
 topology   what is declared
 definitions  the same as data, with users and their rights, for the broker to import
+changes    what is left of it after an import of others, and the commands that take it away
 wire       a parcel as a message, and back
 link       a connection that comes back by itself
 publisher  confirms, returns
