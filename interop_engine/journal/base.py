@@ -368,7 +368,8 @@ class Journal(Protocol):
     async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
         """What senders on the exchange are to be told: of each message of theirs whose state, or a delivery's, changed since.
 
-        By ``Receipt.number``, beyond ``after``. A message that was received again is told of by the one that replaced it.
+        By ``Receipt.number``, beyond ``after``. A message that was received again is told of by the one that replaced it. Of
+        nodes that share a journal one is given them, and the others nothing until it has asked for more than there is.
         """
 
     async def reported(self, numbers: Sequence[int]) -> None:

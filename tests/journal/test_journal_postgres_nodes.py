@@ -302,3 +302,23 @@ class Receiver:
             each.kill()
             await each.wait()
         await asyncio.gather(*self._readers)
+
+
+# --- Who tells senders --------------------------------------------------------------------------------------------------------
+
+
+async def test_one_node_at_a_time_tells_senders(url: str) -> None:
+    """Three workers that look at once send each receipt once; who looked to the end, or died, leaves the rest to others."""
+    async with node(url) as one, node(url) as two:
+        for number in range(3):
+            headers = {"sender": "24001", "receiver": "hub", "kind": "lab", "delivery-id": f"d{number}"}
+            await one.accept(message(headers=headers))
+        first = [each.receipt.number for each in await one.reports(limit=2)]
+        assert await two.reports() == []
+        (last,) = await one.reports(first[-1])
+        assert await two.reports() == []
+        await one.reported(first)
+        assert await one.reports(last.receipt.number) == []
+        assert await two.reports() == [last]  # one could not send it
+    async with node(url) as three:  # the others ended in the middle
+        assert await three.reports() == [last]

@@ -200,6 +200,9 @@ class Reads:
     async def reports(self, after: int, limit: int) -> list[Report]:
         """What senders on the exchange are to be told."""
         rows = await self._listing.rows(statements.REPORTS, (after, limit))
+        if not rows:
+            await self._listing.rows(statements.NO_MORE_REPORTS)
+            return []
         deliveries = await self._deliveries([[row[0] for row in rows]])
         return [
             report(message, codec.moment(at), codec.mapping(headers), deliveries.get(seq, ()))

@@ -46,9 +46,15 @@ CONFIG: Final = "SELECT data FROM configs WHERE config = %s"
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
 
+# One node at a time tells senders: its session holds the lock from its first page of reports until there is no more.
 REPORTS: Final = """
+WITH teller AS MATERIALIZED (
+  SELECT pg_try_advisory_lock(hashtext('interop-engine reports'), hashtext(current_schema())) AS ours
+)
 SELECT m.seq, r.number, m.id, m.channel, m.state, m.code, m.received_at, m.headers
-FROM reports r JOIN messages m ON m.seq = r.message WHERE r.number > %s ORDER BY r.number LIMIT %s"""
+FROM teller JOIN reports r ON teller.ours JOIN messages m ON m.seq = r.message
+WHERE r.number > %s ORDER BY r.number LIMIT %s"""
+NO_MORE_REPORTS: Final = "SELECT pg_advisory_unlock_all()"  # a page takes the lock once more; the session has no others
 DROP_REPORTS: Final = "DELETE FROM reports WHERE number = ANY (%s)"
 KEEP_RECEIPTS: Final = """
 WITH said AS (
