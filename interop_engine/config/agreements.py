@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from interop_engine.config.reading import File, read
 from interop_engine.config.schema import Queues
 from interop_engine.connectors.base import Options
-from interop_engine.connectors.exchange import ExchangeDestinationOptions, Kind
+from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions, Kind
 from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.exchange.agreements import ANY, Agreement, Agreements, ClosedCodes, Facility
 from interop_engine.exchange.rules import is_word
@@ -200,6 +200,24 @@ def check(found: Found, site: SiteOptions, engine: File, channels: Sequence[tupl
         for number, each in enumerate(channel.destinations):
             if isinstance(each.options, ExchangeDestinationOptions):
                 yield from _destination(agreements, facility, each.options, file, number)
+    yield from _taken(found, agreements, facility, [channel for channel, _ in channels])
+
+
+def _taken(found: Found, agreements: Agreements, facility: str, channels: Sequence[ChannelConfig]) -> Iterator[Mistake]:
+    """What this facility may be sent, some channel takes."""
+    assert found.file is not None
+    sources = [each.source for each in channels if isinstance(each.source, ExchangeSourceOptions)]
+    taken = {kind for each in sources if each.as_ == facility for kind in each.kinds}
+    told: set[str] = set()
+    for number, each in enumerate(agreements.agreements):
+        if not {facility, ANY}.intersection(each.receivers) or set(each.senders) == {facility}:
+            continue
+        agreed = agreements.kinds if ANY in each.kinds else each.kinds
+        if missing := [kind for kind in agreed if kind not in taken and kind not in told]:
+            told.update(missing)
+            message = f'no channel here takes {", ".join(missing)} as "{facility}", which others may send to it'
+            hint = "such parcels are rejected here, or park at their senders; they wait where no channel takes anything as that"
+            yield Mistake("C155", message, found.file.mark("agreements", number, "kinds"), hint, severity="warning")
 
 
 def _destination(

@@ -56,6 +56,7 @@ CODES: Mapping[str, str] = {
     "C152": "No agreement lets the facility send that.",
     "C153": "A value set of closed codes cannot be used.",
     "C154": "A facility has another number of queues in the agreements.",
+    "C155": "No channel takes what an agreement lets others send.",
     # Mappings: their form
     "M100": "A key is not known here.",
     "M101": "An expression cannot be read.",

@@ -80,6 +80,45 @@ def test_the_number_of_queues_is_that_of_the_agreements(tmp_path: Path) -> None:
     assert expected in told(root)
 
 
+RECEIVING = """\
+channel: received
+source:
+  exchange: {as: hub, kinds: [lab]}
+deliver:
+  - name: record
+    file: {folder: out}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "receiving", "expected"),
+    [
+        (
+            ("lab", "lab"),
+            RECEIVING,
+            'agreements.yaml:7:37: C155 no channel here takes imaging as "hub", which others may send to it',
+        ),
+        (
+            ("lab", "lab"),
+            RECEIVING.replace("hub", "other"),
+            'agreements.yaml:7:37: C155 no channel here takes lab, imaging as "hub"',
+        ),
+        (("[lab, imaging], closed", '"*", closed'), RECEIVING, 'C155 no channel here takes imaging as "hub"'),
+        (("to: hub", 'to: "*"'), RECEIVING, 'C155 no channel here takes imaging as "hub"'),
+        (("lab", "lab"), RECEIVING.replace("[lab]", "[lab, imaging]"), ""),
+        (('from: "24001"', "from: hub"), RECEIVING, ""),  # nobody else may send it
+        (("to: hub", 'to: "24001"'), RECEIVING, ""),
+    ],
+)
+def test_what_others_may_send_here_has_a_channel(tmp_path: Path, change: tuple[str, str], receiving: str, expected: str) -> None:
+    """A warning, once for each kind: what no channel takes would be rejected, or wait where nobody reads."""
+    agreements = AGREEMENTS.replace(*change, 1)
+    root = site(tmp_path, engine=ENGINE.replace("24001", "hub"), agreements=agreements, channels__received=receiving)
+    found = [str(mistake) for mistake in config.check(root, {}) if mistake.code == "C155"]
+    assert (len(found), expected in "".join(found)) == (bool(expected), True)
+    assert all(mistake.severity == "warning" for mistake in config.check(root, {}) if mistake.code == "C155")
+
+
 def test_agreements_without_a_mistake_are_loaded(tmp_path: Path) -> None:
     """A channel has them; lists may be written as one word, and a facility without options as nothing."""
     channel = config.load(agreed(tmp_path), {}).channels[0]
