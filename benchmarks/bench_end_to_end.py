@@ -194,6 +194,7 @@ async def run(count: int, connections: list[int], processes: int) -> list[Figure
     with running_broker() as broker, tempfile.TemporaryDirectory() as folder:
         exchange = open_exchange(broker.url)
         await exchange.open()
+        await exchange.begin()
         subscription = await exchange.subscribe("hub", ["lab"], _take)  # makes the hub's queue, which then fills
         await subscription.close()
         await exchange.close()

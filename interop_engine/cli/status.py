@@ -176,6 +176,8 @@ def _show_status(found: dict[str, Any]) -> None:
         for name, of in ((each["name"], each), *((f"{each['name']} → {one['name']}", one) for one in each["destinations"])):
             if over := of["backlog"].get("over"):
                 output.remark("warning", f"{name}: {over}")
+    for waiting in exchange.get("waiting", ()):
+        output.remark("warning", f"exchange: {waiting}")
     for problem in found["problems"]:
         output.remark("error", problem)
 

@@ -160,15 +160,11 @@ class Channel:
         """How each destination is."""
         return {name: deliverer.health() for name, deliverer in self.deliverers.items()}
 
-    async def start(self) -> None:
-        """Open, then begin. A source that cannot start leaves the channel FAILED; its work goes on."""
-        await self.open()
-        self.begin()
-
     async def open(self, *, intake: bool = True) -> None:
         """Open what was not taken over open: destinations, then, where ``intake`` is wanted, the source.
 
-        Nothing is worked on yet. Raises OSError where a destination cannot be opened.
+        Nothing is worked on yet. A source that cannot start leaves the channel FAILED; its work goes on. Raises OSError where a
+        destination cannot be opened.
         """
         for name in self.deliverers.keys() - self.kept.destinations:
             await self.deliverers[name].open()

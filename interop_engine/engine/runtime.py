@@ -74,7 +74,7 @@ class Runtime:
         """Held by who starts, stops or replaces channels."""
 
     async def start(self) -> None:
-        """Recover, then start the channels: those fed by the exchange first, so that what is sent finds its receiver."""
+        """Recover, open the channels, and begin to work once all are open, so that what is sent finds its receiver."""
         try:
             if self.beside is not None:
                 await self.beside.start()  # first: it forks, and the journal has a thread
@@ -84,7 +84,10 @@ class Runtime:
             await self.receipts.start()
             channels = {channel.name: channel for channel in self.channels}
             for config in receivers_first(self.site.channels):
-                await channels[config.name].start()
+                await channels[config.name].open()
+            await self.exchange.begin()
+            for channel in self.channels:
+                channel.begin()
             self.retention.start()
         except BaseException:
             await self.stop()

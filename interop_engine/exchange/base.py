@@ -1,8 +1,8 @@
 """The exchange's contract: a topic exchange that joins nodes, where publishing ends in a confirm or a reason.
 
 Routing key ``{kind}.{sender}.{receiver}.{bucket}``; ``bucket`` is one of 64, by hash of the sending facility, so that all that a
-facility sends to a receiver keeps its order. A receiver has its own queue; a parcel nobody receives comes back and parks at its
-sender. One publish is in flight a lane; the caller sees to that.
+facility sends to a receiver keeps its order. A receiver has queues of its own, and one apart for receipts; a parcel nobody
+receives comes back and parks at its sender. One publish is in flight a lane; the caller sees to that.
 """
 
 from __future__ import annotations
@@ -48,12 +48,16 @@ def bucket(facility: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeHealth:
-    """How the exchange is. ``problem`` is empty while it can be used."""
+    """How the exchange is. ``problem`` is empty while it can be used.
+
+    ``waiting``: in words, what was sent to a channel here that is stopped, and what is behind it.
+    """
 
     adapter: str
     location: str  # without credentials
     problem: str = ""
     subscriptions: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 # True: the receiver's journal has committed it (ack). False: not now (give it again later, in order).
@@ -73,6 +77,12 @@ class Exchange(Protocol):
     async def open(self) -> None:
         """Start; never waits for a broker longer than a moment."""
 
+    async def begin(self) -> None:
+        """Give what comes to those who have subscribed, once all have; never waits for a broker longer than a moment.
+
+        What none of them takes is refused, and not kept for one who is late. Before it, an embedded publish ends in Retry.
+        """
+
     async def close(self) -> None:
         """Stop; twice is harmless."""
 
@@ -80,9 +90,9 @@ class Exchange(Protocol):
         """Delivered after the confirm; Park("unrouted") where nobody subscribes; Park("too-large"); Retry otherwise."""
 
     async def subscribe(self, receiver: str, kinds: Sequence[str], take: Take) -> Subscription:
-        """Give every parcel for ``receiver`` of these kinds to ``take``; ack after True.
+        """Give every parcel for ``receiver`` of these kinds to ``take``, once begun; ack after True.
 
-        Those of one bucket one at a time and in order; several buckets at once.
+        Those of one bucket one at a time and in order; several buckets at once. Receipts are subscribed to alone.
         """
 
     def health(self) -> ExchangeHealth:

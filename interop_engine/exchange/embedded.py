@@ -25,21 +25,24 @@ class EmbeddedExchange:
         self._known: set[tuple[str, str]] = (
             set()
         )  # (receiver, kind) that had a subscription: a channel that pauses is no reason to park
-        self._opened = False
+        self._begun = False
 
     async def open(self) -> None:
-        """Start."""
-        self._opened = True
+        """Nothing to do."""
+
+    async def begin(self) -> None:
+        """Open: who sent before the receivers are there would be told that there are none."""
+        self._begun = True
 
     async def close(self) -> None:
         """Stop; takes that are under way end first."""
-        self._opened = False
+        self._begun = False
         for subscription in tuple(self._subscriptions):
             await subscription.close()
 
     async def publish(self, parcel: Parcel) -> Outcome:
         """Delivered after every subscriber's commit; see the contract for the rest."""
-        if not self._opened:
+        if not self._begun:
             return Retry("the exchange is closed", "exchange-down", counts=False)
         if (refusal := unsendable(parcel)) is not None:
             return refusal
@@ -62,11 +65,11 @@ class EmbeddedExchange:
         return subscription
 
     def health(self) -> ExchangeHealth:
-        """Always well while open."""
+        """Always well once begun."""
         return ExchangeHealth(
             adapter="embedded",
             location="in this process",
-            problem="" if self._opened else "closed",
+            problem="" if self._begun else "closed",
             subscriptions=tuple(sorted({subscription.receiver for subscription in self._subscriptions})),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from interop_engine.core.errors import ExchangeError
 from interop_engine.core.model import Park
-from interop_engine.exchange.base import Parcel
+from interop_engine.exchange.base import RECEIPT, Parcel
 
 # What the receiving side puts in ``Parcel.headers`` where the carrier's part of a parcel is wrong; the receiving channel
 # journals such a parcel as rejected. No sender can set it.
@@ -42,9 +42,11 @@ def unrouted(parcel: Parcel) -> Park:
 
 
 def check_subscription(receiver: str, kinds: Sequence[str]) -> None:
-    """Raise ExchangeError where a subscription names no kind, or what is not a routing word."""
+    """Raise ExchangeError where a subscription names no kind, what is not a routing word, or receipts beside other kinds."""
     if not kinds:
         raise ExchangeError(f'the subscription as "{receiver}" names no kind')
+    if RECEIPT in kinds and len(set(kinds)) > 1:
+        raise ExchangeError(f'the subscription as "{receiver}" takes receipts beside other kinds')
     for word in (receiver, *kinds):
         if not is_word(word):
             raise ExchangeError(f'"{word}" is not a routing word (empty, or with a dot, *, # or space)')

@@ -22,6 +22,7 @@ _HEADERS = {"receiver": "hub", "kind": "lab", "control-digest": "ab" * 32, "even
 async def _exchange() -> Exchange:
     exchange = open_exchange("embedded")
     await exchange.open()
+    await exchange.begin()
     return exchange
 
 

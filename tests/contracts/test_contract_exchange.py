@@ -16,7 +16,7 @@ from interop_engine.core.errors import ExchangeError
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.exchange import open_exchange
 from interop_engine.exchange.base import Exchange, Parcel, bucket
-from interop_engine.exchange.rabbitmq.topology import queue_names
+from interop_engine.exchange.rabbitmq.topology import queue_names, receipts_queue
 
 _names = itertools.count(random.randrange(10**9))  # the broker outlives a test: every test has receivers of its own
 
@@ -28,6 +28,7 @@ class Nodes:
     sending: Exchange
     receiving: Exchange
     receiver: str
+    url: str = ""
 
     def parcel(self, number: int = 0, *, kind: str = "lab", sender: str = "24001", body: bytes = b"{}") -> Parcel:
         """A parcel for this test's receiver."""
@@ -49,15 +50,19 @@ async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
         nodes = Nodes(exchange, exchange, receiver)
     else:
         url = request.getfixturevalue("broker")
-        nodes = Nodes(open_exchange(url, name="sender"), open_exchange(url, name="receiver"), receiver)
+        nodes = Nodes(open_exchange(url, name="sender"), open_exchange(url, name="receiver"), receiver, url)
         await nodes.receiving.open()
+        await nodes.receiving.begin()
     await nodes.sending.open()
+    await nodes.sending.begin()
     yield nodes
     await nodes.receiving.close()
     await nodes.sending.close()
     if request.param == "rabbitmq":
         async with await aio_pika.connect(request.getfixturevalue("broker")) as connection:
-            await (await connection.channel()).queue_delete(queue_names(receiver, 1)[0])
+            channel = await connection.channel()
+            for queue in (queue_names(receiver, 1)[0], receipts_queue(receiver)):
+                await channel.queue_delete(queue)
 
 
 @dataclass
@@ -143,6 +148,41 @@ async def test_a_subscription_that_cannot_work_is_refused(nodes: Nodes, receiver
     """No kinds, or words that are none, are a mistake at the start."""
     with pytest.raises(ExchangeError):
         await nodes.receiving.subscribe(receiver, kinds, Inbox().take)
+
+
+async def test_what_subscribes_before_the_begin_is_known_to_all_that_comes(nodes: Nodes) -> None:
+    """Nothing is taken until all have subscribed: a kind whose channel comes second is not taken for one without a channel."""
+    first, second = Inbox(), Inbox()
+    if nodes.receiving is nodes.sending:
+        starting = nodes.receiving = nodes.sending = open_exchange("embedded")
+    else:  # its queue is there from before, with a backlog
+        await (await nodes.receiving.subscribe(nodes.receiver, ["lab", "imaging"], first.take)).close()
+        assert [await nodes.sending.publish(nodes.parcel(n, kind="imaging")) for n in range(3)] == [Delivered()] * 3
+        await nodes.receiving.close()
+        starting = nodes.receiving = open_exchange(nodes.url, name="receiver")
+    await starting.open()
+    await starting.subscribe(nodes.receiver, ["lab"], first.take)
+    outcome = await nodes.sending.publish(nodes.parcel(3, kind="imaging"))
+    assert isinstance(outcome, Delivered if nodes.url else Retry)
+    await starting.subscribe(nodes.receiver, ["imaging"], second.take)
+    await starting.begin()
+    await _in_order(nodes, range(4, 6))
+    assert await nodes.deliver(nodes.parcel(6, kind="imaging")) == Delivered()
+    assert [parcel.kind for parcel in await first.wait(2)] == ["lab"] * 2
+    await second.wait(5 if nodes.url else 1)
+    assert {parcel.kind for parcel in second.parcels} == {"imaging"}
+    assert not any(parcel.headers for parcel in (*first.parcels, *second.parcels))
+
+
+async def test_receipts_are_subscribed_to_alone(nodes: Nodes) -> None:
+    """They never wait behind what a channel takes."""
+    with pytest.raises(ExchangeError):
+        await nodes.receiving.subscribe(nodes.receiver, ["lab", "receipt"], Inbox().take)
+    inbox = Inbox()
+    await nodes.receiving.subscribe(nodes.receiver, ["receipt"], inbox.take)
+    parcel = Parcel("r1", "hub", nodes.receiver, "receipt", b"[]", "receipt")
+    assert await nodes.deliver(parcel) == Delivered()
+    assert await inbox.wait(1) == [parcel]
 
 
 async def test_order_of_a_sender_is_kept(nodes: Nodes) -> None:

@@ -53,6 +53,7 @@ class ExchangeLife(RuleBasedStateMachine):
         async def opened() -> Exchange:
             exchange = open_exchange(self.place, name=name)
             await exchange.open()
+            await exchange.begin()
             return exchange
 
         return self.do(opened())  # type: ignore[no-any-return]

@@ -173,6 +173,7 @@ async def embedded(ledger: Any) -> AsyncIterator[Exchange]:
     """An exchange on which a is told."""
     exchange = open_exchange("embedded")
     await exchange.open()
+    await exchange.begin()
     telling = receipts(ledger, exchange, pause=0.001)
     await telling.start()
     yield exchange

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from aiormq.channel import Channel
 from aiormq.exceptions import ChannelAccessRefused
 from typer.testing import CliRunner
 
 from interop_engine.cli.app import app
 from interop_engine.core.events import Event, subscribe
-from interop_engine.core.model import Delivered, Park
+from interop_engine.core.model import Delivered, Park, Retry
 from interop_engine.exchange import open_exchange
 from interop_engine.exchange.base import Exchange, Parcel
 from interop_engine.exchange.events import ExchangeConnected, ExchangeLost
@@ -79,6 +80,7 @@ async def node(url: str, *, queues: int = 1) -> AsyncIterator[Exchange]:
     """A node that declares nothing."""
     exchange = open_exchange(url, name="test", declare=False, queues=queues)
     await exchange.open()
+    await exchange.begin()
     yield exchange
     await exchange.close()
 
@@ -98,7 +100,7 @@ async def test_facilities_send_and_receive_with_their_rights(url: Callable[[str]
         return True
 
     async with node(url("hub"), queues=16) as hub, node(url("24001")) as first, node(url("24017")) as second:
-        await hub.subscribe("hub", ["lab", "imaging", "receipt"], take)
+        await hub.subscribe("hub", ["lab", "imaging"], take)
         assert hub.health().problem == ""
         for number in range(10):
             assert await first.publish(parcel(number)) == Delivered()
@@ -174,7 +176,7 @@ async def test_a_parcel_its_sender_did_not_publish_is_faulty(url: Callable[[str]
     forger = open_exchange(own_broker.url, name="forger")
     await forger.open()
     async with node(url("24017")) as receiving:
-        await receiving.subscribe("24017", ["lab", "imaging", "receipt"], take)
+        await receiving.subscribe("24017", ["lab", "imaging"], take)
         assert await forger.publish(parcel(1, "24001", "24017")) == Delivered()
         async with asyncio.timeout(20):
             found = await inbox.get()
@@ -182,15 +184,100 @@ async def test_a_parcel_its_sender_did_not_publish_is_faulty(url: Callable[[str]
     assert found.headers[FAULT] == "the user who published it is not its sender"
 
 
+async def _take(_: Parcel) -> bool:
+    return True
+
+
+async def _problem(exchange: Exchange, part: str) -> None:
+    async with asyncio.timeout(20):
+        while part not in exchange.health().problem:  # noqa: ASYNC110 - the health tells nobody
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.rabbitmq
-async def test_queues_that_are_not_there_are_a_problem_in_words(url: Callable[[str], str]) -> None:
-    """Another number of queues than was declared: the status says which is missing."""
+async def test_queues_that_are_not_ours_are_a_problem_in_words(url: Callable[[str], str]) -> None:
+    """Another number of queues than was declared: the status says which queue may not be read."""
+    async with node(url("24001"), queues=4) as exchange:
+        await exchange.subscribe("24001", ["lab"], _take)
+        await _problem(exchange, "access to queue 'interop.24001.0of4' in vhost '/' refused")
+
+
+@pytest.mark.rabbitmq
+async def test_queues_that_are_not_there_are_a_problem_in_words(own_broker: Broker) -> None:
+    """Where nothing was imported, the status says what is missing and what to do; nothing is made."""
+    async with node(own_broker.url, queues=4) as exchange:
+        await exchange.subscribe("nobody", ["lab"], _take)
+        await _problem(exchange, "the queue interop.nobody.0of4 is not there: import the definitions")
+    assert "nobody" not in own_broker.control("list_queues", "name")
+
+
+@pytest.mark.rabbitmq
+async def test_an_exchange_that_is_not_there_is_a_problem_in_words(own_broker: Broker) -> None:
+    """It shows as a parcel is sent, which waits."""
+    own_broker.control("add_vhost", "bare")
+    own_broker.control("set_permissions", "-p", "bare", own_broker.user, "", ".*", ".*")
+    async with node(f"{own_broker.url}bare") as exchange:
+        assert exchange.health().problem == ""
+        outcome = await exchange.publish(parcel(1))
+    assert outcome == Retry(
+        "no broker: the broker refuses: NOT_FOUND - no exchange 'interop' in vhost 'bare'", "exchange-down", counts=False
+    )
+
+
+@pytest.mark.rabbitmq
+async def test_nothing_is_declared_not_even_passively(url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ 4.3 wants the right to configure even to look whether a queue or an exchange is there."""
+
+    async def refused(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    for method in ("queue_declare", "exchange_declare", "queue_bind"):
+        monkeypatch.setattr(Channel, method, refused)
+    taken = asyncio.Event()
 
     async def take(_: Parcel) -> bool:
+        taken.set()
         return True
 
-    async with node(url("24001"), queues=4) as exchange:
-        await exchange.subscribe("24001", ["lab"], take)
-        async with asyncio.timeout(20):
-            while "interop.24001.0of4" not in exchange.health().problem:  # noqa: ASYNC110 - the health tells nobody
-                await asyncio.sleep(0.02)
+    async with node(url("24017")) as exchange, node(url("24001")) as sending, asyncio.timeout(20):
+        await exchange.subscribe("24017", ["lab"], take)
+        assert await sending.publish(parcel(7, "24001", "24017")) == Delivered()
+        await taken.wait()
+
+
+@pytest.mark.rabbitmq
+async def test_a_facility_is_told_by_whoever_received(url: Callable[[str], str]) -> None:
+    """Receipts have a queue of their own, with the facility's right to read it, whatever number of queues its channels have."""
+    told: asyncio.Queue[Parcel] = asyncio.Queue()
+
+    async def take(parcel: Parcel) -> bool:
+        told.put_nowait(parcel)
+        return True
+
+    async with node(url("hub"), queues=16) as hub, node(url("24001")) as hospital, asyncio.timeout(20):
+        for receiver, sender, here, there in (("24001", "hub", hospital, hub), ("hub", "24001", hub, hospital)):
+            await here.subscribe(receiver, ["receipt"], take)
+            sent = Parcel(f"r-{receiver}", sender, receiver, "receipt", b"[]", "receipt")
+            assert await there.publish(sent) == Delivered()
+            assert await told.get() == sent
+
+
+@pytest.mark.rabbitmq
+async def test_a_kind_that_was_agreed_and_no_channel_takes_is_rejected(url: Callable[[str], str]) -> None:
+    """By the first channel of the name, in whose receipt its sender sees why; without any channel it waits in its queue."""
+    found: asyncio.Queue[Parcel] = asyncio.Queue()
+
+    async def take(parcel: Parcel) -> bool:
+        found.put_nowait(parcel)
+        return True
+
+    async with node(url("24017")) as here, node(url("24001")) as sending, asyncio.timeout(20):
+        await here.subscribe("24017", ["receipt"], take)
+        assert await sending.publish(parcel(8, "24001", "24017", "imaging")) == Delivered()
+        assert await sending.publish(parcel(9, "24001", "24017")) == Delivered()
+        await here.subscribe("24017", ["lab"], take)
+        got = [await found.get() for _ in range(2)]
+    assert [(each.delivery_id, each.headers.get(FAULT)) for each in got] == [
+        ("24001-24017-8", "no channel of this node receives this kind"),
+        ("24001-24017-9", None),
+    ]

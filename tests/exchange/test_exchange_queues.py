@@ -36,6 +36,7 @@ async def node(url: str, queues: int = 1) -> AsyncIterator[Exchange]:
     """A node that declares what it needs."""
     exchange = open_exchange(url, name="test", queues=queues)
     await exchange.open()
+    await exchange.begin()
     yield exchange
     await exchange.close()
 

@@ -43,6 +43,7 @@ def receiver() -> str:
 async def _node(url: str, **options: Any) -> AsyncIterator[Exchange]:
     exchange = open_exchange(url, name="test", **options)
     await exchange.open()
+    await exchange.begin()
     try:
         yield exchange
     finally:

@@ -42,6 +42,7 @@ async def node(broker: Broker, tls: TlsPeer, host: str = "127.0.0.1") -> AsyncIt
     url = broker.url.replace("amqp:", "amqps:").replace(f"127.0.0.1:{broker.port}", f"{host}:{broker.tls_port}")
     exchange = open_exchange(url, name="test", tls=partial(tls.context, "."))
     await exchange.open()
+    await exchange.begin()
     yield exchange
     await exchange.close()
 

@@ -10,7 +10,9 @@ link       a connection that comes back by itself
 publisher  confirms, returns
 refusals   what the broker takes from nobody, or not from us
 alarm      when the broker reads no publisher
-consumer   order, acknowledgements, faults
+consumer   what a node receives, on one connection
+inbox      the queues of a receiver, and the channels they feed
+reader     one queue: order, acknowledgements
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from collections.abc import Sequence
 
 from interop_engine.core.model import Outcome
 from interop_engine.exchange.base import ExchangeHealth, Parcel, Take
-from interop_engine.exchange.rabbitmq.consumer import Consumer, RabbitSubscription
+from interop_engine.exchange.rabbitmq.consumer import Consumer
+from interop_engine.exchange.rabbitmq.inbox import RabbitSubscription
 from interop_engine.exchange.rabbitmq.publisher import Publisher
 from interop_engine.exchange.rabbitmq.settings import Settings
 from interop_engine.exchange.rules import check_subscription
@@ -38,6 +41,10 @@ class RabbitExchange:
     async def open(self) -> None:
         """Connect, or go on trying in the background."""
         await self._publisher.open(_MOMENT)
+
+    async def begin(self) -> None:
+        """Connect for consuming, and read what was subscribed to."""
+        await self._consumer.begin(_MOMENT)
 
     async def close(self) -> None:
         """Stop consuming, after the takes that are under way; then close both connections."""
@@ -60,4 +67,5 @@ class RabbitExchange:
             location=self._location,
             problem=self._publisher.problem or self._consumer.problem,
             subscriptions=self._consumer.receivers,
+            waiting=self._consumer.waiting,
         )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from interop_engine.exchange.agreements import ANY
 from interop_engine.exchange.base import RECEIPT
-from interop_engine.exchange.rabbitmq.topology import EXCHANGE, QUEUE_ARGUMENTS, binding_keys, queue_names
+from interop_engine.exchange.rabbitmq.topology import EXCHANGE, QUEUE_ARGUMENTS, binding_keys, queue_names, receipts_queue
 
 if TYPE_CHECKING:
     from interop_engine.exchange.agreements import Agreements
@@ -46,7 +46,7 @@ def definitions(agreements: Agreements, vhost: str, passwords: Mapping[str, str]
         "queues": [
             {"name": queue, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": dict(QUEUE_ARGUMENTS)}
             for name in facilities
-            for queue in queue_names(name, agreements.facilities[name].queues)
+            for queue in (*queue_names(name, agreements.facilities[name].queues), receipts_queue(name))
         ],
         "bindings": [binding for name in facilities for binding in _bindings(agreements, name, vhost)],
     }
@@ -62,13 +62,15 @@ def _user(name: str, password: str) -> dict[str, Any]:
 
 def _permission(agreements: Agreements, name: str, vhost: str) -> dict[str, str]:
     count = agreements.facilities[name].queues
-    queues = re.escape(queue_names(name, 1)[0]) + (f"\\.[0-9]+of{count}" if count > 1 else "")
+    own, receipts = re.escape(queue_names(name, 1)[0]), re.escape(receipts_queue(name))
+    if count > 1:
+        own += f"\\.[0-9]+of{count}"
     return {
         "user": name,
         "vhost": vhost,
         "configure": _NOTHING,
         "write": f"^{EXCHANGE}$",
-        "read": f"^{queues}$",
+        "read": f"^({own}|{receipts})$",
     }
 
 
@@ -86,7 +88,7 @@ def _topic_permission(agreements: Agreements, name: str, vhost: str) -> dict[str
 def _bindings(agreements: Agreements, receiver: str, vhost: str) -> list[dict[str, Any]]:
     agreed = [each.kinds for each in agreements.agreements if ANY in each.receivers or receiver in each.receivers]
     named = {kind for kinds in agreed for kind in kinds}
-    kinds = sorted({RECEIPT, *(agreements.kinds if ANY in named else named)})
+    kinds = sorted(agreements.kinds if ANY in named else named)
     count = agreements.facilities[receiver].queues
     return [
         {
@@ -97,8 +99,11 @@ def _bindings(agreements: Agreements, receiver: str, vhost: str) -> list[dict[st
             "routing_key": key,
             "arguments": {},
         }
-        for number, queue in enumerate(queue_names(receiver, count))
-        for key in binding_keys(receiver, kinds, number, count)
+        for queue, keys in (
+            *((queue, binding_keys(receiver, kinds, number, count)) for number, queue in enumerate(queue_names(receiver, count))),
+            (receipts_queue(receiver), binding_keys(receiver, (RECEIPT,), 0, 1)),
+        )
+        for key in keys
     ]
 
 

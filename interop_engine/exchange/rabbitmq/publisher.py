@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import DeliveryError, PublishError
+from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq.channel import Channel as UnderlayChannel
 from pamqp.commands import Basic
 
@@ -15,7 +15,7 @@ from interop_engine.core.model import Delivered, Outcome, Retry
 from interop_engine.exchange.base import Parcel
 from interop_engine.exchange.events import ExchangeAlarm, ExchangeAlarmEnded
 from interop_engine.exchange.rabbitmq import alarm, wire
-from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation
+from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
 from interop_engine.exchange.rabbitmq.refusals import Refusals
 from interop_engine.exchange.rabbitmq.settings import Settings
 from interop_engine.exchange.rabbitmq.topology import EXCHANGE, ensure_exchange
@@ -94,13 +94,15 @@ class Publisher:
             self._stalled = True
             return Retry(f"no confirm within {self._timeout:g} s", "unconfirmed", counts=False)
         except BROKER_ERRORS as error:
-            return self._refusals.learn(error, parcel, len(body)) or self._down()
+            return self._refusals.learn(error, parcel, len(body)) or self._down(error)
         finally:
             self._deadlines.discard(deadline)
         return Delivered()
 
-    def _down(self) -> Retry:
-        return Retry(f"no broker: {self._link.problem or 'the channel was lost'}", "exchange-down", counts=False)
+    def _down(self, error: BaseException | None = None) -> Retry:
+        # That the exchange is not there: a node that declares nothing did not look before.
+        why = words(error) if isinstance(error, ChannelNotFoundEntity) else self._link.problem
+        return Retry(f"no broker: {why or 'the channel was lost'}", "exchange-down", counts=False)
 
     def _alarmed(self) -> Retry:
         return Retry(_alarm(self._alarm), "exchange-alarm", counts=False)
