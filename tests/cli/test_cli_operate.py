@@ -18,6 +18,7 @@ from interop_engine.cli import output
 from interop_engine.cli.app import app
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Park, digest, new_id
+from interop_engine.exchange.base import ExchangeHealth
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
 from interop_engine.ops.api import Watch, application
@@ -275,6 +276,19 @@ async def test_an_engine_that_is_not_ready_ends_status_with_1() -> None:
     await server.start()
     code, _, stderr = await run("status", f"http://{server.address}")
     assert (code, "journal: No room." in stderr) == (1, True)
+    await server.stop()
+    watch.close()
+
+
+async def test_status_warns_of_what_waits_for_a_stopped_channel() -> None:
+    """An operator's wish is no reason not to be ready, but who asks is told what waits behind it."""
+    waiting = ('the channel that receives lab as "hub" is stopped',)
+    watch = Watch(observed := FakeEngine())
+    observed.exchange.health = lambda: ExchangeHealth("rabbitmq", "amqps://broker:5671", waiting=waiting)
+    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
+    await server.start()
+    code, _, stderr = await run("status", f"http://{server.address}")
+    assert (code, f"exchange: {waiting[0]}" in stderr) == (0, True)
     await server.stop()
     watch.close()
 
