@@ -158,12 +158,11 @@ async def test_what_a_stopped_channel_refused_goes_to_another_of_its_kind(broker
         await until(lambda: taken.ids == ["A-0", "A-1"])
 
 
-@pytest.mark.parametrize("leaving", ["another", "the last"])
+@pytest.mark.parametrize("leaving", ["another", "the last", "the last before another"])
 async def test_a_long_take_is_no_fault_of_the_broker(
     broker: str, receiver: str, monkeypatch: pytest.MonkeyPatch, leaving: str
 ) -> None:
     """A journal that is away while a channel stops: the take ends in its own time, once, and nothing is said of the broker."""
-    monkeypatch.setattr(inbox, "OPEN", 0.2)
     lab, imaging = Taken(), Taken()
     lab.gate.clear()
     async with node(broker) as exchange:
@@ -171,11 +170,15 @@ async def test_a_long_take_is_no_fault_of_the_broker(
         stopping = await exchange.subscribe(receiver, ["imaging"], imaging.take) if leaving == "another" else taking
         await sent(exchange, parcel(receiver, "A", 0, "lab"))
         await until(lambda: lab.inside == 1)
+        monkeypatch.setattr(inbox, "OPEN", 0.2)
         closing = asyncio.create_task(stopping.close())
         await asyncio.wait([closing], timeout=0.5)  # longer than the broker is given
         assert (closing.done(), exchange.health().problem) == (leaving == "another", "")
+        joining = [asyncio.create_task(exchange.subscribe(receiver, ["imaging"], imaging.take))] if "before" in leaving else []
+        await asyncio.wait([closing, *joining], timeout=0.5)
+        assert exchange.health().problem == ""
         lab.gate.set()
-        await closing
+        await asyncio.gather(closing, *joining)
         await until(lambda: lab.ids == ["A-0"])
     assert lab.ids == ["A-0"]
 

@@ -102,8 +102,7 @@ class Inbox:
         """Feed one more, on a connection that is up; what waited for it comes now."""
         self.add(subscription)
         try:
-            async with asyncio.timeout(OPEN):
-                await self.open(connection)
+            await self.open(connection)
         except BROKER_ERRORS as error:
             self._link.drop(words(error))
         for reader in self._readers:
@@ -122,11 +121,12 @@ class Inbox:
             if not self.subscriptions:
                 return
             try:
-                if self._settings.declare and not self._kinds <= self._bound:
-                    with OnlyOurCancellation():
-                        await self._declare(connection)
-                if not self._readers:
-                    await self._read(connection)
+                async with asyncio.timeout(OPEN):  # of the broker, and not of a take that somebody waited for above
+                    if self._settings.declare and not self._kinds <= self._bound:
+                        with OnlyOurCancellation():
+                            await self._declare(connection)
+                    if not self._readers:
+                        await self._read(connection)
             except BaseException:
                 await self._shut()
                 raise
