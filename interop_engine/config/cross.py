@@ -78,7 +78,7 @@ def _accepting(channels: Channels, library: Library) -> Iterator[Mistake]:
             yield Mistake(
                 "C112", 'the key "otherwise" is missing', file.mark(), "reject (AR) or ignore (AA, kept): never assumed"
             )
-        unknown = library.unreadable or library.broken.intersection(options.all_mappings())
+        unknown = library.broken.intersection(options.all_mappings()) or (library.unreadable and not channel.programs)
         if unknown or all(destination.original for destination in channel.destinations):
             continue
         for index, event in enumerate(options.accept):

@@ -243,11 +243,12 @@ class _Channel:
         for number, name in enumerate(options.all_mappings()):
             if name in self._library.programs:
                 known.append(name)
-            elif name not in self._library.broken and not self._library.unreadable:
+            elif name not in self._library.broken:
                 place = ("mapping", number) if isinstance(written, list) else ("mapping",)
                 names = sorted({*self._library.programs, *self._library.broken})
-                hint = near(name, names) or f"mappings: {', '.join(names)}"
-                self._file.mistake("C111", f'there is no mapping "{name}"', *place, hint=hint)
+                hint = near(name, names) or ("" if self._library.unreadable else f"mappings: {', '.join(names)}")
+                if hint:  # else it may be in a file that cannot be read, which is told
+                    self._file.mistake("C111", f'there is no mapping "{name}"', *place, hint=hint)
         return known
 
     def _connector(self, data: Any, registry: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, Options] | None:

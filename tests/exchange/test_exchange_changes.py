@@ -75,6 +75,7 @@ rabbitmqctl delete_queue -p / interop.hub
 # Of no facility any more: what waits there is lost. See what that is:
 #   rabbitmqctl list_queues -p / name messages
 rabbitmqctl delete_queue -p / interop.24017
+rabbitmqctl delete_queue -p / interop.24017.receipts
 """
     )
 
@@ -132,7 +133,11 @@ async def test_the_commands_do_what_they_say(tmp_path: Path, own_broker: Broker)
         if line.startswith("rabbitmqctl "):
             own_broker.control(*shlex.split(line)[1:])
     queues = own_broker.control("list_queues", "name").split()[1:]
-    assert sorted(queues) == ["interop.24001", "interop.hub.0of2", "interop.hub.1of2"]
+    of_24001, of_hub = (
+        ["interop.24001", "interop.24001.receipts"],
+        ["interop.hub.0of2", "interop.hub.1of2", "interop.hub.receipts"],
+    )
+    assert sorted(queues) == [*of_24001, *of_hub]
     for name, kind, expected in (("24001", "lab", ""), ("24001", "imaging", "not-permitted"), ("24017", "lab", "exchange-down")):
         async with asyncio.timeout(30):
             while await answer(nodes[name], Parcel(kind, name, "hub", kind, b"{}", "fhir")) != expected:
