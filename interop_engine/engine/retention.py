@@ -26,7 +26,9 @@ class Retention:
 
     def __init__(self, site: Site, journal: Journal, broken: Broken) -> None:
         self._keep = site.options.journal.keep
-        self._days = {channel.name: channel.options.keep.days for channel in site.channels if channel.options.keep.days}
+        self._days = {channel.name: channel.options.keep.days or self._keep.days for channel in site.channels}
+        # Who shares a journal may find channels in it that are another node's, and whose days that one knows.
+        self._others = 0 if site.options.journal.postgres else self._keep.days
         self._journal = journal
         self._broken = broken
         self._task: asyncio.Task[None] | None = None
@@ -34,7 +36,7 @@ class Retention:
 
     def start(self) -> None:
         """Begin, where there is a limit."""
-        if self._keep.days or self._keep.size or self._days:
+        if self._others or self._keep.size or any(self._days.values()):
             self._task = asyncio.create_task(self._run(), name="retention")
 
     async def stop(self) -> None:
@@ -60,7 +62,7 @@ class Retention:
         """Remove what is too old, then the oldest while there is too much, then give back what is free."""
         removed = 0
         for channel in sorted(await self._journal.totals()):
-            if days := self._days.get(channel, self._keep.days):
+            if days := self._days.get(channel, self._others):
                 removed += await self._prune(channel, now - timedelta(days=days))
         if removed:
             events.emit(events.JournalPruned("age", removed))

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from interop_engine import config
 from interop_engine.config.site import Site
 from interop_engine.core import events
@@ -14,6 +16,7 @@ from interop_engine.engine.retention import Retention
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Journal, MessageState, Selection
 from tests.support.journals import START, message
+from tests.support.postgres import fresh_journal
 
 _ENGINE = 'site: Test\nfacility: "24001"\njournal: {{path: journal.db, keep: {{{keep}}}}}\n'
 _CHANNEL = """\
@@ -104,3 +107,21 @@ async def test_what_cannot_be_removed_is_told(tmp_path: Path) -> None:
     kept = len(await journal.search(Selection(limit=1000)))
     await journal.close()
     assert ([each.name() for each in told], kept) == (["journal_over_limit"], 60)
+
+
+@pytest.mark.postgres
+async def test_the_channels_of_other_nodes_are_left_to_them(tmp_path: Path, postgres: str) -> None:
+    """Where a journal is shared, this node's days are not those of a channel that only another node runs."""
+    loaded = site(tmp_path, "days: 30")
+    options = loaded.options.journal.model_copy(update={"postgres": fresh_journal(postgres)})
+    loaded = replace(loaded, options=loaded.options.model_copy(update={"journal": options}))
+    journal = await opened(loaded)
+    for channel in ("lab", "another"):
+        for age in (40, 1):
+            at = START - timedelta(days=age)
+            new = message(channel=channel, received_at=at, state=MessageState.FILTERED, lanes=(), control_id=f"{channel}-{age}")
+            await journal.accept(new)
+    await Retention(loaded, journal, unbroken).once(START)
+    left = [row.control_id for row in await journal.search(Selection())]
+    await journal.close()
+    assert sorted(left) == ["another-1", "another-40", "lab-1"]
