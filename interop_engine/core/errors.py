@@ -8,6 +8,7 @@
     ├── JournalError           the journal cannot do what was asked
     │   ├── JournalFull        no room on the disk: nothing was committed, nothing may be acknowledged
     │   ├── JournalBroken      an I/O error or a failed fsync: final until the process restarts
+    │   ├── ItemRefused        this one item cannot be written, however often it is tried; the others can
     │   └── UnknownItem        no message or delivery has that id
     └── ExchangeError          the exchange cannot be reached or used
 
@@ -69,6 +70,10 @@ class JournalFull(JournalError):  # noqa: N818 - a state of the disk, named as a
 
 class JournalBroken(JournalError):  # noqa: N818 - as above
     """The journal's disk failed; only a restart recovers."""
+
+
+class ItemRefused(JournalError):  # noqa: N818 - as above
+    """The journal cannot hold this item."""
 
 
 class UnknownItem(JournalError):  # noqa: N818 - as above

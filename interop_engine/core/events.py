@@ -185,6 +185,26 @@ class IntakeRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockApart(Event):
+    """This machine's clock differs from that of the journal's database, ``seconds`` ahead of it (or behind: below zero)."""
+
+    sentence: ClassVar[str] = "This machine's clock differs from the database's: received times of the nodes do not compare."
+    level: ClassVar[str] = "warning"
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaBehind(Event):
+    """The journal's database has standbys, and commits wait for none of them."""
+
+    sentence: ClassVar[str] = (
+        "The journal's database does not wait for its standbys: a failover loses acknowledged messages. Set"
+        " synchronous_standby_names."
+    )
+    level: ClassVar[str] = "warning"
+
+
+@dataclass(frozen=True, slots=True)
 class JournalFailed(Event):
     """The journal's disk failed."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
+from interop_engine.core.errors import ItemRefused
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
 from interop_engine.engine.agreements import AgreedDestination
@@ -226,11 +227,14 @@ class Channel:
         forwarded = True
 
         async def write() -> None:
-            nonlocal forwarded
+            nonlocal forwarded, result
+            if isinstance(result, Forward):
+                try:
+                    forwarded = await self._journal.forward(lease, result)
+                except ItemRefused as error:
+                    result = Parked("journal-refused", f"The journal cannot hold what was made of it: {error}")
             if isinstance(result, Parked):
                 await self._journal.park(lease, result.code, result.why, [str(finding) for finding in result.findings])
-            else:
-                forwarded = await self._journal.forward(lease, result)
 
         if not await self._workers.durable(write):
             return True

@@ -103,6 +103,9 @@ class Deliverer:
     async def _handle(self, lease: Lease) -> None:
         delivery = lease.delivery
         assert delivery is not None
+        if not self._journal.holds(lease):
+            await self._journal.release(lease)
+            return
         began = time.monotonic()
         try:
             outcome = await self._destination.deliver(delivery)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.exchange import VIA
 from interop_engine.core import events
-from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
 from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
 from interop_engine.engine.aside import Aside
@@ -37,11 +38,17 @@ class Ingress:
         self._aside = Aside()
 
     async def accept(self, arrival: Arrival) -> Answer:
-        """Commit, then answer."""
+        """Commit, then answer. What the journal cannot hold as it is, is kept as rejected: it would be refused for ever."""
         try:
-            standing = await self._place(arrival)
+            try:
+                return await self._take(arrival)
+            except ItemRefused as error:
+                return await self._take(replace(arrival, fault=f"The journal cannot hold it: {error}"))
         except JournalError as error:
             return self._refused(error)
+
+    async def _take(self, arrival: Arrival) -> Answer:
+        standing = await self._place(arrival)
         reception = await self._read(arrival, standing) if arrival.media == "hl7v2" else None
         row = reception.row if reception is not None else _bundle_row(arrival, self._channel)
         message = reception.message if reception is not None else None
@@ -55,9 +62,9 @@ class Ingress:
             if isinstance(answer, Refused) or message is None or row.code == "ack":
                 return answer
             return await self._acknowledgements.complete(answer, message)
-        except JournalError as error:
+        except JournalError:
             self._parsed.take(row.id)
-            return self._refused(error)
+            raise
 
     def _refused(self, error: JournalError) -> Unavailable:
         if isinstance(error, JournalBroken):

@@ -270,7 +270,7 @@ class JournalHealth:
 
 
 class Journal(Protocol):
-    """The contract. Methods raise JournalFull or JournalBroken where nothing was committed, and UnknownItem.
+    """The contract. Methods raise JournalFull or JournalBroken where nothing was committed, ItemRefused, and UnknownItem.
 
     A lease that has ended (settled, released, its time over) is an UnknownItem to forward, park and settle.
     """
@@ -291,6 +291,9 @@ class Journal(Protocol):
 
     async def lease(self, queue: Queue, owner: str) -> Lease:
         """Wait until an item of the queue is due and free, and take it. Cancel to stop waiting."""
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether nobody else can have the item: to be asked before it is sent, since a node may have been paused, or cut off."""
 
     async def release(self, lease: Lease) -> None:
         """Give an item back unsettled (shutdown); it is due again at once."""
@@ -390,10 +393,7 @@ class Journal(Protocol):
         """
 
     async def shrink(self, limit: int = 0) -> bool:
-        """Give a little of the free space back to the disk; True where there is more to give back.
-
-        ``limit``: bytes that the journal may have, 0 where none is set. A database shrinks by itself, or does not.
-        """
+        """Give a little free space back to the disk, down to ``limit`` bytes; True where there is more. A database does not."""
 
     async def health(self) -> JournalHealth:
         """How the journal is."""

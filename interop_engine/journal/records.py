@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from interop_engine.core.errors import JournalBroken
 from interop_engine.core.model import Delivery, Known, Learned, Outcome, Park, Question, Received, Retry, Sent, digest
+from interop_engine.journal import texts
 from interop_engine.journal.base import Attempt, DeliveryRow, Forward, MessageRow, NewDelivery, NewMessage, Selection
 from interop_engine.journal.keys import Keys
 from interop_engine.journal.sealing import Sealing, is_sealed
@@ -42,8 +44,9 @@ class Records:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def message(self, new: NewMessage) -> NewMessage:
-        """A message to be committed."""
+        """A message to be committed. What is bound to its seals must not be changed below, so it is made fit for a row here."""
         seal = self._sealing
+        new = texts.shown(new)
         named = seal.name("digest", new.digest)
         sealed = replace(
             new,
@@ -135,17 +138,18 @@ class Records:
             tuple(name("thing", thing) for thing in question.whole),
         )
 
-    def known(self, known: Known) -> Known:
+    def known(self, known: Known, asked: Question) -> Known:
         """The answer. Its stamp is the journal's own."""
         name = self._sealing.open_name
         opened: dict[bytes, dict[tuple[str, str], bytes]] = {}
         states = [self._open_state(each, opened) for each in known.sent.values()]
-        return Known(
+        answer = Known(
             known.stamp,
             {(each.destination, each.object): each for each in states},
             {name("alias", alias): name("thing", thing) for alias, thing in known.aliases.items()},
             {name("thing", retired): name("thing", into) for retired, into in known.merged.items()},
         )
+        return texts.known(answer, asked, partial(self._sealing.kept, "thing"))
 
     def unread(self, unread: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""
@@ -153,7 +157,9 @@ class Records:
 
     def _contents(self, made: Forward) -> bytes:
         """The contents of all states together, which the journal keeps once: alike as they are, that is a fifth of their room."""
-        brought = {(each.destination, each.object): each.content for new in made.deliveries for each in new.sent if each.content}
+        kept = self._sealing.kept
+        states = [each for new in made.deliveries for each in new.sent if each.content]
+        brought = {(each.destination, kept("thing", each.object)): each.content for each in states}
         return self._sealing.content(_pack([(*key, content) for key, content in brought.items()]), "states") if brought else b""
 
     def _state(self, sent: Sent, contents: bytes) -> Sent:
@@ -178,10 +184,11 @@ class Records:
 
     def selection(self, selection: Selection) -> Selection:
         """What to list, by the names it is kept under."""
-        control = selection.control_id
+        control, of = selection.control_id, selection.message_type
         return replace(
             selection,
             control_id=None if control is None else self._sealing.name("control", control),
+            message_type=None if of is None else texts.name(of),
             search=self._search(selection.search),
         )
 

@@ -87,7 +87,7 @@ class SealedJournal:
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
         """Answer a question."""
-        return self._records.known(await self._journal.known(self._records.question(question), destinations))
+        return self._records.known(await self._journal.known(self._records.question(question), destinations), question)
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:
         """Write what a transformation made; False where its ``Known`` is out of date."""
@@ -143,6 +143,10 @@ class SealedJournal:
     async def close(self) -> None:
         """Close it."""
         await self._journal.close()
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether nobody else can have the item."""
+        return self._journal.holds(lease)
 
     async def release(self, lease: Lease) -> None:
         """Give an item back unsettled."""

@@ -18,13 +18,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 from interop_engine.core.errors import JournalBroken
+from interop_engine.journal import texts
 from interop_engine.journal.keys import Keys
 
 _PLAIN, _ZIPPED = 0, 1
 _NONCE = 12
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AS_TEXT, _AS_NUMBER, _PACKED = b"\0", b"\1", b"\2"
-_HUGE = 1_000
+_HUGE = 1_000  # bytes; sealed it is less than ``texts.LONGEST``
 _SMALL = 256  # below it compression gains less than its frame costs
 _TEXT = "sealed:"  # before a text that is sealed: the journal writes some of its own, which are not
 _REMEMBERED = 16_384
@@ -93,8 +94,12 @@ class Sealing:
         return self._name(kind, name)
 
     def open_name(self, kind: str, sealed: str) -> str:
-        """The name that ``name`` sealed."""
+        """The name that ``name`` sealed; of one that is huge its beginning and its digest."""
         return self._unname(kind, sealed)
+
+    def kept(self, kind: str, name: str) -> str:
+        """What a name will be when it is opened."""
+        return name if len(name) * 4 <= _HUGE else self.open_name(kind, self.name(kind, name))
 
     def _make_name(self, kind: str, name: str) -> str:
         return "\t".join(self._seal_part(kind, part) for part in name.split("\t"))
@@ -123,11 +128,17 @@ def is_sealed(text: str) -> bool:
 
 
 def _short(name: str) -> bytes:
-    """A name in little room: a digest, the most frequent, as the number it is; a huge one packed, for an index of PostgreSQL."""
+    """A name in little room: a digest, the most frequent, as the number it is.
+
+    A huge one is packed, and one that is huge even so is its beginning and its digest, for an index of PostgreSQL.
+    """
     if _DIGEST.fullmatch(name):
         return _AS_NUMBER + bytes.fromhex(name)
     data = name.encode("utf-8", "surrogatepass")
-    return _PACKED + zlib.compress(data, 9) if len(data) > _HUGE else _AS_TEXT + data
+    if len(data) <= _HUGE:
+        return _AS_TEXT + data
+    packed = zlib.compress(data, 9)
+    return _PACKED + packed if len(packed) <= _HUGE else _AS_TEXT + texts.shortened(name).encode()
 
 
 def _long(data: bytes) -> str:

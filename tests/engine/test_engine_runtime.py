@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine.journal.base import MessageState, Selection
+from interop_engine.core.errors import ItemRefused
+from interop_engine.journal.base import MessageState, NewMessage, Selection, Stored
+from interop_engine.journal.sqlite import SqliteJournal
 from tests.support.node import make_site, resources, running
 from tests.support.texts import admission, merge, order, result, text
 
@@ -208,6 +210,50 @@ async def test_what_is_refused_is_kept(tmp_path: Path, data: bytes, code: str) -
         assert answer.code == code
         (row,) = await node.runtime.journal.search(Selection(states=("rejected",)))
         assert (await node.runtime.journal.content(row.id)).data == data
+
+
+async def test_what_the_journal_cannot_hold_is_kept_as_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered once, instead of being offered again for ever."""
+    accept = SqliteJournal.accept
+
+    async def refuse(journal: SqliteJournal, message: NewMessage) -> Stored:
+        if message.state is MessageState.RECEIVED:
+            raise ItemRefused("too large")
+        return await accept(journal, message)
+
+    monkeypatch.setattr(SqliteJournal, "accept", refuse)
+    async with running(make_site(tmp_path)) as node:
+        data = result("M1")
+        (answer,) = await node.send("lab-results", data)
+        assert answer.code == "AE"
+        (row,) = await node.runtime.journal.search(Selection(states=("rejected",)))
+        assert row.why == "The journal cannot hold it: too large"
+        assert (await node.runtime.journal.content(row.id)).data == data
+
+
+async def test_what_is_made_and_cannot_be_held_parks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message waits for a person, and what comes after it does not wait for it."""
+
+    async def refuse(*_: object) -> bool:
+        raise ItemRefused("too large")
+
+    monkeypatch.setattr(SqliteJournal, "forward", refuse)
+    async with running(make_site(tmp_path)) as node:
+        await node.send("lab-results", result("M1"), result("M2"))
+        await node.settled()
+        rows = await node.runtime.journal.search(Selection(states=("parked",)))
+        assert [row.code for row in rows] == ["journal-refused"] * 2
+
+
+async def test_an_item_that_may_be_anothers_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given back instead, and whoever has it without a doubt sends it, once."""
+    doubts = [True]
+    monkeypatch.setattr(SqliteJournal, "holds", lambda *_: not (doubts and doubts.pop()))
+    async with running(make_site(tmp_path)) as node:
+        await node.send("lab-results", result("M1"))
+        await node.settled()
+        assert len(node.bundles("hub")) == 1
+    assert doubts == []
 
 
 async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Path) -> None:

@@ -223,6 +223,11 @@ END $$;
 
 -- --- deliveries ------------------------------------------------------------------------------------------------------------
 
+-- Remove those of these packs that no state points to any more.
+CREATE OR REPLACE FUNCTION drop_packs(p_packs bigint[]) RETURNS void LANGUAGE sql AS $$
+  DELETE FROM packs p WHERE p.id = ANY (p_packs) AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.pack = p.id)
+$$;
+
 -- How an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
 -- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due".
 CREATE OR REPLACE FUNCTION settle(
@@ -231,6 +236,7 @@ CREATE OR REPLACE FUNCTION settle(
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   tried integer;
+  left_behind bigint[];
 BEGIN
   IF NOT holds(p_channel, p_destination, p_seq, p_fence) THEN RETURN false; END IF;
   SELECT attempts + 1 INTO tried FROM deliveries WHERE seq = p_seq;
@@ -241,9 +247,13 @@ BEGIN
     PERFORM count_delivery(p_channel, p_destination, 'waiting', -1);
     PERFORM count_delivery(p_channel, p_destination, p_state, 1);
     IF p_state = 'delivered' THEN
-      DELETE FROM sent old USING sent new WHERE new.delivery = p_seq AND old.destination = new.destination
-        AND old.object = new.object AND old.delivery < p_seq
-        AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = old.delivery AND d.state = 'parked');  -- a retry asks about it
+      WITH gone AS (
+        DELETE FROM sent old USING sent new WHERE new.delivery = p_seq AND old.destination = new.destination
+          AND old.object = new.object AND old.delivery < p_seq
+          AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = old.delivery AND d.state = 'parked')  -- a retry asks about it
+        RETURNING old.pack)
+      SELECT array_agg(DISTINCT pack) INTO left_behind FROM gone;
+      PERFORM drop_packs(left_behind);
     END IF;
   END IF;
   IF p_counts > 0 THEN
@@ -253,7 +263,7 @@ BEGIN
         why = excluded.why, took = excluded.took;
   END IF;
   IF p_due IS NOT NULL THEN  -- it waits for its time, or is parked and holds its lanes
-    PERFORM give_back(p_channel, p_destination, p_seq, p_fence, p_due);
+    PERFORM give_back(p_channel, p_destination, p_seq, p_fence, clock() + p_due - p_now);  -- the node's clock may be wrong
   ELSE
     PERFORM dequeue(p_channel, p_destination, p_seq);
   END IF;

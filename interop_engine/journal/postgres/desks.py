@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from interop_engine.journal import codec
 from interop_engine.journal.base import Lease, Queue
 
 _NEVER = 1 << 62
+_SURE_SECONDS = 3.0  # since a beat, while no other node can take this one for dead: less than ``heart.DEAD_SECONDS``
 _LOOK_SECONDS = 5.0  # without being told: for a lease that ended with its node, and an announcement that was lost
 
 
@@ -44,6 +46,8 @@ class Desks:
         self._read = read
         self._desks: dict[Queue, _Desk] = {}
         self._held: dict[int, int] = {}  # fence → seq
+        self._doubted: set[int] = set()  # fences of before the others took this node for dead
+        self._heard = 0.0  # when the newest beat began that the database has, by this machine's clock
         self._timer: asyncio.TimerHandle | None = None
         self._slow: asyncio.TimerHandle | None = None
         self.when_wanted: Callable[[], None] = lambda: None
@@ -72,6 +76,24 @@ class Desks:
     def forget(self, fence: int) -> None:
         """A lease ended."""
         self._held.pop(fence, None)
+        self._doubted.discard(fence)
+
+    def heard(self, began: float, *, buried: bool) -> None:
+        """A beat that began then is in the database. ``buried``: the others had taken this node for dead, or it is new."""
+        missed = not self.alive()
+        self._heard = began
+        if buried:
+            self._doubted.update(self._held)
+        if missed:
+            self.look_everywhere()
+
+    def alive(self) -> bool:
+        """Whether no other node can have taken this one for dead meanwhile: it was not paused, or cut off from the database."""
+        return time.monotonic() - self._heard < _SURE_SECONDS
+
+    def holds(self, fence: int) -> bool:
+        """Whether a lease is this node's without any doubt, now."""
+        return fence in self._held and fence not in self._doubted and self.alive()
 
     def fences(self) -> list[int]:
         """The leases this node has."""
@@ -90,7 +112,9 @@ class Desks:
     # --- the writer ---------------------------------------------------------------------------------------------------
 
     def wanted(self, now: int) -> list[tuple[Queue, int]]:
-        """The queues that are worth looking at, with the number of their workers who wait."""
+        """The queues that are worth looking at, with the number of their workers who wait; none while others may take it all."""
+        if not self.alive():
+            return []
         return [(queue, count) for queue, desk in self._desks.items() if desk.due <= now and (count := desk.waiting())]
 
     def looking(self, queue: Queue) -> None:

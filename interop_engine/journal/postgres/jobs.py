@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from interop_engine.core.model import Delivered, Learned, Outcome, Park, Receipt, Received, Retry
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue
 from interop_engine.journal.postgres import statements
-from interop_engine.journal.postgres.reads import plain
 from interop_engine.journal.receipts import encoded
+from interop_engine.journal.texts import name, plain
 
 _stamp = msgspec.json.Decoder(tuple[str, str, list[str], list[str], list[str]]).decode
 OUTDATED: Final = "changed"
@@ -41,23 +41,25 @@ class Item:
 
 def accept(message: NewMessage, window: int, packer: codec.Packer) -> Statement:
     """Write a message, or find that it came before (within ``window`` microseconds)."""
+    message = texts.message(message, name)
     at = codec.micros(message.received_at)
     digest, size, zipped, data = packer.body(message.data)
-    kinds, texts = _pairs(message.search)
+    kinds, values = _pairs(message.search)
     row = (
-        message.id, message.channel, str(message.state), at, plain(message.control_id), plain(message.message_type),
+        message.id, message.channel, str(message.state), at, message.control_id, message.message_type,
         message.peer, message.media, message.digest, size if message.size is None else message.size, message.reply,
-        _plain(message.lanes), codec.headers(message.headers), message.code, plain(message.why), message.config,
-        None if message.duplicate_key is None else plain(message.duplicate_key), message.replay_of,
+        list(message.lanes), codec.headers(message.headers), message.code, message.why, message.config,
+        message.duplicate_key, message.replay_of,
     )  # fmt: skip
     touches = (Queue(message.channel),) if message.state == MessageState.RECEIVED else ()
-    return Statement(statements.ACCEPT, (*row, digest, zipped, data, kinds, texts, at - window, codec.now()), touches)
+    return Statement(statements.ACCEPT, (*row, digest, zipped, data, kinds, values, at - window, codec.now()), touches)
 
 
 def park(item: Item, code: str, why: str, findings: Sequence[str]) -> Statement:
     """Park the message of a lease."""
     state = str(MessageState.PARKED)
-    values = (item.queue.channel, item.seq, item.fence, state, code, plain(why), codec.listing(findings), codec.now())
+    found = codec.listing(_plain(findings))
+    values = (item.queue.channel, item.seq, item.fence, state, plain(code), plain(why), found, codec.now())
     return Statement(statements.FINISH_MESSAGE, values, (item.queue,))
 
 
@@ -78,16 +80,16 @@ def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, 
         {
             "id": new.id,
             "destination": new.destination,
-            "lanes": _plain(new.lanes),
+            "lanes": [name(lane) for lane in new.lanes],
             "body": numbers[new.body],
             "media": new.media,
-            "headers": codec.headers(new.headers),
+            "headers": codec.headers({plain(key): plain(value) for key, value in new.headers.items()}),
         }
         for new in made.deliveries
     ]
     values = (
         message.id, message.channel, item.seq, item.fence, mark, *asked, str(state), made.code, plain(made.why),
-        codec.listing(made.findings), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
+        codec.listing(_plain(made.findings)), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
         *_learned(made.learned), *_pairs(made.search), _plain(made.ledger), codec.now(),
     )  # fmt: skip
     queues = dict.fromkeys(Queue(message.channel, new.destination) for new in made.deliveries)
@@ -109,10 +111,10 @@ def _states(made: Forward, packer: codec.Packer) -> tuple[str, int, bytes | None
                 {
                     "n": len(states),
                     "destination": each.destination,
-                    "object": each.object,
+                    "object": name(each.object),
                     "delivery": number,
                     "digest": each.digest,
-                    "version": each.version,
+                    "version": plain(each.version),
                     "rank": each.rank,
                     "start": places[content],
                     "length": len(content),
@@ -137,7 +139,7 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 
         case Retry(why, code, _, counted):
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
-    values = (*_place(item), str(state), code, plain(why), due, counts, codec.now(), round(took * 1_000_000))
+    values = (*_place(item), str(state), plain(code), plain(why), due, counts, codec.now(), round(took * 1_000_000))
     return Statement(statements.SETTLE, values, (item.queue,), due or 0)
 
 
@@ -175,7 +177,7 @@ def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
     """Keep what a receiver says with its deliveries."""
     rows = [
         (
-            plain(each.delivery), plain(each.channel), each.number, plain(each.message), plain(each.state), plain(each.code),
+            plain(each.delivery), name(each.channel), each.number, plain(each.message), plain(each.state), plain(each.code),
             codec.micros(each.taken_at), plain(encoded(each.steps)),
         )
         for each in receipts
@@ -183,9 +185,9 @@ def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
     return Statement(statements.KEEP_RECEIPTS, (*_columns(rows, 8), plain(by)))
 
 
-def prune(before: datetime | None, channel: str | None, most: int) -> Statement:
-    """Remove some of the oldest messages that are done."""
-    return Statement(statements.PRUNE, (codec.now() if before is None else codec.micros(before), channel, most))
+def prune(chosen: Sequence[int]) -> Statement:
+    """Remove those of these messages that may still go."""
+    return Statement(statements.PRUNE, (list(chosen),))
 
 
 def keep_seals(seals: Sequence[str]) -> Statement:
@@ -202,16 +204,16 @@ def _place(item: Item) -> tuple[str, str, int, int]:
     return item.queue.channel, item.queue.destination or "", item.seq, item.fence
 
 
-def _plain(texts: Sequence[str]) -> list[str]:
-    return [plain(text) for text in texts]
+def _plain(lines: Sequence[str]) -> list[str]:
+    return [plain(line) for line in lines]
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     firsts: list[str] = []
     seconds: list[str] = []
     for first, second in pairs:
-        firsts.append(plain(first))
-        seconds.append(plain(second))
+        firsts.append(name(first))
+        seconds.append(name(second))
     return firsts, seconds
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 
+from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
 from interop_engine.journal import codec
@@ -33,6 +34,7 @@ from interop_engine.journal.postgres.reads import Reads
 from interop_engine.journal.postgres.writer import Row, Writer
 
 _CORRUPT = "journal-corrupt"
+_APART_SECONDS = 1.0  # between two clocks, beyond which it is told
 _ENDED = "The lease has ended: its item was handed out again or is settled."
 
 
@@ -57,7 +59,7 @@ class PostgresJournal:
         self._reads = Reads(url)
         self._writer: Writer | None = None
         self._listener: Listener | None = None
-        self._heart = Heart(url, self._node)
+        self._heart = Heart(url, self._node, self._desks)
         self._returning: set[asyncio.Task[Any]] = set()
 
     # --- opening and closing ------------------------------------------------------------------------------------------
@@ -75,18 +77,28 @@ class PostgresJournal:
         try:
             await writer.start()
         except (psycopg.Error, OSError) as error:
-            what = schema.describe(error) if isinstance(error, psycopg.Error) else str(error)
-            raise JournalError(f"The journal {schema.place(self._url)} cannot be opened: {what}") from None
+            raise JournalError(f"The journal {schema.place(self._url)} cannot be opened: {schema.describe(error)}") from None
         self._writer = writer
         try:
             if new := await self._reads.new_seals(self._seals):
                 await self._do(jobs.keep_seals(new), lambda _: None)
+            await self._look_around()
         except BaseException:
             await self.close()
             raise
         self._listener = Listener(self._url, self._desks, lambda: writer.process)
         self._listener.start()
         self._heart.start()
+
+    async def _look_around(self) -> None:
+        """Warn of what makes a journal that several share less than it should be."""
+        began = codec.now()
+        clock, unguarded = await self._reads.surroundings()
+        apart = ((began + codec.now()) / 2 - clock) / 1_000_000
+        if abs(apart) > _APART_SECONDS:
+            events.emit(events.ClockApart(round(apart, 1)))
+        if unguarded:
+            events.emit(events.ReplicaBehind())
 
     async def close(self) -> None:
         """Commit what is queued, give back what is leased, disconnect; who waits for a lease is told. Twice is harmless."""
@@ -150,7 +162,7 @@ class PostgresJournal:
 
     async def lease(self, queue: Queue, owner: str) -> Lease:  # noqa: ARG002 - the node is what owns it among the nodes
         """Wait until an item of the queue is due and free, and take it. While the database is away this waits too."""
-        _ = self._writing
+        self._writing.check()
         return await self._desks.wait(queue)
 
     def _read(self, queue: Queue, row: Row) -> Lease | None:
@@ -166,6 +178,10 @@ class PostgresJournal:
             item = jobs.Item(queue, seq, fence)
             self._aside(jobs.park_corrupt(item, _CORRUPT, str(error)))
             return None
+
+    def holds(self, lease: Lease) -> bool:
+        """Whether an item is this node's without any doubt, now."""
+        return self._desks.holds(lease.fence)
 
     async def release(self, lease: Lease) -> None:
         """Give an item back unsettled. Where the database is away, that is done when it is back."""
@@ -321,7 +337,10 @@ class PostgresJournal:
 
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove some of the oldest messages that are done; returns how many."""
-        removed: int = await self._do(jobs.prune(before, channel, most), lambda rows: int(rows[0][0]))
+        _ = self._writing
+        if not (chosen := await self._reads.oldest(before, channel, most)):
+            return 0
+        removed: int = await self._do(jobs.prune(chosen), lambda rows: int(rows[0][0]))
         return removed
 
     async def shrink(self, limit: int = 0) -> bool:  # noqa: ARG002 - the database's room is its own

@@ -2,13 +2,16 @@
 -- are given in the order of commits, and no function here must think of others that run beside it.
 
 -- --- lanes ---------------------------------------------------------------------------------------------------------------
+-- Lanes are looked up one by one, each by its whole key: while a long reader (a backup) keeps dead rows from being removed, all
+-- dead rows of a queue would be read otherwise, for each item.
 
 -- An item joins its queue; "p_at": when it is due (microseconds), 0 for now. A retried delivery comes back to its old place.
 CREATE OR REPLACE FUNCTION enqueue(p_channel text, p_destination text, p_seq bigint, p_lanes text[], p_at bigint)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   free boolean := NOT EXISTS (
-    SELECT 1 FROM work_lanes WHERE channel = p_channel AND destination = p_destination AND lane = ANY (p_lanes));
+    SELECT 1 FROM unnest(p_lanes) each CROSS JOIN LATERAL (
+      SELECT 1 FROM work_lanes l WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each LIMIT 1) taken);
 BEGIN
   INSERT INTO work (channel, destination, seq, lanes, head, at) VALUES (p_channel, p_destination, p_seq, p_lanes, free, p_at);
   INSERT INTO work_lanes (channel, destination, lane, seq, held)
@@ -23,25 +26,27 @@ DECLARE
 BEGIN
   SELECT * INTO item FROM work WHERE channel = p_channel AND destination = p_destination AND seq = p_seq;
   IF item.head OR EXISTS (
-    SELECT 1 FROM work_lanes l
-    WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = ANY (item.lanes) AND l.seq < p_seq)
+    SELECT 1 FROM unnest(item.lanes) each CROSS JOIN LATERAL (
+      SELECT 1 FROM work_lanes l
+      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each AND l.seq < p_seq LIMIT 1) older)
   THEN RETURN; END IF;
   holders := ARRAY(
-    SELECT DISTINCT l.seq FROM work_lanes l
-    WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = ANY (item.lanes) AND l.held);
+    SELECT DISTINCT holder.seq FROM unnest(item.lanes) each CROSS JOIN LATERAL (
+      SELECT l.seq FROM work_lanes l
+      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each AND l.held LIMIT 1) holder);
   IF holders <> '{}' THEN
     IF EXISTS (SELECT 1 FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.seq = ANY (holders)
                AND w.fence <> 0)
     THEN RETURN; END IF;
     UPDATE work SET head = false WHERE channel = p_channel AND destination = p_destination AND seq = ANY (holders);
-    UPDATE work_lanes SET held = false
-      WHERE channel = p_channel AND destination = p_destination AND seq = ANY (holders) AND held
-        AND lane IN (SELECT unnest(w.lanes) FROM work w
-                     WHERE w.channel = p_channel AND w.destination = p_destination AND w.seq = ANY (holders));
+    UPDATE work_lanes l SET held = false
+      FROM (SELECT w.seq, unnest(w.lanes) AS lane FROM work w
+            WHERE w.channel = p_channel AND w.destination = p_destination AND w.seq = ANY (holders)) of
+      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = of.lane AND l.seq = of.seq AND l.held;
   END IF;
   UPDATE work SET head = true WHERE channel = p_channel AND destination = p_destination AND seq = p_seq;
-  UPDATE work_lanes SET held = true
-    WHERE channel = p_channel AND destination = p_destination AND lane = ANY (item.lanes) AND seq = p_seq;
+  UPDATE work_lanes l SET held = true FROM unnest(item.lanes) each
+    WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each AND l.seq = p_seq;
 END $$;
 
 -- Let the first of each of these lanes be its head.
@@ -64,8 +69,8 @@ DECLARE
 BEGIN
   DELETE FROM work WHERE channel = p_channel AND destination = p_destination AND seq = p_seq RETURNING lanes INTO freed;
   IF freed <> '{}' THEN
-    DELETE FROM work_lanes
-      WHERE channel = p_channel AND destination = p_destination AND lane = ANY (freed) AND seq = p_seq;
+    DELETE FROM work_lanes l USING unnest(freed) each
+      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each AND l.seq = p_seq;
     PERFORM promote(p_channel, p_destination, freed);
   END IF;
 END $$;
@@ -123,35 +128,38 @@ BEGIN
   END LOOP;
 END $$;
 
--- Lease up to "p_count" items. A lease whose time is over ends here: its item goes on, and its worker's fence is worth nothing.
-CREATE OR REPLACE FUNCTION claim(
-  p_channel text, p_destination text, p_count bigint, p_node text, p_now bigint, p_until bigint
-) RETURNS TABLE (item_seq bigint, item_fence bigint) LANGUAGE plpgsql ROWS 4 AS $$
+-- Lease up to "p_count" items for so many microseconds. A lease whose time is over ends here: its item goes on, and its worker's
+-- fence is worth nothing. The time is the database's: a node whose clock is wrong must not end the leases of others.
+CREATE OR REPLACE FUNCTION claim(p_channel text, p_destination text, p_count bigint, p_node text, p_time bigint)
+RETURNS TABLE (item_seq bigint, item_fence bigint) LANGUAGE plpgsql ROWS 4 AS $$
 DECLARE
   item work;
+  present bigint := clock();
 BEGIN
   FOR item IN SELECT * FROM work w
-    WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0 AND w.at <= p_now LOOP
+    WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0 AND w.at <= present LOOP
     PERFORM give_back(p_channel, p_destination, item.seq, item.fence, 0);
   END LOOP;
   RETURN QUERY
     WITH picked AS MATERIALIZED (
       SELECT w.seq FROM work w
-      WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0 AND w.at <= p_now
+      WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0 AND w.at <= present
       ORDER BY w.seq LIMIT p_count)
-    UPDATE work w SET fence = nextval('fences'), at = p_until, node = p_node FROM picked
+    UPDATE work w SET fence = nextval('fences'), at = present + p_time, node = p_node FROM picked
     WHERE w.channel = p_channel AND w.destination = p_destination AND w.seq = picked.seq RETURNING w.seq, w.fence;
 END $$;
 
--- When something of the queue can be leased next (microseconds; 0: now), null where all of it is done.
-CREATE OR REPLACE FUNCTION next_due(p_channel text, p_destination text, p_now bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- In how many microseconds something of the queue can be leased next (0: now), null where all of it is done.
+CREATE OR REPLACE FUNCTION next_due(p_channel text, p_destination text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+  present bigint := clock();
 BEGIN
   IF EXISTS (SELECT 1 FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0
-             AND w.at <= p_now ORDER BY w.seq)
+             AND w.at <= present ORDER BY w.seq)
   THEN RETURN 0; END IF;
-  RETURN least(
+  RETURN greatest(1, least(
     (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0),
-    (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0));
+    (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0)) - present);
 END $$;
 
 -- Whether a worker still has its item.

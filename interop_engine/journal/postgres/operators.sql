@@ -114,27 +114,30 @@ BEGIN
   RETURN item.channel || ARRAY(SELECT give_up(item.seq, '{parked,waiting}', 'discarded', p_why, p_now));
 END $$;
 
--- Remove the oldest messages that are done, received before "p_before", of a channel or all; returns how many. What a discarded
--- delivery brought goes with it; what others brought stays. The newest message and that of the newest delivery stay too, as in
--- a file, where row numbers go on from theirs.
-CREATE OR REPLACE FUNCTION prune(p_before bigint, p_channel text, p_most bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+-- Whether a message is done, and may go. The newest and that of the newest delivery may not, as in a file, where row numbers go on
+-- from theirs.
+CREATE OR REPLACE FUNCTION may_go(m messages) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT m.state NOT IN ('received', 'parked')
+    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state IN ('waiting', 'parked'))
+    AND m.seq < (SELECT max(seq) FROM messages)
+    AND m.seq IS DISTINCT FROM (SELECT d.message FROM deliveries d ORDER BY d.seq DESC LIMIT 1)
+    AND NOT EXISTS (SELECT 1 FROM work w WHERE w.channel = m.channel AND w.destination = '' AND w.seq = m.seq)
+$$;
+
+-- Remove those of these messages that may go still; returns how many. They are chosen before, by who does not hold the turn. What
+-- a discarded delivery brought goes with it; what others brought stays.
+CREATE OR REPLACE FUNCTION prune(p_chosen bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-  old bigint[];
-  gone bigint[];
+  old bigint[] := ARRAY(SELECT m.seq FROM messages m WHERE m.seq = ANY (p_chosen) AND may_go(m));
+  gone bigint[] := ARRAY(SELECT d.seq FROM deliveries d WHERE d.message = ANY (old));
+  left_behind bigint[];
 BEGIN
-  old := ARRAY(
-    SELECT m.seq FROM messages m
-    WHERE m.received_at < p_before AND (p_channel IS NULL OR m.channel = p_channel) AND m.state NOT IN ('received', 'parked')
-      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state IN ('waiting', 'parked'))
-      AND m.seq < (SELECT max(seq) FROM messages)
-      AND m.seq IS DISTINCT FROM (SELECT d.message FROM deliveries d ORDER BY d.seq DESC LIMIT 1)
-      AND NOT EXISTS (SELECT 1 FROM work w WHERE w.channel = m.channel AND w.destination = '' AND w.seq = m.seq)
-    ORDER BY m.received_at LIMIT p_most);
-  IF old = '{}' THEN RETURN 0; END IF;
-  gone := ARRAY(SELECT d.seq FROM deliveries d WHERE d.message = ANY (old));
   PERFORM count_message(m.channel, m.state, -1) FROM messages m WHERE m.seq = ANY (old);
   PERFORM count_delivery(d.channel, d.destination, d.state, -1) FROM deliveries d WHERE d.seq = ANY (gone);
-  DELETE FROM sent s USING deliveries d WHERE d.seq = ANY (gone) AND d.state = 'discarded' AND s.delivery = d.seq;
+  WITH dropped AS (
+    DELETE FROM sent s USING deliveries d WHERE d.seq = ANY (gone) AND d.state = 'discarded' AND s.delivery = d.seq RETURNING s.pack)
+  SELECT array_agg(DISTINCT pack) INTO left_behind FROM dropped;
+  PERFORM drop_packs(left_behind);
   DELETE FROM attempts a WHERE a.delivery = ANY (gone);
   DELETE FROM bodies b WHERE b.id IN (
     SELECT m.body FROM messages m WHERE m.seq = ANY (old) UNION SELECT d.body FROM deliveries d WHERE d.seq = ANY (gone));

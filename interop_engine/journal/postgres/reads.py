@@ -12,7 +12,7 @@ import psycopg
 
 from interop_engine.core.errors import JournalError, UnknownItem
 from interop_engine.core.model import Delivery, Known, Question, Received, Report, Sent
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal import seals as sealed_with
 from interop_engine.journal.base import (
     Attempt,
@@ -31,36 +31,44 @@ _OF_DELIVERIES = {
     "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
     "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
 }
+_ANSWER_SECONDS = 20.0
+_HEALTH_SECONDS = 3.0
 _MESSAGE_STATES = frozenset(MessageState)
 
 
 class Session:
     """A connection for reading, made when it is needed and made again when it was lost. One query at a time."""
 
-    def __init__(self, url: str, *, listings: bool) -> None:
+    def __init__(self, url: str, *, listings: bool, seconds: float) -> None:
+        """``seconds``: how long an answer may take."""
         self._url = url
         self._listings = listings
+        self._seconds = seconds
         self._connection: schema.Connection | None = None
         self._lock = asyncio.Lock()
 
     async def rows(self, query: Any, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query. Raises JournalError where the database cannot be reached."""
+        """All rows of a query. Raises JournalError where the database cannot be reached, or gives no answer."""
         async with self._lock:
-            try:
-                return await self._rows(query, values)
-            except (psycopg.OperationalError, OSError):
-                await self._drop()  # its server was restarted since: try a new one, once
-            try:
-                return await self._rows(query, values)
-            except (psycopg.Error, OSError) as error:
-                what = schema.describe(error) if isinstance(error, psycopg.Error) else str(error)
-                raise JournalError(f"The journal's database cannot be read: {what}") from None
+            again = self._connection is not None  # its server was restarted since: try a new one, once
+            while True:
+                try:
+                    return await self._rows(query, values)
+                except (psycopg.Error, OSError) as error:
+                    if isinstance(error, psycopg.OperationalError | OSError):
+                        await self._drop()
+                        if again and not isinstance(error, schema.NoAnswer):
+                            again = False
+                            continue
+                    raise JournalError(f"The journal's database cannot be read: {schema.describe(error)}") from None
 
     async def _rows(self, query: Any, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         if self._connection is None:
             self._connection = await schema.connect(self._url, listings=self._listings)
-            await schema.check_version(self._connection)
-        return await (await self._connection.execute(query, values)).fetchall()
+            with schema.within(self._connection, self._seconds):
+                await schema.check_version(self._connection)
+        with schema.within(self._connection, self._seconds):
+            return await (await self._connection.execute(query, values)).fetchall()
 
     async def _drop(self) -> None:
         if self._connection is not None:
@@ -93,18 +101,19 @@ def delivery(row: Sequence[Any], unpacker: codec.Unpacker) -> Delivery:
 
 
 class Reads:
-    """Reads by two sessions, so that no listing holds up the work."""
+    """Reads by sessions of their own, so that no listing holds up the work, nor the question how the journal is."""
 
     def __init__(self, url: str) -> None:
-        self._work = Session(url, listings=False)
-        self._listing = Session(url, listings=True)
+        self._work = Session(url, listings=False, seconds=_ANSWER_SECONDS)
+        self._listing = Session(url, listings=True, seconds=_ANSWER_SECONDS)
+        self._health = Session(url, listings=True, seconds=_HEALTH_SECONDS)
         self._unpacker = codec.Unpacker()
         self._epoch = ""
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._work.close()
-        await self._listing.close()
+        for session in (self._work, self._listing, self._health):
+            await session.close()
 
     async def new_seals(self, seals: Sequence[str]) -> tuple[str, ...]:
         """What the journal must keep before it is written with these keys; raises JournalError where they are not its own."""
@@ -119,25 +128,29 @@ class Reads:
         if not (question.aliases or question.objects or question.whole):
             return Known()
         things = list(dict.fromkeys((*question.objects, *question.whole)))
-        asked = [list(question.aliases), things, list(destinations)]
-        rows = await self._work.rows(statements.KNOWN, asked)
-        aliases = {row[1]: row[2] for row in rows if row[0] == "alias"}
-        merged = {row[1]: row[2] for row in rows if row[0] == "merge"}
-        whole = {*question.whole, *aliases.values(), *merged.values()}
-        states = [row for row in rows if row[0] == "sent"]
-        packs = await self._packs({row[6] for row in states if row[2] in whole})
+        asked = [[texts.name(alias) for alias in question.aliases], [texts.name(thing) for thing in things], list(destinations)]
+        packs: dict[int, bytes] | None = None
+        while packs is None:
+            rows = await self._work.rows(statements.KNOWN, asked)
+            aliases = {row[1]: row[2] for row in rows if row[0] == "alias"}
+            merged = {row[1]: row[2] for row in rows if row[0] == "merge"}
+            whole = {*map(texts.name, question.whole), *aliases.values(), *merged.values()}
+            states = [row for row in rows if row[0] == "sent"]
+            packs = await self._packs({row[6] for row in states if row[2] in whole})
         sent = {
-            (name, thing): Sent(name, thing, digest, version, rank, _part(packs, pack, start, length) if thing in whole else None)
-            for _, name, thing, digest, version, rank, pack, start, length in states
+            (of, thing): Sent(of, thing, digest, version, rank, _part(packs, pack, start, length) if thing in whole else None)
+            for _, of, thing, digest, version, rank, pack, start, length in states
         }
         mark = next(row[1] for row in rows if row[0] == "mark")
-        return Known(codec.text([epoch, mark, *asked]), sent, aliases, merged)
+        return texts.known(Known(codec.text([epoch, mark, *asked]), sent, aliases, merged), question, texts.name)
 
-    async def _packs(self, numbers: set[int]) -> dict[int, bytes]:
+    async def _packs(self, numbers: set[int]) -> dict[int, bytes] | None:
+        """Packs by their numbers; None where one was removed meanwhile, because its states were replaced."""
         if not numbers:
             return {}
         rows = await self._work.rows(statements.PACKS, [list(numbers)])
-        return {number: self._unpacker.pack(data, size) for number, size, data in rows}
+        packs = {number: self._unpacker.pack(data, size) for number, size, data in rows}
+        return packs if packs.keys() == numbers else None
 
     # --- content ------------------------------------------------------------------------------------------------------
 
@@ -150,7 +163,7 @@ class Reads:
         return delivery(await self._one(statements.DELIVERY, delivery_id, "delivery"), self._unpacker)
 
     async def _one(self, query: str, id_: str, what: str) -> Sequence[Any]:
-        rows = await self._listing.rows(query, (plain(id_),))
+        rows = await self._listing.rows(query, (texts.plain(id_),))
         if not rows:
             raise UnknownItem(f"There is no {what} {id_}.")
         return rows[0]
@@ -176,7 +189,7 @@ class Reads:
     async def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""
         await self._one(statements.PLACE, message_id, "message")
-        found = await self._listing.rows(statements.ATTEMPTS, (plain(message_id),))
+        found = await self._listing.rows(statements.ATTEMPTS, (texts.plain(message_id),))
         return [Attempt(delivery, number, codec.moment(at), *how) for delivery, number, at, *how in found]
 
     async def _message_rows(self, rows: Sequence[Sequence[Any]]) -> list[MessageRow]:
@@ -217,6 +230,15 @@ class Reads:
     async def config(self, config: str) -> str:
         """A configuration snapshot."""
         return self._unpacker.pack((await self._one(statements.CONFIG, config, "configuration"))[0]).decode()
+
+    async def oldest(self, before: datetime | None, channel: str | None, most: int) -> list[int]:
+        """Row numbers of the oldest messages that are done."""
+        at = codec.now() if before is None else codec.micros(before)
+        if channel is None:
+            rows = await self._listing.rows(statements.OLDEST, (at, most))
+        else:
+            rows = await self._listing.rows(statements.OLDEST_OF_CHANNEL, (at, channel, most))
+        return [row[0] for row in rows]
 
     # --- counts -------------------------------------------------------------------------------------------------------
 
@@ -262,14 +284,14 @@ class Reads:
         """The loss ledger."""
         return {(channel, path): n for channel, path, n in await self._listing.rows(statements.UNREAD)}
 
+    async def surroundings(self) -> tuple[int, bool]:
+        """The database's clock, and whether it has standbys of which none is waited for."""
+        clock, unguarded = (await self._work.rows(statements.SURROUNDINGS))[0]
+        return clock, unguarded
+
     async def size(self) -> int:
         """Bytes of all tables and indexes."""
-        return int((await self._listing.rows(statements.SIZE))[0][0])
-
-
-def plain(text: str) -> str:
-    """Text as PostgreSQL can hold it: a NUL, which a sender may well put into a field, is shown as its picture."""
-    return text.replace("\0", "\u2400") if "\0" in text else text
+        return int((await self._health.rows(statements.SIZE))[0][0])
 
 
 def _part(packs: Mapping[int, bytes], pack: int, start: int, length: int) -> bytes | None:
@@ -287,7 +309,7 @@ def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
 
     def add(condition: str, *bound: object) -> None:
         conditions.append(condition)
-        values.extend(plain(each) if isinstance(each, str) else each for each in bound)
+        values.extend(texts.name(each) if isinstance(each, str) else each for each in bound)
 
     for kind, value in selection.search:
         add("m.seq IN (SELECT message FROM search_keys WHERE kind = %s AND value = %s)", kind, value)

@@ -8,12 +8,30 @@ from typing import Final
 
 NOTIFY: Final = "SELECT pg_notify(%s, %s)"
 NOTIFY_CHANNEL: Final = "SELECT 'interop_engine_' || current_schema()"
+NOTIFY_ALL: Final = "SELECT pg_notify('interop_engine_' || current_schema(), %s)"
 FOLD: Final = "SELECT fold_tally()"
 END_LEASES: Final = "SELECT q_channel, q_destination FROM end_leases(%s, %s)"
 
 # --- who lives --------------------------------------------------------------------------------------------------------
 
-BEAT: Final = "INSERT INTO nodes (node, beat) VALUES (%s, clock()) ON CONFLICT (node) DO UPDATE SET beat = excluded.beat"
+# True where the node is new, or was taken for dead since its last.
+BEAT: Final = """
+INSERT INTO nodes (node, beat) VALUES (%s, clock()) ON CONFLICT (node) DO UPDATE SET beat = excluded.beat RETURNING xmax = 0"""
+# Who has the turn of all writers while his server process waits for him: that process, what of it changes with all he does, and
+# whether his node has not beaten for three seconds.
+TURN: Final = """
+SELECT a.pid, a.backend_start, a.xact_start, a.query_start, a.state_change,
+       NOT EXISTS (SELECT 1 FROM nodes n
+                   WHERE 'interop-engine ' || n.node = a.application_name AND n.beat > clock() - 3000000)
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND l.classid = hashtext('interop-engine')::oid
+  AND l.objid = hashtext(current_schema())::oid AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND a.wait_event_type = 'Client'"""
+END_CONNECTION: Final = "SELECT pg_terminate_backend(%s)"
+# The database's clock, and whether it has standbys of which none is waited for.
+SURROUNDINGS: Final = """
+SELECT clock(), EXISTS (SELECT 1 FROM pg_stat_replication WHERE state = 'streaming')
+       AND current_setting('synchronous_standby_names') = ''"""
 LEAVE: Final = "DELETE FROM nodes WHERE node = %s"
 ANY_DEAD: Final = "SELECT 1 FROM nodes WHERE beat < clock() - %s * 1000000 LIMIT 1"
 BURY: Final = "SELECT q_channel, q_destination FROM bury(%s)"
@@ -39,7 +57,10 @@ GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
 REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s)"
 RETRY: Final = "SELECT retry(%s, %s, %s)"
 DISCARD: Final = "SELECT discard(%s, %s, %s)"
-PRUNE: Final = "SELECT prune(%s, %s, %s)"
+PRUNE: Final = "SELECT prune(%s)"
+_OLD: Final = "SELECT m.seq FROM messages m WHERE m.received_at < %s AND may_go(m)"
+OLDEST: Final = _OLD + " ORDER BY m.received_at, m.seq LIMIT %s"
+OLDEST_OF_CHANNEL: Final = _OLD + " AND m.channel = %s ORDER BY m.channel, m.received_at LIMIT %s"
 KEEP_CONFIG: Final = """
 INSERT INTO configs (config, at, data, git_commit) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
 CONFIG: Final = "SELECT data FROM configs WHERE config = %s"
@@ -83,7 +104,7 @@ SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_
 _DELIVERY: Final = """
 SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at,
        b.digest, b.size, b.zipped, b.data"""
-_CLAIMED: Final = ", c.item_seq, c.item_fence FROM claim(%s, %s, %s, %s, %s, %s) c"
+_CLAIMED: Final = ", c.item_seq, c.item_fence FROM claim(%s, %s, %s, %s, %s) c"
 CLAIM_MESSAGES: Final = (
     _MESSAGE + _CLAIMED + " JOIN messages m ON m.seq = c.item_seq JOIN bodies b ON b.id = m.body ORDER BY c.item_seq"
 )
@@ -93,7 +114,7 @@ CLAIM_DELIVERIES: Final = (
     + """
 JOIN deliveries d ON d.seq = c.item_seq JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body ORDER BY c.item_seq"""
 )
-NEXT_DUE: Final = "SELECT next_due(%s, %s, %s)"
+NEXT_DUE: Final = "SELECT next_due(%s, %s)"
 MESSAGE: Final = _MESSAGE + " FROM messages m JOIN bodies b ON b.id = m.body WHERE m.id = %s"
 DELIVERY: Final = (
     _DELIVERY + " FROM deliveries d JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body WHERE d.id = %s"

@@ -9,8 +9,8 @@ came later can never show up before), duplicates and ``Known`` are decided among
 less than it seems: the larger a node's group, the fewer turns it needs.
 
 A job that fails takes its group back; the jobs run again, each in a savepoint, so that only the faulty one fails. A connection
-that is lost fails its group with JournalError: whether it was committed is unknown, so the sender tries again (and is a
-duplicate) or the worker does (and has no lease any more). Workers who wait for a lease go on waiting.
+that is lost, or over which no answer comes, fails its group with JournalError: whether it was committed is unknown, so the sender
+tries again (and is a duplicate) or the worker does (and has no lease any more). Workers who wait for a lease go on waiting.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from interop_engine.core.errors import JournalError, JournalFull
+from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError, JournalFull
 from interop_engine.journal import codec
 from interop_engine.journal.base import Queue
-from interop_engine.journal.postgres import schema, statements
+from interop_engine.journal.postgres import heart, schema, statements
 from interop_engine.journal.postgres.desks import Claimed, Desks
 
 _LARGEST_GROUP = 256
 _RECONNECT_SECONDS = 0.25
 _FOLD_SECONDS = 10.0
+_GROUP_SECONDS = 30.0  # for all of a group: the wait for our turn is a part of it
+_ANSWER_SECONDS = 10.0  # for a few statements outside of a group
 
 Row = tuple[Any, ...]
 
@@ -68,6 +70,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._folded = time.monotonic()
         self.problem = ""  # why it cannot commit now, empty while it can
+        self._broken: JournalBroken | None = None
         self.process = 0  # of the server, for us: whose announcements are our own
         desks.when_wanted = self._wake.set
 
@@ -75,15 +78,16 @@ class Writer:
         """Connect, migrate, and begin."""
         await self._connect()
         self._task = asyncio.create_task(self._run(), name="journal-writer")
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Commit what is queued, give back what this node has leased, disconnect."""
         self._stopping = True
         self._wake.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
         if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
+            with contextlib.suppress(psycopg.Error), schema.within(self._connection, _ANSWER_SECONDS):
                 await self._end_leases(self._connection, [])
             await self._connection.close()
 
@@ -97,12 +101,18 @@ class Writer:
         due: int = 0,
     ) -> Any:
         """Queue a job, wait until it is durable, return what ``read`` makes of it. Cancelled while queued: it never runs."""
+        self.check()
         if self._stopping:
             raise JournalError("The journal is closed.")
         job = Job(asyncio.get_running_loop().create_future(), query, values, read, touches, due)
         self._queued.append(job)
         self._wake.set()
         return await job.future
+
+    def check(self) -> None:
+        """Raise JournalBroken where nothing will be written any more."""
+        if self._broken is not None:
+            raise self._broken
 
     def announce(self, queue: Queue) -> None:
         """Something of the queue may be due: look ourselves, and tell the other nodes."""
@@ -130,19 +140,28 @@ class Writer:
                 jobs.append(job)
         return jobs
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Where the task failed itself, nothing will ever be written again: say so to all who wait, and who come."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self.problem = f"The journal's writer has failed: {type(error).__name__}. This is a fault of the engine."
+        self._broken = JournalBroken(self.problem)
+        for job in self._queued:
+            if not job.future.done():
+                job.future.set_exception(self._broken)
+        self._queued.clear()
+        self._desks.close(self._broken)
+
     async def _group(self, jobs: list[Job]) -> bool:
         """Run one group and tell its callers; False where the database could not be reached."""
         claimed: list[Claimed] = []
         failure: JournalError | None = None
         try:
             connection = self._connection if self._connection is not None else await self._connect()
-            try:
-                claimed = await self._together(connection, jobs)
-            except psycopg.Error as error:
-                await self._roll_back(connection, error)
-                claimed = await self._apart(connection, jobs)
+            with schema.within(connection, _GROUP_SECONDS):
+                claimed = await self._commit(connection, jobs)
             self.problem = ""
-        except (psycopg.Error, OSError, JournalError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, all who wait are told, and those who come later are served
             failure = self._translate(error)
             for job in jobs:
                 job.error = failure
@@ -155,6 +174,13 @@ class Writer:
             self._wake.set()
         return failure is None
 
+    async def _commit(self, connection: schema.Connection, jobs: list[Job]) -> list[Claimed]:
+        try:
+            return await self._together(connection, jobs)
+        except Exception as error:  # noqa: BLE001 - a value that cannot be sent raises what it likes
+            await self._roll_back(connection, error)
+            return await self._apart(connection, jobs)
+
     def _tell(self, jobs: list[Job]) -> None:
         for job in jobs:
             if job.future.done():
@@ -162,7 +188,7 @@ class Writer:
             if job.error is None:
                 try:
                     job.future.set_result(job.read(job.rows))
-                except JournalError as error:
+                except Exception as error:  # noqa: BLE001 - it is the caller's
                     job.future.set_exception(error)
             else:
                 job.future.set_exception(job.error)
@@ -193,7 +219,7 @@ class Writer:
             await connection.execute("SAVEPOINT job")
             try:
                 job.rows = await _all(await connection.execute(job.query, job.values))
-            except psycopg.Error as error:
+            except Exception as error:
                 if connection.closed:
                     raise
                 job.error = self._refused(error)
@@ -206,11 +232,9 @@ class Writer:
     async def _claim(self, connection: schema.Connection, queue: Queue, count: int) -> tuple[Any, Any]:
         query = statements.CLAIM_MESSAGES if queue.destination is None else statements.CLAIM_DELIVERIES
         self._desks.looking(queue)
-        now = codec.now()
         destination = queue.destination or ""
-        values = (queue.channel, destination, count, self._node, now, now + self._desks.lease_micros)
-        taken = await connection.execute(query, values)
-        return taken, await connection.execute(statements.NEXT_DUE, (queue.channel, destination, now))
+        taken = await connection.execute(query, (queue.channel, destination, count, self._node, self._desks.lease_micros))
+        return taken, await connection.execute(statements.NEXT_DUE, (queue.channel, destination))
 
     async def _finish(
         self, connection: schema.Connection, jobs: list[Job], wanted: list[tuple[Queue, int]], claims: list[tuple[Any, Any]]
@@ -222,7 +246,8 @@ class Writer:
         now = codec.now()
         claimed: list[Claimed] = []
         for (queue, _), (taken, next_due) in zip(wanted, claims, strict=True):
-            due = (await next_due.fetchone())[0]
+            wait = (await next_due.fetchone())[0]
+            due = wait and now + wait
             claimed.append(Claimed(queue, await taken.fetchall(), due))
             if due is None or (due > now and not left.get(queue)):
                 left.pop(queue, None)  # our own workers have taken it all
@@ -240,7 +265,7 @@ class Writer:
             for queue in job.touches:
                 self._desks.touch(queue, job.due)
 
-    async def _roll_back(self, connection: schema.Connection, error: psycopg.Error) -> None:
+    async def _roll_back(self, connection: schema.Connection, error: Exception) -> None:
         """Back to before the group; raises where the fault is not one job's."""
         if connection.closed or _is_final(error):
             raise error
@@ -250,15 +275,17 @@ class Writer:
     # --- the connection -----------------------------------------------------------------------------------------------
 
     async def _connect(self) -> schema.Connection:
-        connection = await schema.connect(self._url)
+        connection = await schema.connect(self._url, name=self._node)
         try:
             await schema.migrate(connection)
-            row = await (await connection.execute(statements.NOTIFY_CHANNEL)).fetchone()
-            assert row is not None
-            self._channel = row[0]
-            await connection.execute(statements.BEAT, (self._node,))  # before anything is leased, whatever becomes of us
-            # What was leased by a commit whose answer was lost, nobody here knows of.
-            await self._end_leases(connection, self._desks.fences())
+            with schema.within(connection, _GROUP_SECONDS):
+                await schema.limit_turns(connection)
+                row = await (await connection.execute(statements.NOTIFY_CHANNEL)).fetchone()
+                assert row is not None
+                self._channel = row[0]
+                await heart.beat(connection, self._node, self._desks)  # before anything is leased, whatever becomes of us
+                # What was leased by a commit whose answer was lost, nobody here knows of.
+                await self._end_leases(connection, self._desks.fences())
         except BaseException:
             await connection.close()
             raise
@@ -285,20 +312,32 @@ class Writer:
         if isinstance(error, JournalError):
             self.problem = str(error)
             return error
-        what = schema.describe(error) if isinstance(error, psycopg.Error) else str(error)
-        self.problem = f"The journal's database cannot commit: {what}"
+        self.problem = f"The journal's database cannot commit: {schema.describe(error)}"
         return JournalFull(self.problem) if isinstance(error, psycopg.errors.DiskFull) else JournalError(self.problem)
 
-    def _refused(self, error: psycopg.Error) -> JournalError:
+    def _refused(self, error: Exception) -> JournalError:
         if _is_final(error):
             raise error
-        return JournalError(f"PostgreSQL refused it: {schema.describe(error)}")
+        kind = ItemRefused if _is_of_the_item(error) else JournalError
+        return kind(f"PostgreSQL refused it: {schema.describe(error)}")
 
 
 async def _all(cursor: psycopg.AsyncCursor[Row]) -> list[Row]:
     return await cursor.fetchall() if cursor.description else []
 
 
-def _is_final(error: psycopg.Error) -> bool:
+def _is_final(error: Exception) -> bool:
     """Whether an error is the server's state (class 53 resources, 57 intervention, 58 system, 25 read only), not one job's."""
-    return (error.sqlstate or "")[:2] in {"53", "57", "58", "XX"} or isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+    return _class(error) in {"53", "57", "58", "XX"} or isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+
+
+def _is_of_the_item(error: Exception) -> bool:
+    """Whether an item will be refused whenever it is tried: its values (22), constraints (23), limits (54), or unsendable."""
+    if not isinstance(error, psycopg.Error):
+        return True
+    unsendable = error.sqlstate is None and isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+    return unsendable or _class(error) in {"22", "23", "54"}
+
+
+def _class(error: Exception) -> str:
+    return (getattr(error, "sqlstate", None) or "")[:2]

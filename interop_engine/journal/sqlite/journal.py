@@ -13,7 +13,7 @@ import apsw
 
 from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal.base import (
     Attempt,
     Forward,
@@ -143,6 +143,7 @@ class SqliteJournal:
 
     async def accept(self, message: NewMessage) -> Stored:
         """Commit a message, or find that it is a duplicate."""
+        message = texts.message(message, texts.sound)
         after = partial(self._after_accept, message)
         run = partial(changes.accept, message=message, window=self._window)
         committed: changes.Committed = await self._writer.do(run, after, needs_room=True)
@@ -196,6 +197,10 @@ class SqliteJournal:
     async def lease(self, queue: Queue, owner: str) -> Lease:
         """Wait until an item of the queue is due and free, and take it."""
         return await self._leases.take(queue, owner, self._reads, self._writer)
+
+    def holds(self, lease: Lease) -> bool:  # noqa: ARG002 - no other node shares the file
+        """Whether nobody else can have the item: always, but where its time is over, which ``settle`` says."""
+        return True
 
     async def release(self, lease: Lease) -> None:
         """Give an item back unsettled."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal.base import MessageState, Selection
 from interop_engine.journal.sqlite import statements
 
@@ -59,7 +59,7 @@ def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, *, m
         found.add(f"{_hidden(few)}m.channel = ?", selection.channel)
         few = True
     if selection.message_type is not None:
-        found.add(f"{_hidden(few)}m.message_type = ?", selection.message_type)
+        found.add(f"{_hidden(few)}m.message_type = ?", texts.name(selection.message_type))
     if selection.since is not None:
         found.add("m.received_at >= ?", codec.micros(selection.since))
     if selection.until is not None:
@@ -98,4 +98,4 @@ class _Conditions:
 
     def add(self, text: str, *values: object) -> None:
         self.texts.append(text)
-        self.values.extend(values)
+        self.values.extend(texts.sound(each) if isinstance(each, str) else each for each in values)
