@@ -51,7 +51,7 @@ def make_site(folder: Path, url: str) -> Path:
 async def measure(nodes: int, messages: int, connections: int, server: str) -> str:
     """The same messages over the same connections, spread over the nodes."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        folder = make_site(Path(name) / "site", fresh_journal(server))
+        folder = make_site(Path(name) / "site", fresh_journal(server, tables=False))
         ports = [free_port() for _ in range(nodes)]
         engines = [Engine(folder, {"STATUS_PORT": str(free_port()), "LAB_PORT": str(port)}) for port in ports]
         for engine in engines:

@@ -32,6 +32,7 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
     if len(channels) == sum(1 for _ in (root / "channels").glob("*.yaml")):  # else a channel that cannot be read may use it
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
+    yield from _shared(options, channels)
     for channel, file in channels:
         yield from transport.check_channel(root, channel, file, datetime.now(UTC))
 
@@ -100,6 +101,15 @@ def _unused(channels: Channels, library: Library) -> Iterator[Mistake]:
     for name, program in library.programs.items():
         if name not in used and not any(other.extends == name for other in library.programs.values()):
             yield Mistake("C114", f'no channel uses the mapping "{name}"', program.mark, severity="warning")
+
+
+def _shared(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:
+    """What is taken in by going to get it, every node that runs the channel goes for."""
+    for channel, file in channels:
+        if options.journal.postgres and channel.connector in {"file", "poll"}:
+            message = f"every node that shares the journal reads this {channel.connector} source by itself"
+            hint = "give each node a folder of its own, or the channel to one node alone"
+            yield Mistake("C141", message, file.mark("source", channel.connector), hint, severity="warning")
 
 
 def _receivers(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:

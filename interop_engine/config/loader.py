@@ -107,6 +107,7 @@ def _load(root: Path, environment: Mapping[str, str], *, compiled: bool = True) 
     if not any(each.mark.file == file.name for each in loading.mistakes):
         loading.mistakes += agreements.check(agreed, options, file, channels)
     loading.mistakes += transport.check_exchange(root, options, file, datetime.now(UTC))
+    loading.mistakes += transport.check_journal(options.journal.postgres, file)
     snapshot = msgspec.json.encode(dict(sorted(loading.texts.items()))).decode()
     named = digest(snapshot.encode())
     warnings = tuple(mistake for mistake in loading.mistakes if mistake.severity != "error")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from interop_engine.connectors.addresses import is_loopback, read_address
 from interop_engine.connectors.base import Acknowledging
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FILES = frozenset({"C130", "C131", "C132", "C136", "C137"})
 """The mistakes in certificates and keys: files that are the machine's, and no part of a configuration that is kept."""
 
+_DECIDED = frozenset({"disable", "require", "verify-ca", "verify-full"})  # with any other sslmode the server decides
 _CODES = {"unreadable": "C130", "mismatch": "C131", "expired": "C132", "expiring": "C132"}
 _HELP = {
     "unreadable": "a PEM file, from the site's folder",
@@ -76,6 +77,19 @@ def check_exchange(root: Path, site: SiteOptions, file: File, now: datetime) -> 
     if not exchange.declare and address.user != facility:
         message = f"with declare: false the broker lets {facility} send as its own user only, and the URL names another"
         yield Mistake("C139", message, file.mark("exchange", "amqp"), f"amqps://{facility}:PASSWORD@HOST/VHOST")
+
+
+def check_journal(url: str, file: File) -> Iterator[Mistake]:
+    """The journal's database, where it is beyond this machine, is reached by TLS."""
+    address, _, options = url.partition("://")[2].partition("?")
+    asked = parse_qs(options)
+    hosts = ",".join([address.partition("/")[0].rpartition("@")[2], *asked.get("host", ())]).split(",")
+    names = [host if host.startswith("/") else urlsplit(f"//{host}").hostname or "" for host in hosts]
+    decided = _DECIDED.intersection(asked.get("sslmode", ()))
+    if not decided and any(name and not name.startswith("/") and not is_loopback(name) for name in names):
+        mark = file.mark("journal", "postgres")
+        hint = "add ?sslmode=verify-full — or, on a line that is safe by itself, ?sslmode=disable"
+        yield Mistake("C133", "patient data may leave this machine in clear", mark, hint, severity="warning")
 
 
 def _fault(fault: TlsFault, file: File, path: tuple[str | int, ...]) -> Mistake:

@@ -156,3 +156,32 @@ def test_how_the_broker_is_reached(tmp_path: Path, url: str, more: str, expected
     assert expected in found if expected else "C13" not in found
     assert "a:b" not in found
     assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("postgresql://u:a@db.example/journal", True),
+        ("postgresql://u:a@127.0.0.1,db.example:5433/journal?sslmode=prefer", True),
+        ("postgresql:///journal?host=db.example", True),
+        ("postgresql://u:a@db.example/journal?sslmode=verify-full", False),
+        ("postgresql://u:a@db.example/journal?sslmode=disable", False),
+        ("postgresql://u:a@127.0.0.1:5432,[::1]:5433/journal", False),
+        ("postgresql:///journal?host=/run/postgresql", False),
+    ],
+)
+def test_how_the_journal_is_reached(tmp_path: Path, url: str, warned: bool) -> None:
+    """Beyond this machine without TLS, and without a word that there is none, is a warning; no password is repeated."""
+    found = config.check(site(tmp_path, engine=ENGINE + f"journal: {{postgres: '{url}'}}\n"), {})
+    told_of = [(each.code, each.severity) for each in found if each.mark.file == "engine.yaml"]
+    assert told_of == ([("C133", "warning")] if warned else [])
+    assert "u:a" not in "".join(map(str, found))
+
+
+def test_a_source_that_every_node_reads(tmp_path: Path) -> None:
+    """On a shared journal a source that goes to get its messages is told of."""
+    channel = CHANNEL.replace("mllp: {listen: 127.0.0.1:2578}", "file: {folder: in}")
+    assert channel != CHANNEL
+    for journal, expected in (("{postgres: postgresql://127.0.0.1/journal}", ["C141"]), ("{path: j.db}", [])):
+        found = config.check(site(tmp_path, engine=ENGINE + f"journal: {journal}\n", channels__patients=channel), {})
+        assert [each.code for each in found] == expected

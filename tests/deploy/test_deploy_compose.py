@@ -165,7 +165,7 @@ def test_the_hubs_site_is_one_that_check_takes(tmp_path: Path) -> None:
     assert set(re.findall(r"/run/secrets/(\w+)", text)) == set(read("compose.hub.yaml").services["engine"].secrets)
     (tmp_path / "engine.yaml").write_text(text.replace("/run/secrets/", f"{tmp_path}/"), encoding="utf-8")
     (tmp_path / "channels").symlink_to(DEPLOY / "hub" / "channels")
-    (tmp_path / "journal_url").write_text("postgresql://journal@postgres/journal")
+    (tmp_path / "journal_url").write_text("postgresql://journal@postgres/journal?sslmode=disable")
     (tmp_path / "rabbitmq_url").write_text("amqps://hub@rabbitmq:5671")
     shutil.copy(Authority(tmp_path).file, tmp_path / "rabbitmq_ca")
     assert config.check(tmp_path, {"HUB_FHIR_URL": "https://record.example.vn/fhir"}) == []
