@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import textwrap
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +22,7 @@ from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Question
 from interop_engine.journal import codec
 from interop_engine.journal.base import Journal
-from interop_engine.journal.postgres import PostgresJournal, desks, reads, schema, statements, writer
+from interop_engine.journal.postgres import PostgresJournal, desks, heart, reads, schema, sessions, statements, writer
 from tests.support.journals import DELIVERED, HUB, LAB, ahead, delivery, forwarded, lease, lease_now, message, node, sent, settled
 from tests.support.postgres import fresh_journal
 from tests.support.proxy import SILENT, WELL, FaultProxy
@@ -124,6 +125,31 @@ async def test_a_node_that_was_not_heard_leases_nothing(url: str, monkeypatch: p
             patched.setattr(desks, "_SURE_SECONDS", -1.0)
             assert await lease_now(journal, LAB) is None
         assert journal.holds(await lease(journal, LAB))
+
+
+async def test_nodes_that_stood_still_together_bury_nobody(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on one machine that was paused: the first to beat again waits for the others before it ends their leases."""
+    monkeypatch.setattr(heart, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(heart, "DEAD_SECONDS", 2.0)
+    monkeypatch.setattr(heart, "_AWAY_SECONDS", 1.0)
+    async with node(url) as one, node(url) as two:
+        held = []
+        for each in (one, two):
+            await each.accept(message(lanes=("a" if each is one else "b",)))
+            held.append(await lease(each, LAB))
+        beat = heart.beat
+
+        async def later(connection: schema.Connection, name: str, own: desks.Desks) -> None:
+            await asyncio.sleep(0.5 if own.seq(held[1].fence) else 0)
+            await beat(connection, name, own)
+
+        await asyncio.sleep(2.5)  # both may bury by now
+        monkeypatch.setattr(heart, "beat", later)
+        time.sleep(2.5)  # noqa: ASYNC251 - this is what stands still
+        await asyncio.sleep(2)  # some beats
+        for each, leased in zip((one, two), held, strict=True):
+            assert each.holds(leased)
+            await each.park(leased, "x", "y")
 
 
 # --- the database stands still ----------------------------------------------------------------------------------------
@@ -268,15 +294,15 @@ async def test_what_is_replaced_while_it_is_read_is_read_again(url: str, monkeyp
     async with node(url) as journal:
         await forwarded(journal, delivery(sent=(sent("Patient/1", "1", b"old"),)))
         await settled(journal, DELIVERED)
-        rows, later = reads.Session.rows, [("2", b"new")]
+        rows, later = sessions.Session.rows, [("2", b"new")]
 
-        async def slow(session: reads.Session, query: object, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        async def slow(session: sessions.Session, query: object, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
             if query == statements.PACKS and later:
                 await forwarded(journal, delivery(sent=(sent("Patient/1", *later.pop()),)))
                 await settled(journal, DELIVERED)
             return await rows(session, query, values)
 
-        monkeypatch.setattr(reads.Session, "rows", slow)
+        monkeypatch.setattr(sessions.Session, "rows", slow)
         known = await journal.known(Question(whole=("Patient/1",)), ("exchange/hub",))
         assert known.sent["exchange/hub", "Patient/1"].content == b"new"
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
-from interop_engine.core.errors import JournalError, UnknownItem
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivery, Known, Question, Received, Report, Sent
 from interop_engine.journal import codec, texts
 from interop_engine.journal import seals as sealed_with
@@ -24,7 +21,8 @@ from interop_engine.journal.base import (
     QueueCount,
     Selection,
 )
-from interop_engine.journal.postgres import schema, statements
+from interop_engine.journal.postgres import statements
+from interop_engine.journal.postgres.sessions import Session, Sessions
 from interop_engine.journal.receipts import report, with_receipts
 
 _OF_DELIVERIES = {
@@ -32,53 +30,9 @@ _OF_DELIVERIES = {
     "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
 }
 _ANSWER_SECONDS = 20.0
+_WORKING = 3  # connections for what workers ask; a database has some hundred for all its nodes
 _HEALTH_SECONDS = 3.0
 _MESSAGE_STATES = frozenset(MessageState)
-
-
-class Session:
-    """A connection for reading, made when it is needed and made again when it was lost. One query at a time."""
-
-    def __init__(self, url: str, *, listings: bool, seconds: float) -> None:
-        """``seconds``: how long an answer may take."""
-        self._url = url
-        self._listings = listings
-        self._seconds = seconds
-        self._connection: schema.Connection | None = None
-        self._lock = asyncio.Lock()
-
-    async def rows(self, query: Any, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query. Raises JournalError where the database cannot be reached, or gives no answer."""
-        async with self._lock:
-            again = self._connection is not None  # its server was restarted since: try a new one, once
-            while True:
-                try:
-                    return await self._rows(query, values)
-                except (psycopg.Error, OSError) as error:
-                    if isinstance(error, psycopg.OperationalError | OSError):
-                        await self._drop()
-                        if again and not isinstance(error, schema.NoAnswer):
-                            again = False
-                            continue
-                    raise JournalError(f"The journal's database cannot be read: {schema.describe(error)}") from None
-
-    async def _rows(self, query: Any, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        if self._connection is None:
-            self._connection = await schema.connect(self._url, listings=self._listings)
-            with schema.within(self._connection, self._seconds):
-                await schema.check_version(self._connection)
-        with schema.within(self._connection, self._seconds):
-            return await (await self._connection.execute(query, values)).fetchall()
-
-    async def _drop(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
-
-    async def close(self) -> None:
-        """Disconnect."""
-        async with self._lock:
-            await self._drop()
 
 
 def received(row: Sequence[Any], unpacker: codec.Unpacker) -> Received:
@@ -104,7 +58,7 @@ class Reads:
     """Reads by sessions of their own, so that no listing holds up the work, nor the question how the journal is."""
 
     def __init__(self, url: str) -> None:
-        self._work = Session(url, listings=False, seconds=_ANSWER_SECONDS)
+        self._work = Sessions(url, _WORKING, seconds=_ANSWER_SECONDS)
         self._listing = Session(url, listings=True, seconds=_ANSWER_SECONDS)
         self._health = Session(url, listings=True, seconds=_HEALTH_SECONDS)
         self._unpacker = codec.Unpacker()
@@ -112,8 +66,8 @@ class Reads:
 
     async def close(self) -> None:
         """Disconnect."""
-        for session in (self._work, self._listing, self._health):
-            await session.close()
+        for each in (self._work, self._listing, self._health):
+            await each.close()
 
     async def new_seals(self, seals: Sequence[str]) -> tuple[str, ...]:
         """What the journal must keep before it is written with these keys; raises JournalError where they are not its own."""
