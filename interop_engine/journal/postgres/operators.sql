@@ -124,6 +124,21 @@ CREATE OR REPLACE FUNCTION may_go(m messages) RETURNS boolean LANGUAGE sql STABL
     AND NOT EXISTS (SELECT 1 FROM work w WHERE w.channel = m.channel AND w.destination = '' AND w.seq = m.seq)
 $$;
 
+-- The oldest messages that may go, received before "p_before", of a channel or all. Read in the order of an index, so that it ends
+-- with the last that is wanted; of a channel in that of its own (an equation would let the planner go through all others too).
+CREATE OR REPLACE FUNCTION oldest(p_before bigint, p_channel text, p_most bigint) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+BEGIN
+  IF p_channel IS NULL THEN
+    RETURN QUERY SELECT m.seq FROM messages m WHERE m.received_at < p_before AND may_go(m)
+      ORDER BY m.received_at, m.seq LIMIT p_most;
+  ELSE
+    RETURN QUERY SELECT m.seq FROM messages m
+      WHERE m.channel BETWEEN p_channel AND p_channel AND m.received_at < p_before AND may_go(m)
+      ORDER BY m.channel, m.received_at LIMIT p_most;
+  END IF;
+END $$;
+
 -- Remove those of these messages that may go still; returns how many. They are chosen before, by who does not hold the turn. What
 -- a discarded delivery brought goes with it; what others brought stays.
 CREATE OR REPLACE FUNCTION prune(p_chosen bigint[]) RETURNS bigint LANGUAGE plpgsql AS $$

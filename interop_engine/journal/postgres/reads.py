@@ -188,11 +188,7 @@ class Reads:
     async def oldest(self, before: datetime | None, channel: str | None, most: int) -> list[int]:
         """Row numbers of the oldest messages that are done."""
         at = codec.now() if before is None else codec.micros(before)
-        if channel is None:
-            rows = await self._listing.rows(statements.OLDEST, (at, most))
-        else:
-            rows = await self._listing.rows(statements.OLDEST_OF_CHANNEL, (at, channel, most))
-        return [row[0] for row in rows]
+        return [row[0] for row in await self._listing.rows(statements.OLDEST, (at, channel, most))]
 
     # --- counts -------------------------------------------------------------------------------------------------------
 
