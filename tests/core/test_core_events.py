@@ -14,7 +14,7 @@ ALL = [each for each in vars(events).values() if isinstance(each, type) and issu
 # Names of fields that hold ids, names, places, counts, codes, and reasons the engine words itself.
 HARMLESS = {
     "after", "attempt", "changed", "channel", "channels", "code", "commit", "config", "deliveries", "delivery", "destination",
-    "duplicate", "limit", "message", "messages", "peer", "place", "process", "site", "state", "used", "why",
+    "duplicate", "limit", "message", "messages", "peer", "place", "process", "seconds", "site", "state", "used", "why",
 }  # fmt: skip
 
 
