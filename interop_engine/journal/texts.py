@@ -85,7 +85,7 @@ def known(answer: Known, question: Question, keep: Keep) -> Known:
         first, tab, rest = kept.partition("\t")
         return f"{asked.get(first, first)}{tab}{rest}"
 
-    states = [replace(state, object=back(state.object)) for state in answer.sent.values()]
+    states = [state._replace(object=back(state.object)) for state in answer.sent.values()]
     return Known(
         answer.stamp,
         {(state.destination, state.object): state for state in states},
