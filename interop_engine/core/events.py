@@ -242,6 +242,17 @@ class TransformProcessDied(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerFailed(Event):
+    """A worker of a channel (``destination`` empty: one that transforms) met what it should not; it goes on."""
+
+    sentence: ClassVar[str] = "A worker failed at an item, or could not get one; it tries again every second."
+    level: ClassVar[str] = "error"
+    channel: str
+    destination: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStateChanged(Event):
     """A channel started, stopped or failed to start."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 
 if TYPE_CHECKING:
@@ -74,25 +77,38 @@ class Workers:
                 return True
 
     async def _work(self) -> None:
-        task = asyncio.current_task()
+        """Work until told to stop, whatever one item does: what goes wrong is said once, and tried again."""
+        said = ""
         while not self._stopping:
-            self._waiting.add(task)
             try:
-                lease = await self._journal.lease(self._queue, self._owner)
-            except JournalError as error:
-                self._broken(error)
-                return
-            finally:
-                self._waiting.discard(task)
-            try:
-                await self._handle(lease)
-            except asyncio.CancelledError:
-                # Stopped in the middle: what came of it is unknown, so it is done again, with the same id and bytes.
-                await self._journal.release(lease)
-                raise
+                await self._one()
+                said = ""
             except JournalBroken as error:
                 self._broken(error)
                 return
-            except JournalError:  # it could not be read
-                await self._journal.release(lease)
+            except Exception as error:  # noqa: BLE001 - a worker that ends is missed by nobody, and its work waits for ever
+                if (what := f"{type(error).__name__} in {_place(error)}") != said:
+                    events.emit(events.WorkerFailed(self._queue.channel, self._queue.destination or "", what))
+                said = what
                 await asyncio.sleep(_PAUSE)
+
+    async def _one(self) -> None:
+        """Lease an item and handle it."""
+        task = asyncio.current_task()
+        self._waiting.add(task)
+        try:
+            lease = await self._journal.lease(self._queue, self._owner)
+        finally:
+            self._waiting.discard(task)
+        try:
+            await self._handle(lease)
+        except BaseException:
+            # Stopped in the middle, or failed: what came of it is unknown, so it is done again, with the same id and bytes.
+            await self._journal.release(lease)
+            raise
+
+
+def _place(error: Exception) -> str:
+    """Where in the code it was raised; what it says may hold content of a message."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{PurePath(frame.filename).name}:{frame.lineno}"

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.core.model import Received
 from interop_engine.engine import workers
 from interop_engine.journal.base import Forward, Lease
+from interop_engine.journal.sqlite import leases
+from interop_engine.journal.sqlite.reads import Reads
 from tests.support.journals import LAB, Store, message
 
 
@@ -39,6 +43,46 @@ async def test_an_item_whose_history_cannot_be_read_is_given_back_and_tried_agai
     first, second = tried
     assert first.message == second.message
     assert broken == []
+
+
+async def test_a_worker_survives_whatever_goes_wrong_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An item that cannot be read for once, and a handler's own mistake: the worker goes on, and so does the item's lane."""
+    monkeypatch.setattr(workers, "_PAUSE", 0)
+    seen: list[events.Event] = []
+    done = asyncio.Event()
+    mistakes: list[Exception] = [KeyError("BN001"), KeyError("BN001"), OSError("read")]
+
+    async with Store("sqlite", tmp_path / "journal.db").opened() as journal:
+        read = Reads.due_message
+
+        def unsteady(self: Reads, seq: int) -> Received | None:
+            if mistakes:
+                raise mistakes.pop()
+            return read(self, seq)
+
+        async def handle(lease: Lease) -> None:
+            assert lease.message is not None
+            handled.append(lease.message.control_id)
+            await journal.forward(lease, Forward())
+            if len(handled) == 1:
+                raise ValueError("BN001")
+            done.set()
+
+        handled: list[str] = []
+        for name in ("1", "2"):  # of one lane, and not warm: nobody leases yet
+            await journal.accept(message(control_id=name))
+        monkeypatch.setattr(Reads, "due_message", unsteady)
+        monkeypatch.setattr(leases, "_AGAIN", 0)
+        end = events.subscribe(seen.append)
+        ours = workers.Workers(journal, LAB, handle, owner="w", concurrency=1, broken=lambda _: None)
+        ours.start()
+        await asyncio.wait_for(done.wait(), 10)
+        await ours.stop(1)
+        end()
+    assert handled == ["1", "2"]
+    told = [each for each in seen if isinstance(each, events.WorkerFailed)]
+    assert [each.why.partition(" in ")[0] for each in told] == ["OSError", "KeyError", "ValueError"]
+    assert not any("BN001" in each.why for each in told)
 
 
 async def test_a_journal_that_failed_for_good_is_reported(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 from interop_engine.core.errors import JournalBroken, UnknownItem
 from interop_engine.core.model import Delivery, Received
+from interop_engine.journal import codec
 from interop_engine.journal.base import Lease, Queue
 from interop_engine.journal.sqlite import changes
 from interop_engine.journal.sqlite.lanes import Item, Line
@@ -16,6 +17,7 @@ from interop_engine.journal.sqlite.warm import Warm
 from interop_engine.journal.sqlite.writer import Writer
 
 _CORRUPT = "journal-corrupt"
+_AGAIN = 1_000_000  # microseconds until an item that could not be read is handed out again: others go before it
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +55,12 @@ class Leases:
             if (item := line.take(self._fence)) is None:
                 await line.wait()
                 continue
-            if (lease := await self._hand_out(line, item, reads, writer)) is not None:
+            try:
+                lease = await self._hand_out(line, item, reads, writer)
+            except BaseException:
+                line.give_back(item, codec.now() + _AGAIN)
+                raise
+            if lease is not None:
                 now = asyncio.get_running_loop().time()
                 self._held[lease.fence] = _Held(line, item, now + self._seconds, owner)
                 self._watch(self._seconds)
@@ -72,12 +79,7 @@ class Leases:
                 if delivery is not None:
                     return Lease(queue, item.lanes, item.fence, delivery=delivery)
         except JournalBroken as error:
-            park = partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error))
-            try:
-                await writer.do(park)
-            except BaseException:
-                line.give_back(item, None)  # the next who leases finds it so again
-                raise
+            await writer.do(partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error)))
         line.finish(item)
         return None
 
