@@ -133,7 +133,7 @@ class Delivery:
     media: Media
     headers: Mapping[str, str] = field(default_factory=dict)
     attempts: int = 0
-    created_at: datetime | None = None
+    created_at: datetime | None = None  # or when an operator last had it tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +147,9 @@ class Delivered:
 class Retry:
     """Not now. ``after`` is the seconds that the receiver asked for, or that others go first; else only the backoff applies.
 
-    ``counts`` is False where the receiver was not even asked (an open breaker, a broker that is down): such a wait is
-    not a failed attempt. ``nth``: how often this was answered so far, where the backoff is to go by that and not by all attempts.
+    ``counts`` is False where it is no failure of this delivery (our credentials are refused): age and backoff do not grow by it.
+    ``sent`` is False where the receiver was not even asked (a broker that is down): such a wait is no attempt. ``nth``: how often
+    this was answered so far, where the backoff is to go by that and not by all attempts.
     """
 
     why: str
@@ -156,6 +157,7 @@ class Retry:
     after: float | None = None
     counts: bool = True
     nth: int = 0
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,15 @@ class EmbeddedExchange:
     async def publish(self, parcel: Parcel) -> Outcome:
         """Delivered after every subscriber's commit; see the contract for the rest."""
         if not self._begun:
-            return Retry("the exchange is closed", "exchange-down", counts=False)
+            return Retry("the exchange is closed", "exchange-down", counts=False, sent=False)
         if (refusal := unsendable(parcel)) is not None:
             return refusal
         receivers = [found for found in self._subscriptions if found.wants(parcel)]
         if not receivers:
             if (parcel.receiver, parcel.kind) in self._known:
-                return Retry(f'the channel that receives as "{parcel.receiver}" is stopped', "receiver-stopped", counts=False)
+                return Retry(
+                    f'the channel that receives as "{parcel.receiver}" is stopped', "receiver-stopped", counts=False, sent=False
+                )
             return unrouted(parcel)
         for subscription in receivers:  # all must have it; who has it already sees a duplicate by its delivery id
             if not await subscription.give(parcel):

@@ -311,7 +311,7 @@ class Journal(Protocol):
         """Park the message of a lease."""
 
     async def settle(self, lease: Lease, outcome: Outcome, *, due_at: datetime | None = None, took: float = 0.0) -> None:
-        """Settle the delivery of a lease; the attempt, which took so many seconds, is counted and kept either way.
+        """Settle the delivery of a lease; the attempt, which took so many seconds, is kept, unless it was none (``Retry.sent``).
 
         A Retry needs ``due_at``. A Park may have it, as ``HELD``: the delivery goes on holding its lanes.
         """
@@ -340,7 +340,7 @@ class Journal(Protocol):
         """
 
     async def retry(self, delivery_id: str) -> str | None:
-        """Make a parked or waiting delivery due now: the same id, the same bytes.
+        """Make a parked or waiting delivery due now: the same id, the same bytes; its age and its backoff begin anew.
 
         A parked one is *overtaken* where a later delivery, neither parked nor discarded, brought its receiver one of the objects
         it carries: sent as it is it would put old over new. It is discarded, with the code ``overtaken``, and its message is

@@ -101,19 +101,47 @@ async def test_one_receiver_of_an_exchange_is_made_again(journal: Journal) -> No
 
 
 async def test_every_attempt_is_kept(journal: Journal) -> None:
-    """With its time, its outcome and what the receiver said; a wait that was no attempt is none."""
+    """With its time, its outcome and what the receiver said, also one that does not count; a wait that was no attempt is none."""
     stored = await forwarded(journal, delivery())
-    for outcome in (Retry("503 Unavailable", "fhir-503"), Retry("open", "breaker", counts=False), Park("fhir-422", "422 No")):
+    for outcome in (
+        Retry("503 Unavailable", "fhir-503"),
+        Retry("open", "breaker", counts=False, sent=False),
+        Retry("401 Unauthorized", "fhir-401", counts=False),
+        Retry("503 Unavailable", "fhir-503"),
+        Park("fhir-422", "422 No"),
+    ):
         held = await lease(journal, HUB)
         await journal.settle(held, outcome, due_at=ahead(-1) if isinstance(outcome, Retry) else None)
     attempts = await journal.attempts(stored)
     assert [(each.number, each.outcome, each.code, each.why) for each in attempts] == [
         (1, "retry", "fhir-503", "503 Unavailable"),
-        (2, "parked", "fhir-422", "422 No"),
+        (2, "retry", "fhir-401", "401 Unauthorized"),
+        (3, "retry", "fhir-503", "503 Unavailable"),
+        (4, "parked", "fhir-422", "422 No"),
     ]
     assert {each.delivery for each in attempts} == {(await journal.show(stored)).deliveries[0].id}
     with pytest.raises(UnknownItem):
         await journal.attempts("x")
+
+
+async def test_a_retry_begins_anew(journal: Journal) -> None:
+    """An operator's retry of what is old and failed often: its age and its backoff count from now; the attempts are kept."""
+    old = delivery()
+    stored = await forwarded(journal, old)
+    for outcome in (Retry("503"), Retry("503"), Park("gave-up", "too old")):
+        held = await lease(journal, HUB)
+        assert held.delivery is not None
+        made = held.delivery.created_at
+        await journal.settle(held, outcome, due_at=ahead(-1) if isinstance(outcome, Retry) else None)
+    await journal.retry(old.id)
+    again = await lease(journal, HUB)
+    assert again.delivery is not None
+    assert made is not None
+    assert again.delivery.created_at is not None
+    assert again.delivery.created_at > made
+    assert again.delivery.attempts == 0
+    await journal.settle(again, DELIVERED)
+    assert [each.number for each in await journal.attempts(stored)] == [1, 2, 3, 4]
 
 
 # --- replays ------------------------------------------------------------------------------------------------------------

@@ -57,9 +57,9 @@ class Publisher:
         if (refusal := unsendable(parcel)) is not None:
             return refusal
         if self._alarm:  # what is written now stays in memory until it ends
-            return self._alarmed()
+            return self._alarmed(sent=False)
         if (channel := self._channel) is None:
-            return self._down()
+            return self._down(sent=False)
         body, properties = wire.pack(parcel, self._settings.address.user)
         if (refusal := self._refusals.known(parcel, len(body))) is not None:
             return refusal
@@ -99,13 +99,13 @@ class Publisher:
             self._deadlines.discard(deadline)
         return Delivered()
 
-    def _down(self, error: BaseException | None = None) -> Retry:
+    def _down(self, error: BaseException | None = None, *, sent: bool = True) -> Retry:
         # That the exchange is not there: a node that declares nothing did not look before.
         why = words(error) if isinstance(error, ChannelNotFoundEntity) else self._link.problem
-        return Retry(f"no broker: {why or 'the channel was lost'}", "exchange-down", counts=False)
+        return Retry(f"no broker: {why or 'the channel was lost'}", "exchange-down", counts=False, sent=sent)
 
-    def _alarmed(self) -> Retry:
-        return Retry(_alarm(self._alarm), "exchange-alarm", counts=False)
+    def _alarmed(self, *, sent: bool = True) -> Retry:
+        return Retry(_alarm(self._alarm), "exchange-alarm", counts=False, sent=sent)
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         self._refusals.connected(connection)

@@ -229,17 +229,16 @@ CREATE OR REPLACE FUNCTION drop_packs(p_packs bigint[]) RETURNS void LANGUAGE sq
 $$;
 
 -- How an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
--- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due".
+-- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due". "p_sent": whether it was
+-- an attempt; "p_counts": 1 where the backoff grows by it, else 0.
 CREATE OR REPLACE FUNCTION settle(
   p_channel text, p_destination text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_due bigint,
-  p_counts bigint, p_now bigint, p_took bigint
+  p_counts bigint, p_sent boolean, p_now bigint, p_took bigint
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-  tried integer;
   left_behind bigint[];
 BEGIN
   IF NOT holds(p_channel, p_destination, p_seq, p_fence) THEN RETURN false; END IF;
-  SELECT attempts + 1 INTO tried FROM deliveries WHERE seq = p_seq;
   UPDATE deliveries SET state = p_state, attempts = attempts + p_counts, due_at = p_due, code = p_code, why = p_why,
       settled_at = CASE WHEN p_state <> 'waiting' THEN p_now END
     WHERE seq = p_seq AND state = 'waiting';
@@ -256,11 +255,11 @@ BEGIN
       PERFORM drop_packs(left_behind);
     END IF;
   END IF;
-  IF p_counts > 0 THEN
+  IF p_sent THEN
     INSERT INTO attempts (delivery, number, at, outcome, code, why, took)
-      VALUES (p_seq, tried, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code, p_why, p_took)
-      ON CONFLICT (delivery, number) DO UPDATE SET at = excluded.at, outcome = excluded.outcome, code = excluded.code,
-        why = excluded.why, took = excluded.took;
+      SELECT p_seq, coalesce(max(a.number), 0) + 1, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code,
+             p_why, p_took
+      FROM attempts a WHERE a.delivery = p_seq;
   END IF;
   IF p_due IS NOT NULL THEN  -- it waits for its time, or is parked and holds its lanes
     PERFORM give_back(p_channel, p_destination, p_seq, p_fence, clock() + p_due - p_now);  -- the node's clock may be wrong

@@ -130,16 +130,16 @@ def _learned(learned: Learned) -> tuple[list[str], ...]:
 def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 0.0) -> Statement:
     """Write how an attempt ended."""
     due: int | None = None
-    counts = 1
+    counts, sent = 1, True
     match outcome:
         case Delivered(detail):
             state, code, why = DeliveryState.DELIVERED, "", detail
         case Park(code, why):
             state, due = DeliveryState.PARKED, None if due_at is None else codec.micros(due_at)
-        case Retry(why, code, _, counted):
+        case Retry(why=why, code=code, counts=counted, sent=sent):
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
-    values = (*_place(item), str(state), plain(code), plain(why), due, counts, codec.now(), round(took * 1_000_000))
+    values = (*_place(item), str(state), plain(code), plain(why), due, counts, sent, codec.now(), round(took * 1_000_000))
     return Statement(statements.SETTLE, values, (item.queue,), due or 0)
 
 

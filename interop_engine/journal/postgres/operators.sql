@@ -81,7 +81,8 @@ BEGIN
     RETURN ARRAY[item.channel, item.destination, 'overtaken'];
   END IF;
   IF item.state IN ('parked', 'waiting') THEN
-    UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL WHERE seq = item.seq;
+    UPDATE deliveries SET state = 'waiting', due_at = NULL, settled_at = NULL, attempts = 0, created_at = p_now
+      WHERE seq = item.seq;
     INSERT INTO events (at, what, message, delivery, detail) VALUES (p_now, 'retried', item.message, item.seq, '');
   END IF;
   IF item.state = 'parked' THEN

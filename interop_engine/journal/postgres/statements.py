@@ -52,7 +52,7 @@ FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
 FORWARD: Final = """
 SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[],
                %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
 REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s)"
 RETRY: Final = "SELECT retry(%s, %s, %s)"

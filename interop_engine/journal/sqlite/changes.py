@@ -228,7 +228,7 @@ class End:
 
 def settle(tx: Transaction, seq: int, delivery: Delivery, end: End) -> None:
     """Write how an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too."""
-    attempt = (seq, delivery.attempts + 1, tx.at)
+    attempt = (seq, tx.at)
     took = round(end.took * 1_000_000)
     match end.outcome:
         case Delivered(detail):
@@ -238,10 +238,10 @@ def settle(tx: Transaction, seq: int, delivery: Delivery, end: End) -> None:
             _settle(tx, seq, delivery, DeliveryState.PARKED, code, why, end.due_at)
             tx.execute(statements.ADD_ATTEMPT, (*attempt, "parked", code, why, took))
             tx.put_in_force(seq, counts=False)
-        case Retry(why, code, _, counts):
+        case Retry(why=why, code=code, counts=counts, sent=sent):
             assert end.due_at is not None, "a Retry needs due_at"
             tx.execute(statements.POSTPONE, (int(counts), codec.micros(end.due_at), code, why, seq))
-            if counts:
+            if sent:
                 tx.execute(statements.ADD_ATTEMPT, (*attempt, "retry", code, why, took))
 
 

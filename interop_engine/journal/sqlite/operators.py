@@ -94,7 +94,7 @@ def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
         old = tx.rows(statements.MESSAGE_STATE, message_id)[0]
         for_it = Again(again.new, again.config or _config(tx, message), only=_names(destination, headers)[1])
         return Retried(place, (), _receive_again(tx, old, for_it, (place,)))
-    tx.execute(statements.MAKE_DUE, (seq,))
+    tx.execute(statements.MAKE_DUE, (tx.at, seq))
     if state == DeliveryState.PARKED:
         tx.count_delivery(channel, destination, state, -1)
         tx.count_delivery(channel, destination, DeliveryState.WAITING)
