@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -16,6 +16,9 @@ from interop_engine.core.model import Accept, Delivery, Outcome
 from interop_engine.core.units import Duration
 from interop_engine.exchange.base import Exchange
 from interop_engine.hl7.charset import codec_of
+
+if TYPE_CHECKING:
+    from interop_engine.connectors.gate import Gate  # whose options are made of what is here
 
 
 class Options(BaseModel):
@@ -124,7 +127,12 @@ class Source(Protocol):
 
 
 class Destination(Protocol):
-    """Hands deliveries to a receiver. Never raises for what a receiver does: the Outcome says it."""
+    """Hands deliveries to a receiver. Never raises for what a receiver does: the Outcome says it.
+
+    ``gate``: where deliveries wait while the receiver cannot be reached. It is entered before anything is leased.
+    """
+
+    gate: Gate
 
     async def open(self) -> None:
         """Get ready; a receiver that is down is not an error here."""

@@ -9,8 +9,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Self
 
+from pydantic import Field, model_validator
+
+from interop_engine.connectors.base import Options
 from interop_engine.core.retry import Backoff
+from interop_engine.core.units import Duration
+
+
+class BreakerOptions(Options):
+    """When a receiver that does not answer is left alone. Waiting for it is not a failed attempt."""
+
+    failures: int = Field(
+        5, ge=1, description="Failures in a row, of the receiver and not of one message, after which nothing is sent."
+    )
+        5, ge=1, description="Failures in a row that are the receiver's, and no message's, after which nothing is sent."
+    )
+    first: Duration = Field(1.0, gt=0, description="The first pause; each later one is twice as long.", examples=["1s"])
+    up_to: Duration = Field(
+        5.0,
+        gt=0,
+        description="The longest pause. After each, one delivery is sent ahead: how soon it is seen that a receiver is back.",
+        examples=["5s"],
+    )
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.first > self.up_to:
+            raise ValueError("first is the shortest pause, up_to the longest: first must not be longer")
+        return self
+
+    def breaker(self) -> Breaker:
+        """A breaker that behaves so."""
+        return Breaker(self.failures, Backoff(self.first, self.up_to))
 
 
 class Breaker:
@@ -26,6 +58,11 @@ class Breaker:
         self._openings = 0
         self._until = 0.0
         self._asked = 0.0  # until when the receiver asked to be left alone
+        self.changed: Callable[[], None] = lambda: None  # told when it opens, closes, or its pause changes
+
+    def hurry(self) -> None:
+        """End the pause, also one that the receiver asked for: one may be sent ahead now."""
+        self._until = self._asked = 0.0
 
     def wait(self) -> float | None:
         """None: go ahead, and report ``success``, ``failure`` or ``abandon``. Else the seconds to wait before asking again."""
@@ -49,6 +86,7 @@ class Breaker:
         self._failures = self._openings = 0
         self._until = 0.0
         self.probing = False
+        self.changed()
 
     def failure(self, why: str) -> None:
         """The receiver did not answer, or cannot."""
@@ -66,6 +104,7 @@ class Breaker:
             self._openings += 1
             self._until = now + self._pause.delay(self._openings)
         self._until = max(self._until, self._asked)
+        self.changed()
 
     @property
     def pause(self) -> float:

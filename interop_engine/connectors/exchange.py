@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from interop_engine.connectors.base import ConnectorHealth, Options, Sending, Surroundings
-from interop_engine.core.model import Accept, Accepted, Arrival, Delivery, Outcome, Park, Refused
+from interop_engine.connectors.breaker import Breaker
+from interop_engine.connectors.gate import Gate
+from interop_engine.core.model import Accept, Accepted, Arrival, Delivery, Outcome, Park, Refused, Retry
+from interop_engine.core.retry import Backoff
 from interop_engine.exchange.base import RECEIPT, Parcel, Subscription
 from interop_engine.exchange.rules import FAULT
 
 LANE = "lane"  # header: the delivery's lanes as the sender had them, one a line
 VIA = "via"  # header of what was passed on: the facilities before its sender, as each said, blanks between; first its origin
+_UNCONFIRMED = 5  # deliveries in a row without a confirm, after which the broker is left alone
+_PAUSE = Backoff(0.2, 1.0)  # seconds between looks at a broker that is away: nothing is sent for them
 _ADDRESS = frozenset({"receiver", "kind", "sender"})
 
 
@@ -86,6 +92,8 @@ class ExchangeDestination:
     def __init__(self, options: ExchangeDestinationOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._surroundings = surroundings
+        self._breaker = Breaker(_UNCONFIRMED, _PAUSE)
+        self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
 
     async def open(self) -> None:
         """Nothing to do: the runtime opens the exchange."""
@@ -106,7 +114,18 @@ class ExchangeDestination:
             media=delivery.media,
             headers=headers,
         )
-        return await self._surroundings.exchange.publish(parcel)
+        return await self.gate.attempt(partial(self._publish, parcel))
+
+    async def _publish(self, parcel: Parcel) -> Outcome:
+        outcome = await self._surroundings.exchange.publish(parcel)
+        match outcome:
+            case Retry(code="exchange-down"):
+                self._breaker.trip(outcome.why)
+            case Retry(code="unconfirmed"):
+                self._breaker.failure(outcome.why)
+            case _:
+                self._breaker.success()
+        return outcome
 
     async def close(self) -> None:
         """Nothing to do: the runtime closes the exchange."""
@@ -116,7 +135,7 @@ class ExchangeDestination:
         exchange = self._surroundings.exchange.health()
         return ConnectorHealth(
             place=f"{exchange.location} to {self._options.to}",
-            problem=exchange.problem,
+            problem=exchange.problem or self.gate.problem,
             details={"kind": self._options.kind, "adapter": exchange.adapter},
         )
 

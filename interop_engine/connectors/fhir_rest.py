@@ -7,7 +7,6 @@ server that is down, a message that fails alone, a Bundle of which half is taken
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors.addresses import is_safe_url
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
-from interop_engine.connectors.breaker import Breaker
+from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.events import DestinationBarred, DestinationDown, DestinationUp
 from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_client import UNREACHED, FhirClient, FhirTimeouts, words
@@ -32,24 +31,14 @@ from interop_engine.connectors.fhir_reply import (
     judge_batch,
 )
 from interop_engine.connectors.fhir_troubles import Progress, Streak, Troubles
+from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import Event, emit
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
-from interop_engine.core.retry import Backoff
-from interop_engine.core.units import Duration, Size
+from interop_engine.core.units import Size
 
 _NOT_THE_MESSAGE = (httpx.ConnectError, httpx.ConnectTimeout, TokenServerDown)  # what went wrong before it was sent
 _TOLD = 3  # refused entries of a batch that are told
-
-
-class FhirBreaker(Options):
-    """When a server that does not answer is left alone. Waiting for it is not a failed attempt."""
-
-    failures: int = Field(
-        5, ge=1, description="Failures in a row (network, 502, 503, 504, refusals of us) after which nothing is sent."
-    )
-    first: Duration = Field(5.0, gt=0, description="The first pause; each later one is twice as long.", examples=["5s"])
-    up_to: Duration = Field(60.0, gt=0, description="The longest pause. After each, one delivery is sent ahead.", examples=["1m"])
 
 
 class FhirRestOptions(Options):
@@ -87,7 +76,7 @@ class FhirRestOptions(Options):
     )
     concurrency: int = Field(4, ge=1, le=64, description="Requests in flight, each of another lane.")
     timeouts: FhirTimeouts = Field(default_factory=FhirTimeouts, description="How long each step may take.")
-    breaker: FhirBreaker = Field(default_factory=FhirBreaker, description="When a silent server is left alone.")
+    breaker: BreakerOptions = Field(default_factory=BreakerOptions, description="When a silent server is left alone.")
     max_reply: Size = Field(16_000_000, gt=0, description="The largest reply that is read.", examples=["16MB"])
 
     @field_validator("url")
@@ -141,7 +130,8 @@ class FhirRestDestination:
             connections=options.concurrency,
             max_reply=options.max_reply,
         )
-        self._breaker = Breaker(options.breaker.failures, Backoff(options.breaker.first, options.breaker.up_to))
+        self._breaker = options.breaker.breaker()
+        self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
         self._troubles = Troubles()
         self._streak = Streak()
         self._bar = ""  # the code of the refusal that the breaker is open for, empty for another reason
@@ -193,7 +183,7 @@ class FhirRestDestination:
     async def _guarded(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
         """Send a piece, unless the server is left alone; tell where that begins or ends."""
         if (wait := self._breaker.wait()) is not None:
-            return Retry(f"waiting for the server: {self._breaker.problem}", "breaker-open", after=wait, counts=False)
+            return Retry(f"waiting for the server: {self._breaker.problem}", "breaker-open", after=wait, counts=False, sent=False)
         ahead = self._breaker.probing
         self._troubles.keep(delivery, progress)
         self._flying += 1
@@ -204,7 +194,7 @@ class FhirRestDestination:
             if ahead:
                 self._breaker.abandon()  # has no effect where the attempt was reported
         self._tell()
-        return self._behind_others(outcome)
+        return outcome
 
     async def _attempt(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
         asked = [number for number in range(len(piece.names)) if number not in progress.taken]
@@ -212,7 +202,7 @@ class FhirRestDestination:
         try:
             reply = await self._client.send(method, piece.path, body, delivery)
         except httpx.PoolTimeout:
-            return Retry("no connection was free", "pool", counts=False)
+            return Retry("no connection was free", "pool", counts=False, sent=False)
         except TokenRefused as refused:
             return self._barred(Barred(words(refused), "token-refused", alone=0), progress)
         except UNREACHED as error:
@@ -264,12 +254,13 @@ class FhirRestDestination:
             self._failed(_shown(verdict.why), at_once=verdict.hold, seconds=verdict.after or 0.0)
         else:
             self._breaker.success()
+        nth = 1 if verdict.down else 0  # where the server is away the gate waits, and no delivery's own backoff grows by it
         if verdict.limit is None and not verdict.alone:
-            return Retry(verdict.why, verdict.code, after=verdict.after)
+            return Retry(verdict.why, verdict.code, after=verdict.after, nth=nth)
         tally = self._troubles.failed(progress, verdict.code)
         if (verdict.limit is not None and tally.times > verdict.limit) or (verdict.alone and tally.alone >= verdict.alone):
             return self._its_own_fault(verdict, tally.times)
-        return Retry(verdict.why, verdict.code, after=verdict.after, nth=tally.times if verdict.limit is not None else 0)
+        return Retry(verdict.why, verdict.code, after=verdict.after, nth=tally.times if verdict.limit is not None else nth)
 
     def _its_own_fault(self, verdict: Again | Barred, times: int) -> Park:
         self._streak.ended()
@@ -283,13 +274,6 @@ class FhirRestDestination:
             self._breaker.failure(why)
         if self._breaker.problem == why:
             self._bar = bar
-
-    def _behind_others(self, outcome: Outcome) -> Outcome:
-        """What has just failed is due after those that wait at the breaker: else one that always fails is sent ahead again."""
-        pause = self._breaker.pause
-        if not isinstance(outcome, Retry) or not pause or (outcome.after or 0.0) >= pause:
-            return outcome
-        return replace(outcome, after=pause + min(pause, self._options.breaker.up_to))
 
     def _tell(self) -> None:
         """Say what the breaker has come to: open, for a refusal or for another reason, or closed."""

@@ -14,12 +14,15 @@ import stat
 import time
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from interop_engine.connectors import events
 from interop_engine.connectors.base import ConnectorHealth, Options, SendingHl7, Surroundings
+from interop_engine.connectors.breaker import BreakerOptions
+from interop_engine.connectors.gate import Gate
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Refused, Retry
 from interop_engine.core.units import Duration, Size
@@ -165,19 +168,26 @@ class FileDestination:
     def __init__(self, options: FileDestinationOptions, surroundings: Surroundings) -> None:
         self._folder = Path(surroundings.root, options.folder)
         self._problem = ""
+        self._breaker = BreakerOptions().breaker()
+        self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
 
     async def open(self) -> None:
         """Nothing to do: a delivery makes the folder."""
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Write a temporary file, flush it to the disk, rename it."""
+        return await self.gate.attempt(partial(self._written, delivery))
+
+    async def _written(self, delivery: Delivery) -> Outcome:
         path = self._folder / (_UNSAFE.sub("_", delivery.id) + _SUFFIX[delivery.media])
         try:
             await asyncio.to_thread(_write, path, delivery.body)
         except OSError as error:
             self._problem = error.strerror or type(error).__name__
+            self._breaker.failure(self._problem)
             return Retry(f"the file cannot be written: {self._problem}", "file")
         self._problem = ""
+        self._breaker.success()
         return Delivered(path.name)
 
     async def close(self) -> None:

@@ -12,12 +12,15 @@ import contextlib
 import re
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from interop_engine.connectors.addresses import Address, read_address
 from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
+from interop_engine.connectors.breaker import BreakerOptions
+from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 _LARGEST_ANSWER = 1_000_000
 _PACKET = 65_536
 _BROKEN = "connection"
+_SILENT = frozenset({"connect", "tls", "ack-timeout", _BROKEN})  # codes of what is no answer
 _CONDITION = re.compile(r"[A-Z]?[0-9]{1,4}")
 
 Decision = Literal["delivered", "retry", "park"]
@@ -64,6 +68,7 @@ class MllpDestinationOptions(SendingHl7):
     concurrency: int = Field(
         1, ge=1, le=64, description="Connections, each with one message in flight; order is kept by lane.", examples=[4]
     )
+    breaker: BreakerOptions = Field(default_factory=BreakerOptions, description="When a silent receiver is left alone.")
     wait_for: Literal["accept", "application"] = Field(
         "accept",
         description="Of a receiver in enhanced mode: accept, CA is enough; application, the answer that follows it on the same"
@@ -83,6 +88,8 @@ class MllpDestination:
     def __init__(self, options: MllpDestinationOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._root = surroundings.root
+        self._breaker = options.breaker.breaker()
+        self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
         self._lines: list[_Line] = []
         self._free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()  # the last one used first, so that idle ones stay idle
         self._problem = ""
@@ -109,6 +116,9 @@ class MllpDestination:
         if not message.control_id:
             return Park("101", "MSH-10 is empty, so no answer could be matched")
         expected = _expected(message, self._options.wait_for)
+        return await self.gate.attempt(partial(self._exchange, framed, expected))
+
+    async def _exchange(self, framed: bytes, expected: _Expected) -> Outcome:
         line = await self._free.get()
         try:
             kept = line.connected
@@ -119,6 +129,10 @@ class MllpDestination:
         finally:
             self._free.put_nowait(line)
         self._problem = outcome.why if isinstance(outcome, Retry) else ""
+        if isinstance(outcome, Retry) and outcome.code in _SILENT:
+            self._breaker.failure(outcome.why)
+        else:
+            self._breaker.success()
         return outcome
 
     async def close(self) -> None:
@@ -132,7 +146,7 @@ class MllpDestination:
     def health(self) -> ConnectorHealth:
         """How many are connected, and why the last delivery failed, if it did."""
         connections = sum(line.connected for line in self._lines)
-        return ConnectorHealth(place=self._options.connect, connections=connections, problem=self._problem)
+        return ConnectorHealth(place=self._options.connect, connections=connections, problem=self.gate.problem or self._problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,18 +183,18 @@ class _Line:
         return self._writer is not None
 
     async def exchange(self, framed: bytes, expected: _Expected) -> Outcome:
-        """Send once, and wait for what is expected."""
+        """Send once, and wait for what is expected. Without a connection it is no message's fault: none waits longer for it."""
         clean = False
         try:
             try:
                 async with asyncio.timeout(self._options.connect_timeout):
                     reader, writer = await self._connected()
             except TimeoutError:
-                return Retry("no connection in time", "connect")
+                return Retry("no connection in time", "connect", nth=1)
             except ssl.SSLError as error:
-                return Retry(f"no TLS connection: {_reason(error)}", "tls")
+                return Retry(f"no TLS connection: {_reason(error)}", "tls", nth=1)
             except OSError as error:
-                return Retry(f"no connection: {error.strerror or type(error).__name__}", "connect")
+                return Retry(f"no connection: {error.strerror or type(error).__name__}", "connect", nth=1)
             try:
                 async with asyncio.timeout(self._options.ack_timeout):
                     writer.write(framed)

@@ -302,6 +302,18 @@ class ConnectorFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliverySentAhead(Event):
+    """A delivery was sent ahead to a receiver that is left alone, in vain."""
+
+    sentence: ClassVar[str] = "A delivery was sent ahead in vain; its receiver takes nothing yet."
+    level: ClassVar[str] = "debug"
+    channel: str
+    destination: str
+    delivery: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryParked(Event):
     """A delivery parked."""
 

@@ -179,6 +179,7 @@ class AnsweringDestination:
 
     def __init__(self, inner: Destination, channel: ChannelConfig, journal: Journal, verdicts: Verdicts) -> None:
         self._inner = inner
+        self.gate = inner.gate
         self._channel = channel
         self._journal = journal
         self._verdicts = verdicts
@@ -194,7 +195,7 @@ class AnsweringDestination:
             return await self._inner.deliver(delivery)
         verdict = await self._verdicts.now(message_id)
         if verdict is None:
-            return Retry("what came of the message is not known yet", "pending", counts=False)
+            return Retry("what came of the message is not known yet", "pending", counts=False, sent=False)
         message = self._channel.read((await self._journal.content(message_id)).data)
         if not ack.wanted_later(message, accepted=verdict.accepted):
             return Delivered("not asked for")

@@ -19,6 +19,7 @@ class AgreedDestination:
 
     def __init__(self, destination: Destination, agreements: Agreements, facility: str) -> None:
         self._destination = destination
+        self.gate = destination.gate
         self._agreements = agreements
         self._facility = facility
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Lease, Queue
 
+_LONGEST_PAUSE = 10.0  # seconds of a gate's pause that one delivery waits for: an operator may end it
+_AFTER_OTHERS = 1.0  # seconds that one which was sent ahead in vain is due after the next goes ahead
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -41,21 +44,33 @@ class Policy:
     give_up: float
     hold: bool = False
 
+    def parks(self) -> datetime | None:
+        """When a delivery is due that parks, see ``HELD``."""
+        return HELD if self.hold else None
 
-def decide(delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime) -> tuple[Outcome, datetime | None]:
+    def expired(self, delivery: Delivery, now: datetime) -> bool:
+        """Whether it is older than may be."""
+        return delivery.created_at is not None and (now - delivery.created_at).total_seconds() >= self.give_up
+
+
+def decide(
+    delivery: Delivery, outcome: Outcome, policy: Policy, now: datetime, pause: float | None = None
+) -> tuple[Outcome, datetime | None]:
     """What becomes of an attempt: the outcome to settle with, and when the delivery is due, where it stays in its lanes.
 
     A receiver's own ``Retry-After`` is a floor, not a replacement, of the backoff. A delivery older than ``give_up``
-    parks, so that one dead receiver never grows the journal for ever.
+    parks, so that one dead receiver never grows the journal for ever. ``pause``: where the destination's gate is closed, the
+    seconds until it lets one go ahead. Then the gate does the waiting, and this delivery's backoff does not grow: when the
+    receiver is back everything is due. It is due after the others, so that one that fails alone is not sent ahead for ever.
     """
-    held = HELD if policy.hold else None
     if isinstance(outcome, Delivered):
         return outcome, None
     if isinstance(outcome, Park):
-        return outcome, held
-    age = (now - delivery.created_at).total_seconds() if delivery.created_at else 0.0
-    if outcome.counts and age >= policy.give_up:
-        return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), held
+        return outcome, policy.parks()
+    if outcome.counts and policy.expired(delivery, now):
+        return Park("gave-up", f"Not delivered within the time allowed; the last answer was: {outcome.why}"), policy.parks()
+    if pause is not None:
+        return replace(outcome, counts=False), now + timedelta(seconds=min(pause, _LONGEST_PAUSE) + _AFTER_OTHERS)
     attempt = outcome.nth or (delivery.attempts + 1 if outcome.counts else 1)
     delay = max(outcome.after or 0.0, policy.backoff.delay(attempt))
     return outcome, now + timedelta(seconds=delay)
@@ -81,7 +96,10 @@ class Deliverer:
         self._destination = destination
         self._policy = policy
         self._settled = settled
-        self._workers = Workers(journal, queue, self._handle, owner=owner, concurrency=concurrency, broken=broken)
+        self._unreached = ""  # how the last attempt failed, where the receiver could not be reached
+        self._workers = Workers(
+            journal, queue, self._handle, owner=owner, concurrency=concurrency, broken=broken, gate=destination.gate
+        )
 
     async def open(self) -> None:
         """Open the destination. Raises OSError where one of its files cannot be used."""
@@ -107,17 +125,30 @@ class Deliverer:
             await self._journal.release(lease)
             return
         began = time.monotonic()
+        outcome = self._given_up(delivery) or await self._attempt(delivery)
+        took = time.monotonic() - began
+        gate = self._destination.gate
+        pause = gate.pause if gate.problem else None
+        if isinstance(outcome, Retry) and outcome.sent:
+            self._unreached = outcome.why if outcome.counts else ""
+        outcome, due_at = decide(delivery, outcome, self._policy, _now(), pause)
+        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at, took=took)):
+            _report(delivery, outcome, due_at, waits=pause is not None)
+            self._settled(delivery.message_id)
+
+    def _given_up(self, delivery: Delivery) -> Park | None:
+        """What is too old is not sent ahead to a receiver that could not be reached: it parks, and the next one has its turn."""
+        if self._destination.gate.problem and self._unreached and self._policy.expired(delivery, _now()):
+            return Park("gave-up", f"Not delivered within the time allowed; of the receiver was known: {self._unreached}")
+        return None
+
+    async def _attempt(self, delivery: Delivery) -> Outcome:
         try:
-            outcome = await self._destination.deliver(delivery)
+            return await self._destination.deliver(delivery)
         except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
-            outcome = Retry(f"The connector failed: {type(error).__name__}", code="internal")
             place = (delivery.channel, delivery.destination, delivery.id)
             events.emit(events.ConnectorFailed(*place, type(error).__name__, _place(error)))
-        took = time.monotonic() - began
-        outcome, due_at = decide(delivery, outcome, self._policy, _now())
-        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at, took=took)):
-            self._settled(delivery.message_id)
-            _report(delivery, outcome, due_at)
+            return Retry(f"The connector failed: {type(error).__name__}", code="internal")
 
 
 def _place(error: Exception) -> str:
@@ -127,11 +158,16 @@ def _place(error: Exception) -> str:
     return ours[-1] if ours else ""
 
 
-def _report(delivery: Delivery, outcome: Outcome, due_at: datetime | None) -> None:
+def _report(delivery: Delivery, outcome: Outcome, due_at: datetime | None, *, waits: bool) -> None:
+    """Say what became of it. ``waits``: with others, at the gate, of which was told already."""
     channel, destination = delivery.channel, delivery.destination
     match outcome:
         case Delivered():
             events.emit(events.DeliveryDone(channel, destination, delivery.id, delivery.attempts + 1))
+        case Retry(sent=False):
+            pass  # a wait is no attempt
+        case Retry(code=code) if waits:
+            events.emit(events.DeliverySentAhead(channel, destination, delivery.id, code))
         case Retry(code=code) if due_at is not None:
             after = round((due_at - _now()).total_seconds(), 1)
             events.emit(events.DeliveryRetried(channel, destination, delivery.id, code, delivery.attempts + 1, after))

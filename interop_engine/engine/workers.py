@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
@@ -13,10 +13,13 @@ from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from interop_engine.connectors.gate import Gate
     from interop_engine.journal.base import Journal, Lease, Queue
 
     Handle = Callable[[Lease], Awaitable[None]]
     Broken = Callable[[JournalError], None]
+
+T = TypeVar("T")
 
 _PAUSE = 1.0  # seconds between tries while the journal has no room or cannot be reached
 
@@ -24,14 +27,28 @@ _PAUSE = 1.0  # seconds between tries while the journal has no room or cannot be
 class Workers:
     """``concurrency`` tasks over one queue. Order within a lane is the journal's; concurrency is over lanes."""
 
-    def __init__(self, journal: Journal, queue: Queue, handle: Handle, *, owner: str, concurrency: int, broken: Broken) -> None:
-        """``broken`` is told once the journal has failed for good: the engine must stop, only a restart recovers."""
+    def __init__(
+        self,
+        journal: Journal,
+        queue: Queue,
+        handle: Handle,
+        *,
+        owner: str,
+        concurrency: int,
+        broken: Broken,
+        gate: Gate | None = None,
+    ) -> None:
+        """``broken`` is told once the journal has failed for good: the engine must stop, only a restart recovers.
+
+        Nothing is leased while the ``gate``, where there is one, is closed.
+        """
         self._journal = journal
         self._queue = queue
         self._handle = handle
         self._owner = owner
         self._concurrency = concurrency
         self._broken = broken
+        self._gate = gate
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: set[asyncio.Task[None] | None] = set()
         self._stopping = False
@@ -93,15 +110,32 @@ class Workers:
                 await asyncio.sleep(_PAUSE)
 
     async def _one(self) -> None:
-        """Lease an item and handle it."""
+        """Lease an item and handle it, where the gate is open."""
+        if self._gate is None:
+            await self._handle_next(shut=lambda: False)
+            return
+        gate, ahead = self._gate, await self._idle(self._gate.enter())
+        try:
+            await self._handle_next(shut=lambda: gate.shut(ahead=ahead))
+        finally:
+            gate.leave(ahead=ahead)
+
+    async def _idle(self, wait: Awaitable[T]) -> T:
+        """Wait for something to do; whoever stops need not wait for that."""
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
-            lease = await self._journal.lease(self._queue, self._owner)
+            return await wait
         finally:
             self._waiting.discard(task)
+
+    async def _handle_next(self, shut: Callable[[], bool]) -> None:
+        lease = await self._idle(self._journal.lease(self._queue, self._owner))
         try:
-            await self._handle(lease)
+            if shut():
+                await self._journal.release(lease)
+            else:
+                await self._handle(lease)
         except BaseException:
             # Stopped in the middle, or failed: what came of it is unknown, so it is done again, with the same id and bytes.
             await self._journal.release(lease)

@@ -14,6 +14,7 @@ from interop_engine.core.events import (
     DeliveryDone,
     DeliveryParked,
     DeliveryRetried,
+    DeliverySentAhead,
     Event,
     IntakeRefused,
     JournalPruned,
@@ -77,7 +78,7 @@ class Metrics:
                 self._messages[event.channel, "parked"].inc()
             case DeliveryDone():
                 self._deliveries[event.channel, event.destination, "delivered"].inc()
-            case DeliveryRetried():
+            case DeliveryRetried() | DeliverySentAhead():
                 self._deliveries[event.channel, event.destination, "retried"].inc()
             case DeliveryParked():
                 self._deliveries[event.channel, event.destination, "parked"].inc()

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.connectors.breaker import Breaker
+from interop_engine.connectors.gate import Gate
 from interop_engine.core.errors import JournalError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.retry import Backoff
@@ -41,6 +43,7 @@ class Receiver:
     busy: set[str] = field(default_factory=set)  # lanes
     flying: int = 0
     most: int = 0
+    gate: Gate = field(default_factory=lambda: Gate(Breaker(1, Backoff()), "lab", "hub"))
 
     async def open(self) -> None:
         """Nothing to do."""
