@@ -102,9 +102,10 @@ class Api:
         made: str | None = (await self._ask("POST", f"/deliveries/{delivery_id}/retry")).json()["replay"]
         return made
 
-    async def channel(self, name: str, action: str) -> dict[str, str]:
-        """Start or stop a channel's intake; its name, state and problem."""
-        found: dict[str, str] = (await self._ask("POST", f"/channels/{name}/{action}")).json()
+    async def channel(self, name: str, action: str, destination: str = "") -> dict[str, str]:
+        """Start or stop a channel's intake, or the deliveries to one destination; its name, state and problem."""
+        what = f"{name}/destinations/{destination}" if destination else name
+        found: dict[str, str] = (await self._ask("POST", f"/channels/{what}/{action}")).json()
         return found
 
     async def reload(self, name: str = "") -> dict[str, Any]:

@@ -85,6 +85,7 @@ def retry(
     code: Annotated[
         str, typer.Option(metavar="CODE", help="Only deliveries that parked for this reason, such as fhir-422.")
     ] = "",
+    waiting: Annotated[bool, typer.Option("--waiting", help="Those that wait to be tried again, not those that parked.")] = False,
     channel: Channel = None,
     since: Since = None,
     until: Until = None,
@@ -96,13 +97,14 @@ def retry(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Make parked or waiting deliveries due now: by id, or all parked ones that conditions find.
+    """Make parked or waiting deliveries due now: by id, or all parked (or waiting) ones that conditions find.
 
-    The same ids, the same bytes; but where something newer was sent meanwhile, the message is received again for that
-    destination, so that nothing old is written over it.
+    The same ids, the same bytes, and their age begins anew; but where something newer was sent meanwhile, the message is received
+    again for that destination, so that nothing old is written over it.
     """
+    wanted = "waiting" if waiting else "parked"
     chosen = selected(
-        channel=channel, state=["delivery-parked"], since=since, until=until, control_id=control_id, message_type=message_type,
+        channel=channel, state=[f"delivery-{wanted}"], since=since, until=until, control_id=control_id, message_type=message_type,
         search=search,
     )  # fmt: skip
 
@@ -110,9 +112,9 @@ def retry(
         ids: Sequence[str] | None = deliveries
         if not ids:
             rows = await all_of(operator, chosen)
-            found = [each for row in rows for each in row.deliveries if each.state == "parked"]
+            found = [each for row in rows for each in row.deliveries if each.state == wanted]
             ids = [each.id for each in found if to in ("", each.destination) and code in ("", each.code)]
-            if not _confirmed(f"{len(ids)} parked {'delivery' if len(ids) == 1 else 'deliveries'} to retry", yes=yes):
+            if not _confirmed(f"{len(ids)} {wanted} {'delivery' if len(ids) == 1 else 'deliveries'} to retry", yes=yes):
                 return None
         return {each: await operator.retry(each) or "due now" for each in output.tracked(ids, "retrying")}
 

@@ -20,6 +20,9 @@ Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The API of a
 Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
 Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
 Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
+Destination = Annotated[
+    str, typer.Option("--destination", metavar="NAME", help="Not the intake, but the deliveries to this destination.")
+]
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
 
 _DONE = {
@@ -83,14 +86,20 @@ def list_channels(
     output.table(("channel", "state", "source", "destinations", "title"), rows)
 
 
-def start_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
-    """Let a channel take messages in again; ends with 1 if it cannot."""
-    _switch(name, "start", project, url)
+def start_channel(name: ChannelName, *, destination: Destination = "", project: Project = Path(), url: Url = None) -> None:
+    """Let a channel take messages in again; ends with 1 if it cannot. Or let it deliver to a destination again.
+
+    A destination whose receiver is left alone is tried at once.
+    """
+    _switch(name, "start", project, url, destination)
 
 
-def stop_channel(name: ChannelName, *, project: Project = Path(), url: Url = None) -> None:
-    """Stop a channel's intake; what it has taken in goes on. It starts again with the engine."""
-    _switch(name, "stop", project, url)
+def stop_channel(name: ChannelName, *, destination: Destination = "", project: Project = Path(), url: Url = None) -> None:
+    """Stop a channel's intake; what it has taken in goes on. Or stop what it delivers to a destination: that waits.
+
+    It starts again with the engine.
+    """
+    _switch(name, "stop", project, url, destination)
 
 
 def reload_channels(
@@ -127,14 +136,15 @@ async def _reload(name: str, url: str | None, project: Path) -> dict[str, Any]:
         return await api.reload(name)
 
 
-def _switch(name: str, action: str, project: Path, url: str | None) -> None:
+def _switch(name: str, action: str, project: Path, url: str | None, destination: str) -> None:
     async def ask() -> dict[str, str]:
         async with _engine(url, project) as api:
-            return await api.channel(name, action)
+            return await api.channel(name, action, destination)
 
     found = asyncio.run(ask())
-    output.write(f"{output.plain(found['channel'])}: {found['state']}")
-    if found["problem"]:
+    which = f"{found['channel']} → {found['destination']}" if destination else found["channel"]
+    output.write(f"{output.plain(which)}: {found['state']}")
+    if not destination and found["problem"]:
         output.fail(found["problem"])
 
 

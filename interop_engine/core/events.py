@@ -263,6 +263,16 @@ class ChannelStateChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DestinationStateChanged(Event):
+    """An operator stopped the deliveries to a destination, or let them go."""
+
+    sentence: ClassVar[str] = "An operator stopped or started the deliveries to a destination."
+    channel: str
+    destination: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDone(Event):
     """A delivery was taken by its receiver."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
-from interop_engine.core.errors import ItemRefused
+from interop_engine.core.errors import ItemRefused, UnknownItem
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
 from interop_engine.engine.agreements import AgreedDestination
@@ -109,6 +109,10 @@ class Channel:
             else self._new_deliverer(each, shared)
             for each in config.destinations
         }
+        for name, deliverer in self.deliverers.items():
+            since = before.deliverers[name].held_since if before and name in before.deliverers else None
+            if since is not None:
+                deliverer.hold(since)
 
     def _new_intake(self, shared: Shared) -> Intake:
         source = SOURCES[self.config.connector][1](self.config.source, _surroundings(self.config, shared, "source"))
@@ -186,6 +190,21 @@ class Channel:
     async def close_source(self) -> None:
         """Stop intake; what was taken in goes on."""
         await self.intake.close()
+
+    def stop_destination(self, name: str) -> None:
+        """Begin no delivery to a destination; what is under way ends. Raises UnknownItem where there is none of that name."""
+        self._deliverer(name).hold()
+        events.emit(events.DestinationStateChanged(self.name, name, "stopped"))
+
+    def start_destination(self, name: str) -> None:
+        """Deliver again, and at once, to a receiver that was left alone too. Raises UnknownItem as ``stop_destination`` does."""
+        self._deliverer(name).go()
+        events.emit(events.DestinationStateChanged(self.name, name, "running"))
+
+    def _deliverer(self, name: str) -> Deliverer:
+        if name not in self.deliverers:
+            raise UnknownItem(f"The channel {self.name} has no destination {name}.")
+        return self.deliverers[name]
 
     async def stop(self, deadline: float) -> None:
         """Stop intake, let what is under way end within ``deadline`` seconds, close. Twice is harmless."""

@@ -114,9 +114,26 @@ class Deliverer:
         await self._workers.stop(deadline)
         await self._destination.close()
 
+    @property
+    def held_since(self) -> datetime | None:
+        """Since when an operator holds the deliveries; None while they go."""
+        return self._destination.gate.held_since
+
+    def hold(self, since: datetime | None = None) -> None:
+        """Begin no delivery until ``go``; ``since``: when it was that an operator asked for it, now where it is not given."""
+        self._destination.gate.hold(since)
+
+    def go(self) -> None:
+        """Deliver again; a receiver that is left alone is asked at once."""
+        self._destination.gate.go()
+
     def health(self) -> ConnectorHealth:
-        """How the destination is."""
-        return self._destination.health()
+        """How the destination is, and whether an operator holds it."""
+        health = self._destination.health()
+        if self.held_since is None:
+            return health
+        held = f"stopped by an operator since {self.held_since:%Y-%m-%d %H:%M} UTC"
+        return replace(health, problem=f"{held}; {health.problem}" if health.problem else held)
 
     async def _handle(self, lease: Lease) -> None:
         delivery = lease.delivery

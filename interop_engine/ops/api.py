@@ -188,6 +188,23 @@ def _steering(api: FastAPI, watch: Watch) -> None:
                 await found.close_source()
             return _json({"channel": name, "state": found.state, "problem": found.problem})
 
+    @api.post("/channels/{name}/destinations/{destination}/{action}")
+    async def destination(name: str, destination: str, action: str) -> Response:
+        """`start` or `stop` the deliveries to one destination until the engine's next start; the channel takes messages in.
+
+        To `start` one whose receiver is left alone asks that receiver at once.
+        """
+        if action not in ("start", "stop"):
+            return _problem(404, "A destination can start and stop.")
+        async with watch.observed.steering:
+            found = next((each for each in watch.observed.channels if each.name == name), None)
+            if found is None:
+                return _problem(404, f"There is no channel {name}.")
+            (found.start_destination if action == "start" else found.stop_destination)(destination)
+            problem = found.destination_healths[destination].problem
+            state = "running" if action == "start" else "stopped"
+            return _json({"channel": name, "destination": destination, "state": state, "problem": problem})
+
     @api.post("/reload")
     async def reload() -> Response:
         """Take the site as its folder has it now: 409 with a `problem`, or 422 with `mistakes` too, and nothing has changed."""

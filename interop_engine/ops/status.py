@@ -66,6 +66,14 @@ class ObservedChannel(Protocol):
         """Stop intake; what was taken in goes on."""
         ...
 
+    def stop_destination(self, name: str) -> None:
+        """Begin no delivery to a destination. Raises UnknownItem where there is none of that name."""
+        ...
+
+    def start_destination(self, name: str) -> None:
+        """Deliver again, and at once. Raises UnknownItem where there is none of that name."""
+        ...
+
 
 class Observed(Protocol):
     """A running engine as the runtime shows it."""

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from interop_engine.cli import output
 from interop_engine.cli.app import app
 from interop_engine.connectors.http_server import HttpServer
-from interop_engine.core.model import Park, digest, new_id
+from interop_engine.core.model import Park, Retry, digest, new_id
 from interop_engine.exchange.base import ExchangeHealth
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
@@ -213,6 +213,24 @@ async def test_a_running_engine_is_asked_to_act(tmp_path: Path) -> None:
         assert (await run("messages", "show", ids["sent"], "--raw", "--url", url))[0] == 2
 
 
+async def test_what_waits_to_be_tried_again_is_retried_too(site: tuple[str, dict[str, str]]) -> None:
+    """With --waiting: counted first, done with --yes; what parked stays."""
+    folder, ids = site
+    journal = open_journal(Path(folder, "journal.db"))
+    await journal.open()
+    waiting = NewDelivery(new_id(), "hub", ("C4",), b"{}", "fhir")
+    await journal.accept(new("C4"))
+    await journal.forward(await journal.lease(Queue("lab"), "test"), Forward(deliveries=(waiting,)))
+    due_at = datetime.now(UTC) + timedelta(hours=1)
+    await journal.settle(await journal.lease(Queue("lab", "hub"), "test"), Retry("503"), due_at=due_at)
+    await journal.close()
+    of = ("messages", "retry", "--waiting", "--to", "hub", "--project", folder)
+    assert "1 waiting delivery to retry" in (await run(*of))[2]
+    assert await shown(*of, "--yes") == {waiting.id: "due now"}
+    parked = await shown("messages", "list", "--state", "delivery-parked", "--project", folder)
+    assert [row["id"] for row in parked] == [ids["sent"]]
+
+
 async def test_status_shows_what_is_stuck(tmp_path: Path) -> None:
     """Found through engine.yaml or by URL: a table for people, JSON for programs; 1 when the engine is not ready."""
     async with engine(tmp_path) as (url, _):
@@ -264,6 +282,10 @@ async def test_a_channel_is_stopped_and_started(tmp_path: Path) -> None:
     async with engine(tmp_path) as (url, _):
         assert (await run("channels", "stop", "lab", "--url", url))[:2] == (0, "lab: stopped\n")
         assert (await run("channels", "start", "lab", "--project", str(tmp_path)))[:2] == (0, "lab: running\n")
+        hub = ("--destination", "hub", "--url", url)
+        assert (await run("channels", "stop", "lab", *hub))[:2] == (0, "lab → hub: stopped\n")
+        assert (await shown("status", url))["channels"][0]["destinations"][0]["health"]["problem"] == "stopped"
+        assert (await run("channels", "start", "lab", *hub))[:2] == (0, "lab → hub: running\n")
         code, _, stderr = await run("channels", "stop", "none", "--url", url)
         assert (code, "There is no channel none." in stderr) == (1, True)
 

@@ -13,6 +13,7 @@ import pytest
 
 from interop_engine import config
 from interop_engine.core.errors import ConfigError, UnknownItem
+from interop_engine.engine.channel import Channel
 from interop_engine.engine.runtime import Runtime
 from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.framing import frame
@@ -282,6 +283,32 @@ async def test_a_stopped_channel_stays_stopped(site: Site) -> None:
             site.channel("lab", more="training: take\n", port=port)
             assert (await node.runtime.reload()).problem == ""
             assert [each.state for each in node.runtime.channels] == ["stopped", "running"]
+
+
+async def test_a_stopped_destination_stays_stopped(site: Site) -> None:
+    """What is for it waits, and the status says why, through changes of the channel too, until an operator starts it again."""
+    async with running(site) as node:
+
+        def ward() -> Channel:
+            return next(each for each in node.runtime.channels if each.name == "ward")
+
+        async def waits() -> bool:
+            return any(each.queue == Queue("ward", "folder") and each.waiting for each in await node.runtime.journal.counts())
+
+        ward().stop_destination("folder")
+        for port in (site.ports["ward"], free_port()):
+            site.channel("ward", more="training: take\n", port=port)
+            assert (await node.runtime.reload()).problem == ""
+            assert "stopped by an operator since" in ward().destination_healths["folder"].problem
+        await node.send("ward", registration(1))
+        await node.until(waits)
+        assert site.received("ward") == []
+        ward().start_destination("folder")
+        await node.settled()
+        assert ward().destination_healths["folder"].problem == ""
+        assert family_names(site, "ward") == ["Số 1"]
+        with pytest.raises(UnknownItem, match="The channel ward has no destination hub"):
+            ward().stop_destination("hub")
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,20 @@ async def test_an_operator_stops_and_starts_a_channel(client: httpx.AsyncClient,
     assert (await client.post("/channels/lab/stop")).status_code == 403
 
 
+async def test_an_operator_stops_and_starts_one_destination(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    """The channel goes on taking messages in; a destination or an action that is not there is said."""
+    (channel,) = engine.channels
+    of = "/channels/lab/destinations/hub"
+    stopped = await client.post(f"{of}/stop", headers=OPERATE)
+    told = {"channel": "lab", "destination": "hub", "state": "stopped", "problem": "stopped"}
+    assert (stopped.json(), channel.state) == (told, "running")
+    started = await client.post(f"{of}/start", headers=OPERATE)
+    assert started.json() == {"channel": "lab", "destination": "hub", "state": "running", "problem": ""}
+    for path in ("/channels/none/destinations/hub/stop", "/channels/lab/destinations/none/stop", f"{of}/explode"):
+        assert (await client.post(path, headers=OPERATE)).status_code == 404
+    assert (await client.post(f"{of}/stop")).status_code == 403
+
+
 async def test_nothing_is_changed_without_the_header(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     """An HTML form cannot send the header, so a page in a browser cannot operate the engine."""
     answer = await client.post("/messages/m1/replay", data={"x": "y"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +105,17 @@ class FakeChannel:
 
     async def close_source(self) -> None:
         self.state = "stopped"
+
+    def stop_destination(self, name: str) -> None:
+        self.destination_healths = {**self.destination_healths, name: replace(self._health(name), problem="stopped")}
+
+    def start_destination(self, name: str) -> None:
+        self.destination_healths = {**self.destination_healths, name: replace(self._health(name), problem="")}
+
+    def _health(self, name: str) -> ConnectorHealth:
+        if name not in self.destination_healths:
+            raise UnknownItem(f"The channel {self.name} has no destination {name}.")
+        return self.destination_healths[name]
 
 
 @dataclass
