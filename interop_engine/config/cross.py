@@ -33,6 +33,7 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
         yield from _unused(channels, library)
     yield from _receivers(options, channels)
     yield from _shared(options, channels)
+    yield from _holding(channels)
     for channel, file in channels:
         yield from transport.check_channel(root, channel, file, datetime.now(UTC))
 
@@ -110,6 +111,16 @@ def _shared(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:
             message = f"every node that shares the journal reads this {channel.connector} source by itself"
             hint = "give each node a folder of its own, or the channel to one node alone"
             yield Mistake("C141", message, file.mark("source", channel.connector), hint, severity="warning")
+
+
+def _holding(channels: Channels) -> Iterator[Mistake]:
+    """What parks holds its lane; a channel without an order has none."""
+    for channel, file in channels:
+        for index, destination in enumerate(channel.destinations):
+            if channel.options.order == "none" and destination.deliver.on_parked == "hold":
+                mark = file.mark("deliver", index, "on_parked")
+                message = "on_parked: hold holds nothing: with order: none no message waits for another"
+                yield Mistake("C142", message, mark, "leave it out, or order: patient", severity="warning")
 
 
 def _receivers(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:

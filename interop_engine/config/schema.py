@@ -198,12 +198,26 @@ class PatientOptions(Options):
     type: str = Field("MR", description="Its identifier type (PID-3.5, table 0203).", examples=["MR"])
 
 
+_MONTH = 30 * 86_400.0
+
+
 class RetryOptions(Options):
     """When a destination is tried again."""
 
-    first: Duration = Field(2.0, description="Delay after the first failure; it doubles from there.", examples=["2s"])
-    up_to: Duration = Field(600.0, description="The longest delay.", examples=["10m"])
-    give_up: Duration = Field(604_800.0, description="Age at which a delivery parks instead.", examples=["7d"])
+    first: Duration = Field(2.0, gt=0, description="Delay after the first failure; it doubles from there.", examples=["2s"])
+    up_to: Duration = Field(600.0, gt=0, le=_MONTH, description="The longest delay.", examples=["10m"])
+    give_up: Duration = Field(
+        604_800.0,
+        gt=0,
+        description="Age at which a delivery parks instead, counted from when it was made, or an operator retried it.",
+        examples=["7d"],
+    )
+
+    @model_validator(mode="after")
+    def _grows(self) -> Self:
+        if self.first > self.up_to:
+            raise ValueError("first is the shortest delay, up_to the longest: first must not be longer")
+        return self
 
 
 class DeliverOptions(Options):

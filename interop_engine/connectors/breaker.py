@@ -24,8 +24,6 @@ class BreakerOptions(Options):
     failures: int = Field(
         5, ge=1, description="Failures in a row, of the receiver and not of one message, after which nothing is sent."
     )
-        5, ge=1, description="Failures in a row that are the receiver's, and no message's, after which nothing is sent."
-    )
     first: Duration = Field(1.0, gt=0, description="The first pause; each later one is twice as long.", examples=["1s"])
     up_to: Duration = Field(
         5.0,

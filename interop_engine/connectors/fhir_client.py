@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from typing import Self
 
 import httpx
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from interop_engine.connectors.base import Options
 from interop_engine.connectors.fhir_auth import TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_reply import Reply
 from interop_engine.connectors.tls import TlsClient
+from interop_engine.core.retry import LONGEST_REQUEST
 from interop_engine.core.units import Duration
 
 _MEDIA_TYPE = "application/fhir+json"
@@ -33,6 +35,12 @@ class FhirTimeouts(Options):
     write: Duration = Field(30.0, gt=0, description="Each piece of the request.", examples=["30s"])
     read: Duration = Field(60.0, gt=0, description="Each piece of the reply: the server's time to work.", examples=["60s"])
     pool: Duration = Field(30.0, gt=0, description="Waiting for a free connection.", examples=["30s"])
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.connect + self.write + self.read + self.pool > LONGEST_REQUEST:
+            raise ValueError(f"together more than {LONGEST_REQUEST / 60:g} minutes; no request may take longer")
+        return self
 
 
 class FhirClient:

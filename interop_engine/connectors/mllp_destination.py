@@ -13,9 +13,9 @@ import re
 import ssl
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from interop_engine.connectors.addresses import Address, read_address
 from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
@@ -24,6 +24,7 @@ from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
+from interop_engine.core.retry import LONGEST_REQUEST
 from interop_engine.core.units import Duration
 from interop_engine.hl7.ack import Ack, AckCode, is_ack, read_ack, wanted, wanted_later
 from interop_engine.hl7.framing import COMMITTED, NOT_COMMITTED, Decoder, Frame, Oversize, frame
@@ -80,6 +81,12 @@ class MllpDestinationOptions(SendingHl7):
         description="What an answer means, where it is not the usual: AA and CA delivered, AE, AR, CE and CR park.",
         examples=[{"AE": "retry"}],
     )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.connect_timeout + self.ack_timeout > LONGEST_REQUEST:
+            raise ValueError(f"connect_timeout and ack_timeout are together more than {LONGEST_REQUEST / 60:g} minutes")
+        return self
 
 
 class MllpDestination:

@@ -52,6 +52,7 @@ CODES: Mapping[str, str] = {
     "C139": "The broker's user is another than the facility.",
     "C140": "What a channel sends comes back to it.",
     "C141": "Each node that shares the journal runs the source by itself.",
+    "C142": "A parked delivery would hold others, but nothing there has an order.",
     "C150": "There is no such facility in the agreements.",
     "C151": "There is no such kind in the agreements.",
     "C152": "No agreement lets the facility send that.",

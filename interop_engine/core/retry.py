@@ -7,6 +7,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Final
+
+LONGEST_DELIVERY: Final = 1_500.0
+"""Seconds that an attempt to deliver may take, all its requests together; a lease of the journal ends five minutes later."""
+
+LONGEST_REQUEST: Final = LONGEST_DELIVERY / 2
+"""Seconds that the timeouts of one request may add up to: it may go twice, with a new token or over a new connection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Order within a lane is the journal's (one item of a lane is leased at a time); c
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from interop_engine.core import events
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
+from interop_engine.core.retry import LONGEST_DELIVERY
 from interop_engine.engine.workers import Workers
 from interop_engine.journal.base import HELD
 
@@ -161,7 +163,16 @@ class Deliverer:
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         try:
-            return await self._destination.deliver(delivery)
+            async with asyncio.timeout(LONGEST_DELIVERY) as limit:
+                return await self._destination.deliver(delivery)
+        except TimeoutError as error:
+            # Past the end of its lease another worker would send it too. What was taken of it is known to the connector.
+            why = (
+                f"It took longer than {LONGEST_DELIVERY:g} s"
+                if limit.expired()
+                else f"The connector failed: {type(error).__name__}"
+            )
+            return Retry(why, code="too-long" if limit.expired() else "internal")
         except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
             place = (delivery.channel, delivery.destination, delivery.id)
             events.emit(events.ConnectorFailed(*place, type(error).__name__, _place(error)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from interop_engine.core.errors import JournalError
+from interop_engine.core.retry import LONGEST_DELIVERY
 from interop_engine.journal.base import Journal
 from interop_engine.journal.sqlite import SqliteJournal
 
@@ -38,12 +39,12 @@ def open_journal(
     """A journal at a path, a ``sqlite:///path`` or a ``postgresql://`` URL, not yet opened (``await journal.open()``).
 
     ``reserve``: bytes of the disk to leave free when accepting (SQLite; PostgreSQL's disk is its own). ``window``: how long a
-    resend is known again. ``lease_time``: when a lease nobody settled ends; longer than the longest timeout of a destination,
-    by default 30 minutes. A node that shares its journal and dies is missed within ten seconds, whatever this is.
+    resend is known again. ``lease_time``: when a lease nobody settled ends; longer than ``LONGEST_DELIVERY``, by default
+    30 minutes. A node that shares its journal and dies is missed within ten seconds, whatever this is.
     ``readonly``: beside a running engine, for listings and content. ``keys``: the file of keys that it is encrypted with.
     Raises JournalError for a kind of URL there is no adapter for, and for a key file that cannot be used.
     """
-    lease_time = lease_time or timedelta(minutes=30)
+    lease_time = lease_time or timedelta(seconds=LONGEST_DELIVERY) + timedelta(minutes=5)
     if keys is None:
         return _adapter(str(url_or_path), (), reserve, readonly=readonly, window=window, lease_time=lease_time)
     from interop_engine.journal.keys import read_keys  # noqa: PLC0415 - a library that only encrypted journals need

@@ -149,6 +149,30 @@ PLANTED = [
         'channels/patients.yaml:10:20: C103 deliver.0.retry.first: "soon" is no duration; write 500ms, 2s, 10m, 1h30m or 7d',
     ),
     (
+        {"channels__patients": CHANNEL + "    retry: {first: 0s}\n"},
+        "channels/patients.yaml:10:20: C103 deliver.0.retry.first: Input should be greater than 0",
+    ),
+    (
+        {"channels__patients": CHANNEL + "    retry: {give_up: 0s}\n"},
+        "channels/patients.yaml:10:22: C103 deliver.0.retry.give_up: Input should be greater than 0",
+    ),
+    (
+        {"channels__patients": CHANNEL + "    retry: {first: 5m, up_to: 1m}\n"},
+        "channels/patients.yaml:10:12: C103 deliver.0.retry: first is the shortest delay",
+    ),
+    (
+        {"channels__patients": CHANNEL.replace("file: {folder: out}", "fhir: {url: 'https://h/fhir', timeouts: {read: 2h}}")},
+        "channels/patients.yaml:9:45: C103 deliver.0.fhir.timeouts: together more than 12.5 minutes; no request may take longer",
+    ),
+    (
+        {"channels__patients": CHANNEL.replace("file: {folder: out}", "fhir: {url: 'https://h/fhir', breaker: {first: 1m}}")},
+        "channels/patients.yaml:9:44: C103 deliver.0.fhir.breaker: first is the shortest pause",
+    ),
+    (
+        {"channels__patients": CHANNEL + "    on_parked: hold\norder: none\n"},
+        "channels/patients.yaml:10:16: C142 on_parked: hold holds nothing: with order: none no message waits for another",
+    ),
+    (
         {"channels__patients": CHANNEL.replace("file: {folder: out}", "exchange: {to: =hub, kind: patient}")},
         'channels/patients.yaml:9:20: C115 nobody here receives patient as "hub"\n    help: such messages park as unrouted',
     ),

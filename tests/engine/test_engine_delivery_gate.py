@@ -289,3 +289,23 @@ async def test_while_the_broker_is_away_nothing_is_leased(tmp_path: Path) -> Non
 async def take_all(_: Parcel) -> bool:
     """A receiver's journal that commits everything."""
     return True
+
+
+async def test_a_delivery_ends_before_its_lease_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a second worker would send it beside the first. It is cut off, and what its receiver took of it stays taken."""
+    monkeypatch.setattr(deliveries, "LONGEST_DELIVERY", 0.5)
+    async with Store("sqlite", tmp_path / "journal.db").opened() as journal, listening() as server:
+        hanging = asyncio.Event()
+
+        async def hang(_request: Request, _writer: asyncio.StreamWriter) -> None:
+            await hanging.wait()
+
+        server.answers = [reply(200, {"resourceType": "Patient"}), hang, reply(200, {"resourceType": "Patient"})]
+        stored = await forwarded(journal, bundle(1))
+        options = {"bundle": "split", "entries": 1, "timeouts": {"read": "20s"}}
+        policy = Policy(Backoff(0.01, 0.01), give_up=604_800.0)
+        async with open_destination(server.url, **options) as destination, delivering(journal, destination, policy) as ours:
+            await ours.settled()
+        hanging.set()
+        assert [each.code for each in await journal.attempts(stored)] == ["too-long", ""]
+        assert [request.path.rpartition("/")[2] for request in server.requests] == ["p0", "p1", "p1"]
