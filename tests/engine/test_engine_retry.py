@@ -69,9 +69,23 @@ def test_an_old_delivery_gives_up() -> None:
     assert "503 from the hub" in outcome.why
 
 
-def test_waiting_behind_a_breaker_never_gives_up() -> None:
-    """Where the receiver was not even asked, age does not count: a hub down for a week loses nothing."""
-    outcome, due_at = decide(delivery(age=10**7, attempts=9), Retry("open", counts=False), POLICY, NOW)
+def test_what_is_no_failure_of_a_delivery_never_gives_up() -> None:
+    """Where our credentials are refused, or nothing was sent, age does not count: what waits a week for a person is not lost."""
+    outcome, due_at = decide(delivery(age=10**7, attempts=9), Retry("401", counts=False), POLICY, NOW)
     assert isinstance(outcome, Retry)
     assert due_at is not None
     assert (due_at - NOW).total_seconds() <= 2
+
+
+@pytest.mark.parametrize(("pause", "seconds"), [(0.0, 1), (4.0, 5), (3600.0, 11)])
+def test_behind_a_closed_gate_the_gate_does_the_waiting(pause: float, seconds: float) -> None:
+    """However often it failed, whatever it was told: due soon after the gate lets one go ahead; its backoff does not grow."""
+    outcome, due_at = decide(delivery(attempts=50), Retry("503", after=3600.0), POLICY, NOW, pause)
+    assert outcome == Retry("503", after=3600.0, counts=False)
+    assert due_at == NOW + timedelta(seconds=seconds)
+
+
+def test_age_counts_behind_a_closed_gate_too() -> None:
+    """What could not be sent for so long parks; what only waits for our credentials does not."""
+    assert isinstance(decide(delivery(age=3601), Retry("network"), POLICY, NOW, 4.0)[0], Park)
+    assert isinstance(decide(delivery(age=3601), Retry("401", counts=False), POLICY, NOW, 4.0)[0], Retry)
