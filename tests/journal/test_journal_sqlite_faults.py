@@ -20,7 +20,7 @@ from interop_engine.core.model import Question
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import DeliveryState, Journal, MessageState, Selection
 from interop_engine.journal.sqlite import journal as journal_module
-from interop_engine.journal.sqlite import schema, writer
+from interop_engine.journal.sqlite import leases, schema, writer
 from tests.support.journals import DELIVERED, HUB, LAB, Store, delivery, forwarded, lease, message, sent, settled
 
 ROOT = Path(__file__).parents[2]
@@ -237,8 +237,9 @@ async def test_a_changed_delivery_is_detected_and_parked(store: Store) -> None:
         waiting.cancel()
 
 
-async def test_a_changed_message_on_a_full_disk_waits_for_room(store: Store) -> None:
-    """It cannot be parked now: the caller is told, and the next lease finds it again."""
+async def test_a_changed_message_on_a_full_disk_waits_for_room(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be parked now: the caller is told, others go before it for a while, and then a lease finds it again."""
+    monkeypatch.setattr(leases, "_AGAIN", 0)
     async with store.opened() as journal:
         new = message()
         await journal.accept(new)
