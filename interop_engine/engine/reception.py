@@ -5,7 +5,7 @@ The table is that of semantics.md, "Acknowledgement" (HL7 v2 chapter 2, "Message
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from interop_engine.core.errors import CharsetError, ParseError
@@ -37,6 +37,7 @@ class _Judgement:
 
 
 _TAKEN = _Judgement("accept", MessageState.RECEIVED)
+_ANSWER = _Judgement("accept", MessageState.FILTERED, "ack", "An acknowledgement is never acknowledged.")
 _FORGED = _Judgement(
     "reject", MessageState.REJECTED, "103", "The certificate does not speak for the facility in MSH-4.", "MSH^1^4"
 )
@@ -56,6 +57,15 @@ class Reception:
 
 def receive(arrival: Arrival, channel: ChannelConfig, place: Place | None = None) -> Reception:
     """Read and judge a message; ``place`` is its place in its sender's sequence, where the channel keeps one."""
+    message, judgement = _read(arrival, channel, place)
+    seen = message or ack.recover(arrival.data)
+    if judgement is not _ANSWER and seen is not None and ack.is_ack(seen):  # whatever else is wrong with it
+        judgement = replace(_ANSWER, why=f"{_ANSWER.why} {judgement.why}")
+    return Reception(_row(arrival, channel, message, seen, judgement, place), message, judgement is _FORGED)
+
+
+def _read(arrival: Arrival, channel: ChannelConfig, place: Place | None) -> tuple[Message | None, _Judgement]:
+    """The message, where it can be read, and what is thought of it."""
     message: Message | None = None
     try:
         message = channel.read(arrival.data)
@@ -70,7 +80,7 @@ def receive(arrival: Arrival, channel: ChannelConfig, place: Place | None = None
         judgement = _Judgement("error", MessageState.REJECTED, "102", str(error), "MSH^1^18")
     except ParseError as error:
         judgement = _Judgement("reject", MessageState.REJECTED, "100", str(error), "MSH^1")
-    return Reception(_row(arrival, channel, message, judgement, place), message, judgement is _FORGED)
+    return message, judgement
 
 
 def _in_sequence(judgement: _Judgement, place: Place) -> _Judgement:
@@ -86,7 +96,7 @@ def _in_sequence(judgement: _Judgement, place: Place) -> _Judgement:
 def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
     options = channel.options
     if ack.is_ack(message):
-        return _Judgement("accept", MessageState.FILTERED, "ack", "An acknowledgement is never acknowledged.")
+        return _ANSWER
     if not message.control_id:
         return _Judgement("error", MessageState.REJECTED, "101", "MSH-10 is empty.", "MSH^1^10")
     if fault := _not_taken(message, channel):
@@ -113,10 +123,15 @@ def _not_taken(message: Message, channel: ChannelConfig) -> _Judgement | None:
 
 
 def _row(
-    arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement, place: Place | None
+    arrival: Arrival,
+    channel: ChannelConfig,
+    message: Message | None,
+    seen: Message | None,
+    judgement: _Judgement,
+    place: Place | None,
 ) -> NewMessage:
+    """``seen`` is the message, or what can be seen of it."""
     id_ = new_id()
-    control_id = message.control_id if message is not None else ack.recover_control_id(arrival.data)
     return NewMessage(
         id=id_,
         channel=channel.name,
@@ -124,10 +139,10 @@ def _row(
         media="hl7v2",
         received_at=arrival.received_at,
         peer=arrival.peer,
-        control_id=control_id,
+        control_id=seen.control_id if seen is not None else "",
         message_type=f"{message.message_code}^{message.trigger_event}" if message is not None else "",
         digest=digest(arrival.data),
-        reply=_reply(id_, arrival, channel, message, judgement, place.expected if place is not None else None),
+        reply=_reply(id_, arrival, channel, seen, judgement, place.expected if place is not None else None),
         lanes=lanes_of(message, channel) if message is not None and judgement is _TAKEN else (),
         duplicate_key=_duplicate_key(channel, message, judgement),
         state=judgement.state,
@@ -149,11 +164,11 @@ def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _
 
 
 def _reply(
-    id_: str, arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement, expected: int | None
+    id_: str, arrival: Arrival, channel: ChannelConfig, seen: Message | None, judgement: _Judgement, expected: int | None
 ) -> bytes:
     if judgement.code == "ack":
         return b""
-    mode = _mode(message, channel, accepted=judgement.verdict == "accept")
+    mode = _mode(seen, channel, accepted=judgement.verdict == "accept")
     if mode == "silent":
         return b""
     errors: tuple[ack.AckError, ...] = ()
@@ -161,24 +176,23 @@ def _reply(
         errors = (ack.AckError(judgement.location, judgement.code, "E", judgement.why),)
     zone = channel.zone
     return ack.acknowledge(
-        message,
+        seen,
         _CODES[mode][judgement.verdict],
         control_id=id_.replace("-", "")[:20],  # MSH-10 takes 20 characters until 2.7
         at=arrival.received_at.astimezone(zone),
         errors=errors,
-        raw=arrival.data,
         expected=expected,
     )
 
 
-def _mode(message: Message | None, channel: ChannelConfig, *, accepted: bool) -> Literal["original", "enhanced", "silent"]:
+def _mode(seen: Message | None, channel: ChannelConfig, *, accepted: bool) -> Literal["original", "enhanced", "silent"]:
     """Whose acknowledgement is given at once: that of original mode, the accept acknowledgement of enhanced mode, or none.
 
     Who asks in enhanced mode for no accept acknowledgement, but for the application's, hears of a rejection by the latter: it is
     the one that such a message will ever get.
     """
-    if message is None or acknowledging(channel).ack_mode == "original" or ack.accept_mode(message) == "original":
+    if seen is None or acknowledging(channel).ack_mode == "original" or ack.accept_mode(seen) == "original":
         return "original"
-    if ack.wanted(message, accepted=accepted):
+    if ack.wanted(seen, accepted=accepted):
         return "enhanced"
-    return "original" if not accepted and ack.wanted_later(message, accepted=False) else "silent"
+    return "original" if not accepted and ack.wanted_later(seen, accepted=False) else "silent"

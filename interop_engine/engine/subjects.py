@@ -52,11 +52,16 @@ def _patients(message: Message, channel: ChannelConfig) -> Iterator[str]:
 def search_keys(message: Message) -> tuple[tuple[str, str], ...]:
     """(kind, value) pairs; of patients every number they came with."""
     found: dict[tuple[str, str], None] = {}
+    for key in _keys(message):
+        found[key] = None
+        if len(found) == _MOST_KEYS:
+            break
+    return tuple(found)
+
+
+def _keys(message: Message) -> Iterator[tuple[str, str]]:
     for kind, name, field in _SEARCHED:
         for segment in message.all(name):
             for value in segment.repetitions(field):
                 if text := value.text:
-                    found[kind, text] = None
-            if len(found) >= _MOST_KEYS:
-                return tuple(found)
-    return tuple(found)
+                    yield kind, text

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Literal
 
 from interop_engine.core.errors import CharsetError, ParseError
@@ -66,14 +67,13 @@ def acknowledge(
     at: datetime,
     errors: Sequence[AckError] = (),
     text: str = "",
-    raw: bytes = b"",
     expected: int | None = None,
 ) -> bytes:
     """The ACK's bytes. ``control_id`` is the ACK's own MSH-10; ``text`` goes to MSA-3, ``expected`` (a sequence number) to MSA-4.
 
-    Where the message could not be parsed, ``message`` is None and what can be recovered of the header is taken from ``raw``.
+    Where the message could not be parsed, ``message`` is what can be recovered of it, or None.
     """
-    source = message or recover(raw) or parse(_NO_MESSAGE)
+    source = message or parse(_NO_MESSAGE)
     version = _version(source.version)
     segments = [_header(source, control_id, at, version), _answer(source, code, errors, text, version, expected)]
     if version >= (2, 5):
@@ -84,14 +84,23 @@ def acknowledge(
 
 
 def recover(raw: bytes) -> Message | None:
-    """The header of what is not a readable message, or None. Bytes not valid in its character set are echoed as they stand."""
-    start = raw.find(b"MSH", 0, _HEADER_LIMIT)
+    """The header of what is not a readable message, and its MSA where it has one; None where there is no header to be seen.
+
+    Bytes not valid in its character set are echoed as they stand.
+    """
+    head = raw[:_HEADER_LIMIT]
+    if wide := charsets.wide_codec(raw):
+        head = head.decode(wide, "replace").encode("utf-8", "replace")
+    start = head.find(b"MSH")
     if start < 0:
         return None
-    lines = raw[start : start + _HEADER_LIMIT].splitlines()
-    for attempt in (None, "latin-1"):
+    header, *others = head[start:].splitlines()
+    own = list(takewhile(lambda line: not line.startswith(b"MSH"), others))
+    data = b"\r".join([header, *(line for line in own if line.startswith(b"MSA"))])
+    attempts = [(data.decode().encode(wide), None)] if wide else [(data, None), (data, "latin-1")]
+    for attempt, charset in attempts:
         try:
-            return parse(lines[0], charset=attempt)
+            return parse(attempt, charset=charset)
         except ParseError:
             continue
     return None

@@ -15,15 +15,16 @@ from interop_engine.hl7 import vietnamese
 
 DEFAULT = "utf-8"
 
+_FIRST = (b"M", b"B", b"F")  # of MSH, BHS and FHS
 _BYTE_ORDERS = (  # how a message begins whose character set is not a superset of ASCII, and what follows from that
     (b"\xff\xfe\x00\x00", "utf-32-le"),
-    (b"M\x00\x00\x00", "utf-32-le"),
+    *((first + b"\x00\x00\x00", "utf-32-le") for first in _FIRST),
     (b"\x00\x00\xfe\xff", "utf-32-be"),
-    (b"\x00\x00\x00M", "utf-32-be"),
+    *((b"\x00\x00\x00" + first, "utf-32-be") for first in _FIRST),
     (b"\xff\xfe", "utf-16-le"),
-    (b"M\x00", "utf-16-le"),
+    *((first + b"\x00", "utf-16-le") for first in _FIRST),
     (b"\xfe\xff", "utf-16-be"),
-    (b"\x00M", "utf-16-be"),
+    *((b"\x00" + first, "utf-16-be") for first in _FIRST),
 )
 _WIDE = frozenset({"utf-16", "utf-32"})
 _HEADER_WITHIN = 64  # bytes from the start in which MSH must begin: a BOM and some blank lines
@@ -73,13 +74,18 @@ def codec_of(name: str) -> str | None:
     return _NAMES.get(_NOT_NAME.sub("", name.upper()))
 
 
+def wide_codec(data: bytes) -> str:
+    """The codec of a message, a batch or a file in UTF-16 or UTF-32, as its first bytes prove it; '' for all other sets."""
+    return next((codec for start, codec in _BYTE_ORDERS if data.startswith(start)), "")
+
+
 def charset_of(data: bytes, override: str | None = None) -> str:
     """The codec a message is in: the channel's word, else what its first bytes prove, else MSH-18, else UTF-8.
 
     A name that nobody knows makes no difference where every byte is ASCII, which all sets but the wide ones include. Raises
     CharsetError where it does make one, or where UTF-16 is said of a message that is not.
     """
-    wide = next((codec for start, codec in _BYTE_ORDERS if data.startswith(start)), "")
+    wide = wide_codec(data)
     if override is None and wide:
         return wide
     name, offset = (override, 0) if override is not None else _declared(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -104,6 +105,53 @@ def test_an_acknowledgement_is_never_acknowledged() -> None:
     """An inbound ACK is kept and gets no answer, else two engines would talk for ever."""
     row = receive(arrival(message("MSA|AA|X1", type_="ACK")), channel()).row
     assert (row.state, row.reply) == (MessageState.FILTERED, b"")
+
+
+LATIN = message("MSA|AE|X1|Stra@e", type_="ACK", more="||||||UNICODE UTF-8").replace(b"@", b"\xdf")
+
+
+@pytest.mark.parametrize(
+    "arrived",
+    [
+        arrival(LATIN),
+        arrival(LATIN.replace(b"|ACK|", b"|RSP^K11|")),
+        arrival(message("MSA|AA|1", type_="ACK").decode().encode("utf-16-le") + b"\x00\xd8"),
+        arrival(message("MSA|AA|X1", type_="ACK"), fault="A new frame began before this one had ended."),
+        arrival(message(type_="ACK"), fault="A new frame began before this one had ended."),
+        arrival(message("MSA|AA|X1", type_="ACK"), facilities=("BV24002",)),
+        arrival(message("MSA|AA|X1", type_="ACK", id_="")),
+    ],
+)
+def test_an_acknowledgement_with_a_fault_is_not_acknowledged_either(arrived: Arrival) -> None:
+    """MSH-9.1 or an MSA segment tells it, wherever the fault is: in its bytes, its frame, its certificate."""
+    reception = receive(arrived, channel())
+    assert (reception.row.state, reception.row.code, reception.row.reply) == (MessageState.FILTERED, "ack", b"")
+    assert not reception.forged
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (lambda data: data.replace(b"PID|1", b"PID|\xff"), ("CE", "AE")),
+        (lambda data: b"junk " + data, ("CR", "AR")),
+    ],
+)
+@pytest.mark.parametrize(
+    ("asked", "place"), [("AL|NE", 0), ("AL|AL", 0), ("ER|NE", 0), ("NE|NE", None), ("SU|NE", None), ("NE|AL", 1), ("|", 1)]
+)
+def test_a_message_that_cannot_be_read_is_answered_in_the_mode_its_header_asks_for(
+    broken: Callable[[bytes], bytes], words: tuple[str, str], asked: str, place: int | None
+) -> None:
+    """A byte not valid in its character set is CE, what is no HL7 CR; nothing where nothing was asked for."""
+    row = receive(arrival(broken(message(PID, more=f"|||{asked}"))), channel()).row
+    assert row.state is MessageState.REJECTED
+    assert (read_ack(row.reply).code if row.reply else None) == (None if place is None else words[place])
+
+
+def test_the_keys_of_a_message_are_bounded() -> None:
+    """A field that repeats a hundred thousand numbers leaves 200 keys, no more."""
+    numbers = "~".join(f"BN{n}^^^BV24001^MR" for n in range(10_000))
+    assert len(receive(arrival(message(f"PID|1||{numbers}", "OBR|1|A17")), channel()).row.search) == 200
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from interop_engine.core import yaml
 from interop_engine.core.errors import ParseError
-from interop_engine.hl7.ack import acknowledge, read_ack
+from interop_engine.hl7.ack import acknowledge, read_ack, recover
 from interop_engine.hl7.batch import split_batch
 from interop_engine.hl7.framing import Decoder, Frame
 from interop_engine.hl7.message import parse
@@ -40,7 +40,7 @@ def message(data: bytes) -> None:
     try:
         found = parse(data)
     except ParseError:
-        acknowledge(None, "AR", control_id="1", at=AT, raw=data)
+        acknowledge(recover(data), "AR", control_id="1", at=AT)
         return
     for segment in found.segments:
         for number in range(1, 6):

@@ -85,11 +85,11 @@ GOLDEN = {
         ["MSH|^~\\&|HIS|Tỉnh|LIS^1.2&x|24001|20240131070509+0700||ACK^A08^ACK|E1|P|2.5.1||||||UNICODE UTF-8", "MSA|CE|Q1"],
     ),
     "nothing to recover": (
-        acknowledge(None, "AR", control_id="E1", at=AT.astimezone(UTC), raw=b"GET / HTTP/1.1"),
+        acknowledge(recover(b"GET / HTTP/1.1"), "AR", control_id="E1", at=AT.astimezone(UTC)),
         ["MSH|^~\\&|||||20240131000509+0000||ACK|E1|P|2.5", "MSA|AR"],
     ),
     "header recovered": (
-        acknowledge(None, "AR", control_id="E1", at=AT, raw=b"\x01\x02MSH|^~\\&|A|B|C|D|||ORU^R01|77|T|2.4\nPID|\xff"),
+        acknowledge(recover(b"\x01\x02MSH|^~\\&|A|B|C|D|||ORU^R01|77|T|2.4\nPID|\xff"), "AR", control_id="E1", at=AT),
         ["MSH|^~\\&|C|D|A|B|20240131070509+0700||ACK^R01^ACK|E1|T|2.4", "MSA|AR|77"],
     ),
 }
@@ -110,7 +110,7 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
 def test_bytes_outside_the_charset_come_back_as_they_were() -> None:
     """Where the message is not valid in its character set, the sender's own names are echoed byte for byte."""
     raw = b"MSH|^~\\&|M\xfcller|B|C|D|||ADT^A01|7|P|2.5\rPID|1"
-    assert acknowledge(None, "AE", control_id="E1", at=AT, raw=raw).split(b"|")[4] == b"M\xfcller"
+    assert acknowledge(recover(raw), "AE", control_id="E1", at=AT).split(b"|")[4] == b"M\xfcller"
 
 
 @pytest.mark.parametrize("control", ["\x0b", "\x1c", "\x00", "\x1b", "\x7f"])
@@ -137,7 +137,7 @@ def test_a_long_control_id() -> None:
 def test_anything_can_be_refused(raw: bytes) -> None:
     """Whatever the bytes, an AR can be made that can be read and framed."""
     for attempt in (raw, b"MSH|^~\\&|" + raw, b"MSH" + raw):
-        data = acknowledge(None, "AR", control_id="E1", at=AT, raw=attempt)
+        data = acknowledge(recover(attempt), "AR", control_id="E1", at=AT)
         assert read_ack(data).code == "AR"
         assert b"\x0b" not in data
         assert b"\x1c" not in data

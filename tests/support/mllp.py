@@ -14,7 +14,7 @@ from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
 from interop_engine.core.errors import ParseError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused
 from interop_engine.exchange.base import Exchange
-from interop_engine.hl7.ack import acknowledge
+from interop_engine.hl7.ack import acknowledge, recover
 from interop_engine.hl7.framing import Decoder, Frame, frame
 from interop_engine.hl7.message import parse
 
@@ -36,10 +36,10 @@ def reply_to(arrival: Arrival) -> Answer:
     """AA for what can be read, AR for the rest, as the engine answers."""
     try:
         if arrival.fault:
-            return Refused("1", "100", arrival.fault, acknowledge(None, "AE", control_id="1", at=AT, raw=arrival.data))
+            return Refused("1", "100", arrival.fault, acknowledge(recover(arrival.data), "AE", control_id="1", at=AT))
         return Accepted("1", acknowledge(parse(arrival.data), "AA", control_id="1", at=AT))
     except ParseError as error:
-        return Refused("1", "100", str(error), acknowledge(None, "AR", control_id="1", at=AT, raw=arrival.data))
+        return Refused("1", "100", str(error), acknowledge(recover(arrival.data), "AR", control_id="1", at=AT))
 
 
 @dataclass

@@ -52,6 +52,11 @@ def charset(name: str, text: bytes) -> bytes:
     return frame(M1.replace(b"|2.5.1\r", b"|2.5.1||||||" + name.encode() + b"\r") + b"PID|1||||" + text + b"\r")
 
 
+def asking(conditions: str, text: bytes) -> bytes:
+    """The first message in enhanced mode, MSH-15 and 16 as given, with that patient's name."""
+    return frame(M1.replace(b"|2.5.1\r", f"|2.5.1|||{conditions}\r".encode()) + b"PID|1||||" + text + b"\r")
+
+
 FRAMING = [
     row("one byte at a time", *(frame(M1)[i : i + 1] for i in range(len(frame(M1))))),
     row("two messages in one packet", frame(M1) + frame(M2), heard=[AA1, AA2]),
@@ -103,12 +108,32 @@ SYNTAX = [
     row("wrong batch count", frame(b"FHS|^~\\&\rBHS|^~\\&\r" + M1 + M2 + b"BTS|7\rFTS|9\r"), heard=[AA1, AA2]),
     row("escapes of control characters", noted("a\\X0D\\PID|9\\X1C\\\\X0D\\b")),
     row("an inbound ACK", frame(M1.replace(b"ORU^R01^ORU_R01", b"ACK") + b"MSA|AA|X1\r"), heard=[], journaled=[TAKEN1]),
+    row(
+        "an inbound ACK with a byte that is not valid",
+        frame(M1.replace(b"ORU^R01^ORU_R01", b"ACK") + b"MSA|AE|X1|Stra\xdfe\r"),
+        heard=[],
+        journaled=[TAKEN1],
+    ),
+    row(
+        "an inbound ACK without an end",
+        b"\x0b" + M1.replace(b"ORU^R01^ORU_R01", b"ACK") + b"MSA|AA|X1\r" + frame(M2),
+        heard=[AA2],
+        journaled=[TAKEN1, TAKEN2],
+    ),
+    row("bad byte, MSH-15 AL", asking("AL|NE", b"M\xfcller"), heard=[("CE", "M1")]),
+    row("bad byte, MSH-15 NE", asking("NE|NE", b"M\xfcller"), heard=[], journaled=[("rejected", "M1")]),
+    row("no HL7, MSH-15 AL", frame(b"<a>" + asking("AL|NE", b"x")[1:-2]), heard=[("CR", "M1")]),
     row("XML with DOCTYPE", frame(b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'), heard=[("AR", "")]),
 ]
 SIZE = [
     Row("20 MB OBX-5", lambda: [noted("x" * 20_000_000)], [AA1], [TAKEN1], "max_frame: 32MB"),
     Row("a million segments", lambda: [frame(M1 + b"NTE|1\r" * 1_000_000)], [AA1], [TAKEN1]),
-    Row("100,000 repetitions", lambda: [frame(M1 + b"PID|2||" + b"~".join([b"1^^^A^MR"] * 100_000) + b"\r")], [AA1], [TAKEN1]),
+    Row(
+        "100,000 repetitions",
+        lambda: [frame(M1 + b"PID|2||" + b"~".join(b"%d^^^A^MR" % n for n in range(100_000)) + b"\r")],
+        [AA1],
+        [TAKEN1],
+    ),
 ]
 
 
