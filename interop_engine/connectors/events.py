@@ -42,6 +42,38 @@ class JunkSkipped(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FrameCut(Event):
+    """A peer ended its connection inside a frame, of which ``count`` bytes had come."""
+
+    sentence: ClassVar[str] = "A connection ended in the middle of a frame; nothing of it was taken."
+    level: ClassVar[str] = "warning"
+    channel: str
+    peer: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Event):
+    """An HTTP request was answered with an error. ``channel`` is empty where it was for the engine's own pages."""
+
+    sentence: ClassVar[str] = "An HTTP request was refused; nothing of it was taken."
+    level: ClassVar[str] = "warning"
+    channel: str
+    peer: str
+    status: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed(Event):
+    """An HTTP request could not be answered, by a mistake of ours. ``error`` names its kind."""
+
+    sentence: ClassVar[str] = "An HTTP request could not be answered: the engine has made a mistake."
+    level: ClassVar[str] = "error"
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class FolderUnreadable(Event):
     """A file source cannot read or move what is in its folder."""
 

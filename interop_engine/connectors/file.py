@@ -149,7 +149,7 @@ class FileSource:
         """Hand over the messages of a file; where it is to go then, nothing where one cannot be committed now."""
         answers: list[Answer] = []
         for message in [data] if fault else split_batch(data):
-            answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), name, fault=fault))
+            answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), name, fault=fault, private=True))
             if not isinstance(answer, Accepted | Refused):
                 return ""  # what was committed of it is known as a duplicate the next time
             answers.append(answer)

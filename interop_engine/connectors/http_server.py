@@ -7,6 +7,7 @@ closed after a while.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,11 +16,26 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from interop_engine.connectors import events
+from interop_engine.core.events import emit
+
 Admit = Callable[[str], bool]
 """Whether the host of that address may connect."""
 
 _GRACE = 2  # seconds that requests under way are given
 _PATIENCE = 15.0  # seconds a peer has for the head of a request
+
+
+class _Complaints(logging.Handler):
+    """What uvicorn would write into the log as plain text: the kind of an error, as an event. Its words may be content."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[0] is not None:
+            emit(events.RequestFailed(record.exc_info[0].__name__))
+
+
+_complaints = logging.Logger("uvicorn", logging.WARNING)  # noqa: LOG001 - nobody else's, so it is in no hierarchy
+_complaints.addHandler(_Complaints())
 
 
 class _Server(uvicorn.Server):
@@ -37,7 +53,12 @@ class _Protocol(H11Protocol):
 
     admit: Admit
     patience: float
+    channel: str
     _deadline: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.logger = _complaints
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -52,6 +73,11 @@ class _Protocol(H11Protocol):
             self._unset()
         elif self._deadline is None and not self.transport.is_closing():
             self._wait(self.transport)
+
+    def send_400_response(self, msg: str) -> None:
+        peer = "{}:{}".format(*self.client) if self.client is not None else ""
+        emit(events.RequestRefused(self.channel, peer, 400, "It is not HTTP."))
+        super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()
@@ -82,9 +108,11 @@ class HttpServer:
         *,
         tls: Callable[[], ssl.SSLContext] | None = None,
         admit: Admit = _anyone,
+        channel: str = "",
     ) -> None:
-        """``app`` is an ASGI application. Port 0 is any free port; ``address`` tells which."""
-        self._protocol = type("_Admitting", (_Protocol,), {"admit": staticmethod(admit), "patience": _PATIENCE})
+        """``app`` is an ASGI application, of that channel if of any. Port 0 is any free port; ``address`` tells which."""
+        told = {"admit": staticmethod(admit), "patience": _PATIENCE, "channel": channel}
+        self._protocol = type("_Admitting", (_Protocol,), told)
         self._app = app
         self._tls = tls
         self._host, self._port = host, port

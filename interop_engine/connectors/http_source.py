@@ -19,11 +19,13 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from interop_engine.connectors import events
 from interop_engine.connectors.addresses import Address, NetworkText, allowed, networks, read_address
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
 from interop_engine.connectors.tls import TlsServer
+from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import answer_batch, split_batch
@@ -102,6 +104,7 @@ class HttpSource:
 
     def __init__(self, options: HttpSourceOptions, surroundings: Surroundings) -> None:
         self._options = options
+        self._channel = surroundings.channel
         self._root = surroundings.root
         self._networks = networks(options.allow)
         self._server: HttpServer | None = None
@@ -118,6 +121,7 @@ class HttpSource:
             port,
             tls=(lambda: tls.context(self._root)) if tls is not None else None,
             admit=lambda peer: allowed(peer, self._networks),
+            channel=self._channel,
         )
         await server.start()
         self._server = server
@@ -147,26 +151,27 @@ class HttpSource:
     async def _respond(self, request: Request) -> Response:
         """Everything that needs no body comes first, so that a stranger's is not even read."""
         options = self._options
+        peer = f"{request.client.host}:{request.client.port}" if request.client else ""
         if options.auth is not None and not options.auth.admits(request.headers.get("authorization", "")):
             scheme = "Bearer" if options.auth.bearer is not None else 'Basic realm="hl7"'
-            return _said(401, "Who are you?", {"WWW-Authenticate": scheme})
+            return self._refused(peer, 401, "Who are you?", {"WWW-Authenticate": scheme})
         if request.url.path != options.path:
-            return _said(404, f"Messages are posted to {options.path}.")
+            return self._refused(peer, 404, f"Messages are posted to {options.path}.")
         if request.method != "POST":
-            return _said(405, "Messages are posted.", {"Allow": "POST"})
+            return self._refused(peer, 405, "Messages are posted.", {"Allow": "POST"})
         if self._requests > options.max_requests:
-            return _said(503, "Too many requests at once.", {"Retry-After": "1"})
+            return self._refused(peer, 503, "Too many requests at once.", {"Retry-After": "1"})
         try:
             async with asyncio.timeout(options.body_timeout):
                 body = await _read(request, options.max_body)
         except (TimeoutError, ClientDisconnect):
-            return _said(408, "The body did not come in time.", {"Connection": "close"})
+            return self._refused(peer, 408, "The body did not come in time.", {"Connection": "close"})
         if body is None:
-            return _said(413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
+            return self._refused(peer, 413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
         found = _messages(body, options.json_path)
         if isinstance(found, str):
-            return _said(400, found)
-        return await self._commit(found, f"{request.client.host}:{request.client.port}" if request.client else "")
+            return self._refused(peer, 400, found)
+        return await self._commit(found, peer)
 
     async def _commit(self, bodies: list[bytes], peer: str) -> Response:
         """Each message by itself, in order; where one is not committed, nothing is promised of any."""
@@ -178,7 +183,7 @@ class HttpSource:
             for message in messages:
                 answer = await self._accept(Arrival(message, "hl7v2", datetime.now(UTC), peer))
                 if isinstance(answer, Unavailable):
-                    return _said(503, "Not now.", {"Retry-After": "5"})
+                    return self._refused(peer, 503, "Not now.", {"Retry-After": "5"})
                 answers.append(answer)
                 if reply := await _reply(answer):
                     own.append(reply)
@@ -187,6 +192,10 @@ class HttpSource:
             return Response(status_code=204)
         refused = all(isinstance(answer, Refused) for answer in answers)
         return Response(b"".join(replies), 422 if refused else 200, media_type=_MEDIA_TYPE)
+
+    def _refused(self, peer: str, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+        emit(events.RequestRefused(self._channel, peer, status, text))
+        return Response(text + "\n", status, headers, media_type="text/plain")
 
 
 async def _reply(answer: Answer) -> bytes:
@@ -223,7 +232,3 @@ def _messages(body: bytes, path: str) -> list[bytes] | str:
     if not found or not all(isinstance(each, str) and each.strip() for each in found):
         return f"There is no message at {path}."
     return [message_bytes(each) for each in found]
-
-
-def _said(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(text + "\n", status, headers, media_type="text/plain")

@@ -18,7 +18,7 @@ from interop_engine.connectors import events
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accepted, Arrival, Unavailable
 from interop_engine.hl7.batch import answer_batch, split_batch
-from interop_engine.hl7.framing import COMMITTED, END, NOT_COMMITTED, START, Decoder, Frame, Junk
+from interop_engine.hl7.framing import COMMITTED, END, NOT_COMMITTED, START, Cut, Decoder, Frame, Junk, Oversize
 
 if TYPE_CHECKING:
     from interop_engine.connectors.mllp_source import MllpSourceOptions
@@ -36,10 +36,11 @@ _LINGER = 2.0  # seconds a refused sender is given to read why
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """Who is at the other end: its address, and the facilities its certificate may speak for (None: any)."""
+    """Who is at the other end: its address, the facilities its certificate may speak for (None: any), the names in that."""
 
     address: str
     facilities: tuple[str, ...] | None = None
+    certificate: str = ""
 
 
 class _Taken(NamedTuple):
@@ -139,18 +140,21 @@ class Connection:
         """Queue each frame; whether there was one."""
         complete = False
         for event in found:
-            if isinstance(event, Frame):
-                if self._junk:
-                    emit(events.JunkSkipped(self._channel, self._peer.address, self._junk))
-                    self._junk = 0
-                complete = True
-                await self._queue(event.data, event.fault)
-            elif isinstance(event, Junk):
-                self._junk += event.count
-                self._refused = self._junk > _JUNK_LIMIT
-            else:
-                self._refused = True
-                await self._queue(event.head, f"The message is larger than {event.limit} bytes; this is how it began.")
+            match event:
+                case Frame(data, fault):
+                    if self._junk:
+                        emit(events.JunkSkipped(self._channel, self._peer.address, self._junk))
+                        self._junk = 0
+                    complete = True
+                    await self._queue(data, fault)
+                case Junk(count):
+                    self._junk += count
+                    self._refused = self._junk > _JUNK_LIMIT
+                case Oversize(limit, head):
+                    self._refused = True
+                    await self._queue(head, f"The message is larger than {limit} bytes; this is how it began.")
+                case Cut(count):
+                    emit(events.FrameCut(self._channel, self._peer.address, count))
         return complete
 
     async def _queue(self, data: bytes, fault: str) -> None:
@@ -184,10 +188,7 @@ class Connection:
         messages = [taken.data] if taken.fault else split_batch(taken.data)
         replies, later = [], []
         for message in messages:
-            arrival = Arrival(
-                message, "hl7v2", datetime.now(UTC), self._peer.address, fault=taken.fault, facilities=self._peer.facilities
-            )
-            answer = await self._accept(arrival)
+            answer = await self._accept(self._arrival(message, taken.fault))
             if isinstance(answer, Unavailable):
                 self._dropped(answer.why)
                 return None
@@ -203,6 +204,18 @@ class Connection:
         answers = replies if len(messages) == 1 else answer_batch(taken.data, replies)
         # Our replies hold no control characters: a 0x1C in one is a letter of the sender's own character set.
         return b"".join(START + part + END for part in (*committed, *answers))
+
+    def _arrival(self, message: bytes, fault: str) -> Arrival:
+        peer = self._peer
+        return Arrival(
+            message,
+            "hl7v2",
+            datetime.now(UTC),
+            peer.address,
+            fault=fault,
+            facilities=peer.facilities,
+            certificate=peer.certificate,
+        )
 
     async def _answer_later(self, later: Callable[[], Awaitable[bytes]]) -> None:
         if reply := await later():

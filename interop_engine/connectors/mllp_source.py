@@ -166,8 +166,9 @@ class MllpSource:
             emit(events.ConnectionDropped(self._channel, peer, f"no TLS handshake: {_reason(error)}"))
             return
         self._handshakes.discard(task)
-        facilities = self._facilities(peer_names(writer.get_extra_info("peercert")))
-        connection = Connection(self._options, self._channel, PeerInfo(peer, facilities), self._accept, reader, writer)
+        names = peer_names(writer.get_extra_info("peercert"))
+        info = PeerInfo(peer, self._facilities(names), ", ".join(sorted(names)))
+        connection = Connection(self._options, self._channel, info, self._accept, reader, writer)
         self._connections.add(connection)
         try:
             await connection.run()

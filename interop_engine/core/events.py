@@ -125,18 +125,20 @@ class MessageRejected(Event):
     channel: str
     message: str
     code: str
-    peer: str
+    peer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SenderNotEntitled(Event):
-    """A peer spoke for a facility that its certificate does not name."""
+    """A peer spoke for a facility (MSH-4) that its certificate does not name."""
 
     sentence: ClassVar[str] = "A message names a sending facility that its sender's certificate may not speak for."
     level: ClassVar[str] = "error"
     channel: str
     message: str
     peer: str
+    certificate: str
+    facility: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Stored
 
+_LONGEST_NAME = 100  # characters of a facility's name that are logged
+
 
 class Ingress:
     """The ``accept`` of one channel. It never raises; what cannot be committed is Unavailable, and the sender tries again."""
@@ -58,7 +60,7 @@ class Ingress:
             stored = await self._journal.accept(row)
             if stored.duplicate:
                 self._parsed.take(row.id)
-            answer = self._answer(row, stored, forged=reception is not None and reception.forged)
+            answer = self._answer(arrival, row, stored, reception)
             if isinstance(answer, Refused) or message is None or row.code == "ack":
                 return answer
             return await self._acknowledgements.complete(answer, message)
@@ -82,11 +84,13 @@ class Ingress:
             return receive(arrival, self._channel, standing)
         return await self._aside.do(len(arrival.data), receive, arrival, self._channel, standing)
 
-    def _answer(self, row: NewMessage, stored: Stored, *, forged: bool) -> Accepted | Refused:
+    def _answer(self, arrival: Arrival, row: NewMessage, stored: Stored, reception: Reception | None) -> Accepted | Refused:
         if row.state is MessageState.REJECTED and not stored.duplicate:
-            events.emit(events.MessageRejected(self._channel.name, stored.id, row.code, row.peer))
-            if forged:
-                events.emit(events.SenderNotEntitled(self._channel.name, stored.id, row.peer))
+            peer = "" if arrival.private else arrival.peer
+            events.emit(events.MessageRejected(self._channel.name, stored.id, row.code, peer))
+            if reception is not None and reception.message is not None and reception.forged:
+                facility = reception.message.sending_facility[:_LONGEST_NAME]
+                events.emit(events.SenderNotEntitled(self._channel.name, stored.id, peer, arrival.certificate, facility))
             return Refused(stored.id, row.code, row.why, stored.reply)
         events.emit(events.MessageAccepted(self._channel.name, stored.id, stored.duplicate))
         return Accepted(stored.id, stored.reply, stored.duplicate)

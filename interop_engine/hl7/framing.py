@@ -4,8 +4,8 @@
 
 Bytes go in, events come out, whatever the packets' borders are. A frame ends on 0x1C 0x0D and on nothing else: either
 byte alone is content. A 0x0B followed by a message header inside a frame is a new frame whose predecessor was never ended;
-that one comes out with a ``fault``. Between frames CR, LF, blanks and NUL (keep-alives) and empty frames are nothing;
-anything else is junk, counted and dropped.
+that one comes out with a ``fault``. Between frames CR, LF, blanks and NUL (keep-alives) are nothing, and so is a frame that holds
+nothing; anything else between them is junk, counted and dropped. More than one 0x0B begins but one frame.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ class Oversize:
     head: bytes
 
 
-FramingEvent = Frame | Junk | Oversize
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The stream ended inside a frame, of which ``count`` bytes had come: dropped, for its sender has it still."""
+
+    count: int
+
+
+FramingEvent = Frame | Junk | Oversize | Cut
 
 
 class Decoder:
@@ -83,8 +90,10 @@ class Decoder:
         return self._read(ended=True) if self._careful and not self._overflown else []
 
     def close(self) -> list[FramingEvent]:
-        """The stream ended. A frame that is not complete is dropped: it was never acknowledged, its sender has it still."""
+        """The stream ended. A frame that is not complete is dropped: it was never acknowledged."""
         events = self.pause()
+        if self._inside:
+            events.append(Cut(len(self._buffer)))
         self._buffer.clear()
         self._inside = False
         return events
@@ -140,7 +149,7 @@ class Decoder:
         self._inside = False
         if not self._careful and START in content:
             *unended, content = _NEW_START.split(content)
-            events.extend(Frame(part, "A new frame began before this one had ended.") for part in unended if part)
+            events.extend(Frame(part, "A new frame began before this one had ended.") for part in unended if _says(part))
         if content:
             events.append(Frame(content))
 
@@ -149,6 +158,11 @@ class Decoder:
         self._buffer = bytearray()
         self._inside = False
         self._overflown = True
+
+
+def _says(content: bytes) -> bool:
+    """Whether there is more in a frame than start blocks and keep-alives."""
+    return bool(content.strip(START + _KEEP_ALIVE))
 
 
 def frame(data: bytes) -> bytes:

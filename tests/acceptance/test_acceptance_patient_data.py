@@ -64,6 +64,35 @@ LAB = [
     *(lab(f"hub{status}", order=f"HUB{status}") for status in (422, 400, 404, 412, 200, 201)),
     result("M-last"),
 ]
+FILES = {f"{CANARY}^An.hl7": b"no message", f"b{CANARY}.hl7": lab("file"), f"c{CANARY}.hl7": b"x" * 2_000}
+FOLDER = """\
+channel: folder
+source:
+  file: {folder: in, every: 50ms, max_file: 1KB}
+accept: [ADT^A01]
+otherwise: reject
+deliver:
+  - name: out
+    file: {folder: out, send: original}
+"""
+POSTED = """\
+channel: posted
+source:
+  http: {listen: "127.0.0.1:${POSTED_PORT}", path: /hl7, json_path: hl7, max_body: 1KB}
+accept: [ADT^A01]
+otherwise: reject
+deliver:
+  - name: out
+    file: {folder: out, send: original}
+"""
+REQUESTS = [
+    CANARY.encode() + b"\r\n\r\n",
+    f"GET /{CANARY} HTTP/1.1\r\nHost: {CANARY}\r\n\r\n".encode(),
+    f"POST /{CANARY} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode(),
+    f"{CANARY} /hl7?{CANARY} HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    b"POST /hl7 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n" + CANARY.encode(),
+    b"POST /hl7 HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n" + CANARY.encode() * 200,
+]
 PATIENTS = [merge(f"{CANARY}-self", survivor=f"BN{CANARY}", retired=f"BN{CANARY}")]
 IMAGING = [lab("invalid").replace(b"||LAB|", b"||CT|")]
 EXPECTED = {"100", "101", "102", "200", "201", "202", "203", "204", "205", "invalid-bundle", "training", "fhir-422", "fhir-412"}
@@ -120,6 +149,14 @@ def break_off(port: int) -> None:
             peer.sendall(data)
 
 
+def post(port: int) -> None:
+    """Requests that are none, or go astray; each is answered with an error."""
+    for data in REQUESTS:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+            peer.sendall(data)
+            assert peer.recv(65_536).startswith(b"HTTP/1.1 4")
+
+
 def seen(running: Engine, folder: Path) -> dict[str, str]:
     """Everything that an operator or a machine may see without asking for a message."""
     pages = {path: running.text(path) for path in ("/status", "/metrics", "/health/ready")}
@@ -135,11 +172,20 @@ def test_patient_data_stays_in_the_journal(tmp_path: Path) -> None:
         rule = f"      category: =observation-category#imaging\n      dataAbsentReason: ='{_ABSENT}'\n"
         broken = imaging.read_text(encoding="utf-8").replace("      category: =observation-category#imaging\n", rule)
         imaging.write_text(broken, encoding="utf-8")
+        for name, channel in (("folder", FOLDER), ("posted", POSTED)):
+            (folder / "channels" / f"{name}.yaml").write_text(channel, encoding="utf-8")
+        (folder / "in").mkdir()
+        for name, content in FILES.items():
+            (folder / "in" / name).write_bytes(content)
+        ports["POSTED_PORT"] = str(free_port())
         with engine(folder, ports, "--log-level", "debug") as running:
             exchange(int(ports["LAB_PORT"]), *LAB)
             exchange(int(ports["PATIENTS_PORT"]), *PATIENTS)
             exchange(int(ports["IMAGING_PORT"]), *IMAGING)
             break_off(int(ports["LAB_PORT"]))
+            post(int(ports["POSTED_PORT"]))
+            failed = folder / "in" / "failed"
+            until(lambda: len(list(failed.iterdir())) == len(FILES), "every file was looked at", 30)
             running.settled()
             until(lambda: _codes(running) >= EXPECTED, f"every path was taken; missing: {EXPECTED - _codes(running)}", 30)
             before = seen(running, folder)
@@ -148,11 +194,16 @@ def test_patient_data_stays_in_the_journal(tmp_path: Path) -> None:
             after = seen(running, folder)
         everything = {**before, **{f"{name} after a restart": text_ for name, text_ in after.items()}}
     assert "message_parked" in everything["log"]
-    assert "message_rejected" in everything["log"]
+    assert "Invalid HTTP request" not in everything["log"]  # in uvicorn's words, between the lines of JSON
+    assert {"message_rejected", "frame_cut", "request_refused", "junk_skipped"} <= _events(everything["log"])
     found = [(name, line) for name, text_ in everything.items() for line in text_.splitlines() if CANARY.lower() in line.lower()]
     assert found == []
     journal = b"".join(file.read_bytes() for file in (folder / "var").iterdir())
     assert CANARY.encode() in journal
+
+
+def _events(log: str) -> set[str]:
+    return {json.loads(line)["event_type"] for line in log.splitlines() if line.startswith("{")}
 
 
 def _codes(running: Engine) -> set[str]:

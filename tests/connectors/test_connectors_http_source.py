@@ -15,10 +15,13 @@ import pytest
 from pydantic import ValidationError
 
 from interop_engine.connectors import http_server
+from interop_engine.connectors.events import RequestFailed, RequestRefused
 from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
-from interop_engine.core.model import Accepted, Unavailable
+from interop_engine.core.events import Event
+from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
 from interop_engine.hl7.framing import frame
 from tests.support.certificates import Authority
+from tests.support.heard import hearing
 from tests.support.mllp import Channel, code_and_id, message, reply_to, surroundings
 
 
@@ -138,9 +141,18 @@ async def test_answers_of_enhanced_mode() -> None:
 async def test_what_is_no_message(method: str, path: str, content: bytes, status: int) -> None:
     """Each is told what is wrong, and nothing is journaled."""
     channel = Channel()
-    async with posting(channel, json_path="hl7", max_body="150KB") as (client, _):
-        assert (await client.request(method, path, content=content)).status_code == status
+    with hearing(RequestRefused) as heard:
+        async with posting(channel, json_path="hl7", max_body="150KB") as (client, _):
+            assert (await client.request(method, path, content=content)).status_code == status
     assert channel.arrivals == []
+    assert _told(heard) == [("lab", status)]
+
+
+def _told(heard: list[Event]) -> list[tuple[str, int]]:
+    """Of each refused request the channel and the status; each says from where it came, and why."""
+    refused = [event for event in heard if isinstance(event, RequestRefused)]
+    assert all(event.peer.startswith("127.0.0.1:") and event.why for event in refused)
+    return [(event.channel, event.status) for event in refused]
 
 
 async def test_a_body_that_says_no_length() -> None:
@@ -167,8 +179,10 @@ async def test_who_may_post(auth: dict[str, str], right: dict[str, str], wrong: 
     """401 before the body is looked at; then 200."""
     channel = Channel()
     async with posting(channel, auth=auth) as (client, _):
-        refused = await client.post("/", content=message("A1"), headers=wrong)
+        with hearing(RequestRefused) as heard:
+            refused = await client.post("/", content=message("A1"), headers=wrong)
         assert (refused.status_code, "www-authenticate" in refused.headers, channel.arrivals) == (401, True, [])
+        assert _told(heard) == [("lab", 401)]
         assert (await client.post("/", content=message("A1"), headers=right)).status_code == 200
 
 
@@ -181,9 +195,22 @@ async def test_addresses_that_may_not_connect() -> None:
     assert channel.arrivals == []
 
 
-async def test_a_head_and_a_body_that_do_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slowloris: half a head is closed after a while, half a body is answered 408; MLLP to the port is 400."""
+async def test_a_head_and_a_body_that_do_not_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Slowloris: half a head is closed after a while, half a body is answered 408; MLLP to the port is 400.
+
+    Both answers are events, and nobody else writes into the log.
+    """
     monkeypatch.setattr(http_server, "_PATIENCE", 0.1)
+    with hearing(RequestRefused) as heard:
+        await _never_ending()
+    assert _told(heard) == [("lab", 408), ("lab", 400)]
+    assert caplog.records == []
+    assert "Invalid HTTP request received." not in capfd.readouterr().err
+
+
+async def _never_ending() -> None:
     async with posting(Channel(), body_timeout="100ms") as (_, source):
         for data, expected in (
             (b"POST / HTTP/1.1\r\nHost: x\r\n", b""),
@@ -195,6 +222,27 @@ async def test_a_head_and_a_body_that_do_not_end(monkeypatch: pytest.MonkeyPatch
             writer.write(data)
             assert (await reader.read())[:13] == expected
             writer.close()
+
+
+async def test_a_mistake_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """500, and one event that names the kind of the error: its words, and its traceback, may hold content."""
+
+    def fails(arrival: Arrival) -> Answer:
+        raise ValueError(str(arrival.data))
+
+    with hearing(RequestFailed) as heard:
+        async with posting(Channel(answer=fails)) as (client, _):
+            assert (await client.post("/", content=message("A1"))).status_code == 500
+    assert heard == [RequestFailed("ValueError")]
+    assert caplog.records == []
+
+
+async def test_a_body_in_a_frame() -> None:
+    """What was cut from a wire with its frame around it is the message in it."""
+    channel = Channel()
+    async with posting(channel) as (client, _):
+        assert code_and_id((await client.post("/", content=frame(message("A1")))).content) == ("AA", "A1")
+    assert [arrival.data for arrival in channel.arrivals] == [message("A1")]
 
 
 async def test_too_many_requests() -> None:

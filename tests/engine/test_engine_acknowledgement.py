@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from interop_engine.core.events import SenderNotEntitled
 from interop_engine.core.model import Arrival, Refused
 from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.framing import frame
 from interop_engine.journal.base import MessageState, Selection
+from tests.support.heard import hearing
 from tests.support.mllp import AT, Channel, Peer, code_and_id, listening, message, reply_to, until
 from tests.support.node import Node, running
 from tests.support.postgres import fresh_journal
@@ -216,12 +218,17 @@ async def test_application_acknowledgements_of_their_own_survive_a_restart(tmp_p
 
 
 async def test_a_forged_facility(tmp_path: Path) -> None:
-    """A peer whose certificate names other facilities is answered AR, and its message is no duplicate of the true one's."""
+    """A peer whose certificate names other facilities is answered AR, and its message is no duplicate of the true one's.
+
+    It is said whose certificate that was, and for whom it spoke.
+    """
     async with running(site(tmp_path)) as node:
         channel = next(each for each in node.runtime.channels if each.name == "lab")
-        forged = Arrival(message("A1"), "hl7v2", AT, "10.20.0.5:40000", facilities=("24002",))
-        answer = await channel._ingress.accept(forged)
+        forged = Arrival(message("A1"), "hl7v2", AT, "10.20.0.5:40000", facilities=("24002",), certificate="lab.example")
+        with hearing(SenderNotEntitled) as heard:
+            answer = await channel._ingress.accept(forged)
         assert isinstance(answer, Refused)
         assert (answer.code, read_ack(answer.reply).code) == ("103", "AR")
+        assert heard == [SenderNotEntitled("lab", answer.id, "10.20.0.5:40000", "lab.example", "24001")]
         async with sender(node) as peer:
             assert code_and_id(await peer.ask(message("A1"))) == ("AA", "A1")

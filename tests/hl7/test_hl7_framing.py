@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from interop_engine.core.errors import FramingError
 from interop_engine.hl7.charset import encode
-from interop_engine.hl7.framing import Decoder, Frame, FramingEvent, Junk, Oversize, frame
+from interop_engine.hl7.framing import Cut, Decoder, Frame, FramingEvent, Junk, Oversize, frame
 
 A, B = b"MSH|^~\\&|A\rPID|1\r", b"MSH|^~\\&|B\rPID|2\r"
 UNENDED = "A new frame began before this one had ended."
@@ -39,6 +39,7 @@ TORTURE = {
     "1C then the end": (b"\x0b" + A + b"\x1c", []),
     "1C without 0D, then 0B": (b"\x0b" + A + b"\x1c" + frame(B), [Frame(A + b"\x1c", UNENDED), Frame(B)]),
     "new 0B without an end": (b"\x0b" + A + frame(B), [Frame(A, UNENDED), Frame(B)]),
+    "start blocks before a frame": (b"\x0b\x0b\r\n\x0b" + frame(A) + b"\x0b \x0b" + B + b"\x1c\r", [Frame(A), Frame(B)]),
     "start block twice": (b"\x0b" + frame(A), [Frame(A)]),
     "frame in a frame": (b"\x0b" + A + frame(B) + b"\x1c\r", [Frame(A, UNENDED), Frame(B)]),
     "bare 1C, 0B and NUL inside": (
@@ -172,3 +173,10 @@ def test_what_cannot_be_framed(data: bytes) -> None:
     """Content that would break out of its frame is refused."""
     with pytest.raises(FramingError):
         frame(data)
+
+
+@pytest.mark.parametrize(("data", "count"), [(b"\x0b", 0), (b"\x0bMSH|", 4), (frame(A) + b"\x0b" + B + b"\x1c", len(B) + 1)])
+def test_a_frame_that_the_end_of_the_stream_cuts_is_told(data: bytes, count: int) -> None:
+    """How many bytes of it had come; outside a frame the end is nothing."""
+    assert decode(data)[-1] == Cut(count)
+    assert not [event for event in decode(frame(A) + b"\r\n") if isinstance(event, Cut)]

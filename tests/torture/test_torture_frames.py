@@ -57,6 +57,11 @@ def asking(conditions: str, text: bytes) -> bytes:
     return frame(M1.replace(b"|2.5.1\r", f"|2.5.1|||{conditions}\r".encode()) + b"PID|1||||" + text + b"\r")
 
 
+def wide(data: bytes) -> bytes:
+    """In UTF-16, with a byte order mark."""
+    return ("\ufeff" + data.decode()).encode("utf-16-le")
+
+
 FRAMING = [
     row("one byte at a time", *(frame(M1)[i : i + 1] for i in range(len(frame(M1))))),
     row("two messages in one packet", frame(M1) + frame(M2), heard=[AA1, AA2]),
@@ -70,6 +75,7 @@ FRAMING = [
     row("junk before, between", b"junk" + frame(M1) + b"more junk" + frame(M2), heard=[AA1, AA2]),
     row("CR LF keep-alives", b"\r\n\r\n" + frame(M1) + b"\r\n\r\n" + frame(M2) + b"\r\n", heard=[AA1, AA2]),
     row("empty frame", b"\x0b\x1c\r" + frame(M1)),
+    row("several start blocks", b"\x0b\x0b\x0b" + M1 + b"\x1c\r"),
     row("frame in a frame", b"\x0b" + M1 + frame(M2) + b"NTE|1\r\x1c\r", heard=[("AE", "M1"), AA2]),
     row("bare 1C inside", noted("a\x1cb")),
     row("bare 0B inside", noted("a\x0bb")),
@@ -105,6 +111,8 @@ SYNTAX = [
     row("unknown event", frame(M1.replace(b"ORU^R01^ORU_R01", b"ZZZ^Z99")), heard=[("AR", "M1")]),
     row("unknown processing id", frame(M1.replace(b"|M1|P|", b"|M1|X|")), heard=[("AR", "M1")]),
     row("batch in a frame", frame(b"BHS|^~\\&|LIS\r" + M1 + M2 + b"BTS|2\r"), heard=[AA1, AA2]),
+    row("batch in UTF-16", frame((M1 + M2).decode().encode("utf-16-le")), heard=[AA1, AA2]),
+    row("batch in UTF-16 with its headers", frame(wide(b"BHS|^~\\&|LIS\r" + M1 + M2 + b"BTS|2\r")), heard=[AA1, AA2]),
     row("wrong batch count", frame(b"FHS|^~\\&\rBHS|^~\\&\r" + M1 + M2 + b"BTS|7\rFTS|9\r"), heard=[AA1, AA2]),
     row("escapes of control characters", noted("a\\X0D\\PID|9\\X1C\\\\X0D\\b")),
     row("an inbound ACK", frame(M1.replace(b"ORU^R01^ORU_R01", b"ACK") + b"MSA|AA|X1\r"), heard=[], journaled=[TAKEN1]),

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from interop_engine.connectors.events import FrameCut
 from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
 from interop_engine.engine.ingress import Ingress
 from interop_engine.hl7.ack import acknowledge
 from interop_engine.hl7.framing import frame
 from interop_engine.hl7.message import parse
 from tests.support.certificates import Authority
+from tests.support.heard import hearing
 from tests.support.mllp import AT, code_and_id, message, until
 from tests.support.torture import Torture, tortured
 
@@ -33,6 +35,18 @@ async def test_cut_at_every_offset(tmp_path: Path) -> None:
             assert await torture.converse([data[:offset]]) == []
         assert await torture.journaled() == []
         assert await torture.converse([data]) == [("AA", "M1")]
+
+
+@pytest.mark.parametrize("data", [b"\x0b" + M1, b"\x0b" + M1 + b"\x1c", frame(M1) + b"\x0bMSH"])
+async def test_a_cut_frame_is_told(tmp_path: Path, data: bytes) -> None:
+    """A frame that its connection's end cuts, before its end block or within it, is an event; a whole one is none."""
+    async with tortured(tmp_path) as torture:
+        with hearing(FrameCut) as heard:
+            await torture.converse([data])
+            await torture.converse([frame(M1)])
+        (event,) = heard
+        assert isinstance(event, FrameCut)
+        assert (event.channel, event.count) == ("lab", len(data.rpartition(b"\x0b")[2]))
 
 
 async def test_start_block_then_silence(tmp_path: Path) -> None:
