@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.base import Sending, SendingHl7
+from interop_engine.connectors.mllp_destination import MllpDestinationOptions
 from interop_engine.hl7.message import parse
 from interop_engine.mapping.outbound.corrections import Correction
 from interop_engine.mapping.outbound.program import Envelope, MessageProgram
@@ -60,6 +61,10 @@ class DestinationConfig:
     def message_program(self) -> MessageProgram | None:
         """What makes HL7 v2 of a bundle for it; None where it is sent something else."""
         return self.outbound if isinstance(self.outbound, MessageProgram) else None
+
+    def asking(self, body: bytes) -> bytes:
+        """HL7 v2 as it is sent there: where the receiver answers, asking for the answer that is waited for."""
+        return self.options.asking(body) if isinstance(self.options, MllpDestinationOptions) else body
 
     def envelope(self, delivery: str) -> Envelope:
         """What the header of a message made for it says; ``delivery`` names what the message is made of."""

@@ -26,7 +26,7 @@ from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.retry import LONGEST_REQUEST
 from interop_engine.core.units import Duration
-from interop_engine.hl7.ack import Ack, AckCode, is_ack, read_ack, wanted, wanted_later
+from interop_engine.hl7.ack import Ack, AckCode, asking, is_ack, read_ack, wanted, wanted_later
 from interop_engine.hl7.framing import COMMITTED, NOT_COMMITTED, Decoder, Frame, Oversize, frame
 from interop_engine.hl7.message import parse
 
@@ -38,6 +38,8 @@ _PACKET = 65_536
 _BROKEN = "connection"
 _SILENT = frozenset({"connect", "tls", "ack-timeout", _BROKEN})  # codes of what is no answer
 _CONDITION = re.compile(r"[A-Z]?[0-9]{1,4}")
+
+_ASKED = {"original": ("", ""), "accept": ("AL", "NE"), "application": ("AL", "AL")}
 
 Decision = Literal["delivered", "retry", "park"]
 _DECISIONS: dict[AckCode, Decision] = {
@@ -70,11 +72,12 @@ class MllpDestinationOptions(SendingHl7):
         1, ge=1, le=64, description="Connections, each with one message in flight; order is kept by lane.", examples=[4]
     )
     breaker: BreakerOptions = Field(default_factory=BreakerOptions, description="When a silent receiver is left alone.")
-    wait_for: Literal["accept", "application"] = Field(
-        "accept",
-        description="Of a receiver in enhanced mode: accept, CA is enough; application, the answer that follows it on the same"
-        " connection decides (where MSH-16 asks for one).",
-        examples=["application"],
+    acks: Literal["original", "accept", "application", "sender"] = Field(
+        "original",
+        description="What MSH-15 and MSH-16 of what is sent ask for, and so which answer decides. original: both are empty, and"
+        " the one answer decides; accept (AL, NE): CA, CE or CR does; application (AL, AL): what follows CA on the same"
+        " connection does; sender: as the sender wrote them. Who wants no answer has it delivered once it is written.",
+        examples=["accept"],
     )
     answers: dict[AckCode, Decision] = Field(
         default_factory=dict,
@@ -87,6 +90,10 @@ class MllpDestinationOptions(SendingHl7):
         if self.connect_timeout + self.ack_timeout > LONGEST_REQUEST:
             raise ValueError(f"connect_timeout and ack_timeout are together more than {LONGEST_REQUEST / 60:g} minutes")
         return self
+
+    def asking(self, body: bytes) -> bytes:
+        """HL7 v2 as it is sent: its sender's MSH-15 and MSH-16 were for the engine, the receiver's answer is ours."""
+        return body if self.acks == "sender" else asking(body, *_ASKED[self.acks])
 
 
 class MllpDestination:
@@ -122,7 +129,7 @@ class MllpDestination:
             return Park("102", str(error))
         if not message.control_id:
             return Park("101", "MSH-10 is empty, so no answer could be matched")
-        expected = _expected(message, self._options.wait_for)
+        expected = _expected(message, application=self._options.acks == "application")
         return await self.gate.attempt(partial(self._exchange, framed, expected))
 
     async def _exchange(self, framed: bytes, expected: _Expected) -> Outcome:
@@ -164,13 +171,13 @@ class _Expected:
     application: bool = False  # CA is followed by the answer that counts
 
 
-def _expected(message: Message, wait_for: str) -> _Expected:
+def _expected(message: Message, *, application: bool) -> _Expected:
     if is_ack(message):  # an acknowledgement is never acknowledged
         return _Expected()
     later = wanted_later(message, accepted=True)
     if not wanted(message, accepted=True) and not later:
         return _Expected()
-    return _Expected(message.control_id, application=later and wait_for == "application")
+    return _Expected(message.control_id, application=later and application)
 
 
 class _Line:

@@ -148,7 +148,7 @@ def _message(
         return (None, said) if made.nothing else fault
     headers = {**_headers(received), "mapping": f"{program.name}/{program.digest}"}
     sent = completion.kept(left, place, _moment(waiting.content))
-    return NewDelivery(new_id(), destination.name, received.lanes, made.body, "hl7v2", headers, sent), said
+    return NewDelivery(new_id(), destination.name, received.lanes, destination.asking(made.body), "hl7v2", headers, sent), said
 
 
 def unmade(made: Made, program: MessageProgram) -> Parked | None:

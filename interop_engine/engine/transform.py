@@ -228,9 +228,13 @@ def _merged(draft: Draft) -> list[tuple[str, str]]:
 
 
 def _originals(prepared: Prepared, channel: ChannelConfig) -> tuple[tuple[NewDelivery, ...], tuple[str, ...]] | Parked:
-    """What was received, for the addresses that are sent it, put right where a mapping says so; and what there is to say."""
+    """What was received, for the addresses that are sent it, put right where a mapping says so; and what there is to say.
+
+    Of all of it only MSH-15 and MSH-16 may change without a mapping: what the sender asks is for us, not for the next hop.
+    """
     deliveries: list[NewDelivery] = []
     findings: list[str] = []
+    configs = {each.name: each for each in channel.destinations}
     for address in prepared.addresses:
         if not address.original:
             continue
@@ -242,6 +246,7 @@ def _originals(prepared: Prepared, channel: ChannelConfig) -> tuple[tuple[NewDel
             except CharsetError as error:
                 return Parked("102", f"{address.correction.name}: {error}")
             findings += [str(finding) for finding in said]
+        body = configs[address.destination].asking(body)
         deliveries.append(_delivery(prepared, address, body, "hl7v2", channel))
     return tuple(deliveries), tuple(findings)
 

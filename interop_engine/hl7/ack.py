@@ -6,10 +6,10 @@ arguments alone, so the same arguments give the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
 from typing import Literal
 
 from interop_engine.core.errors import CharsetError, ParseError
@@ -20,6 +20,9 @@ AckCode = Literal["AA", "AE", "AR", "CA", "CE", "CR"]
 _CODES: dict[str, AckCode] = {"AA": "AA", "AE": "AE", "AR": "AR", "CA": "CA", "CE": "CE", "CR": "CR"}
 _NO_MESSAGE = b"MSH|^~\\&|||||||||P|2.5\r"  # what an ACK is made from where nothing can be recovered
 _HEADER_LIMIT = 65_536  # bytes within which a header is looked for in what is not HL7
+_HEADER = re.compile(rb"MSH[^\r\n]*")
+_NEXT = re.compile(rb"(?<=[\r\n])MSH")
+_MSA = re.compile(rb"(?<=[\r\n])MSA[^\r\n]*")
 
 # HL7 table 0357, the texts older versions carry beside the code
 _CONDITIONS = {
@@ -91,12 +94,13 @@ def recover(raw: bytes) -> Message | None:
     head = raw[:_HEADER_LIMIT]
     if wide := charsets.wide_codec(raw):
         head = head.decode(wide, "replace").encode("utf-8", "replace")
-    start = head.find(b"MSH")
-    if start < 0:
+    found = _HEADER.search(head)
+    if found is None:
         return None
-    header, *others = head[start:].splitlines()
-    own = list(takewhile(lambda line: not line.startswith(b"MSH"), others))
-    data = b"\r".join([header, *(line for line in own if line.startswith(b"MSA"))])
+    own = head[found.end() :]
+    if b"MSA" in own:
+        own = _NEXT.split(own, maxsplit=1)[0]
+    data = b"\r".join([found[0], *(_MSA.findall(own) if b"MSA" in own else ())])
     attempts = [(data.decode().encode(wide), None)] if wide else [(data, None), (data, "latin-1")]
     for attempt, charset in attempts:
         try:
@@ -110,6 +114,25 @@ def recover_control_id(raw: bytes) -> str:
     """MSH-10 of what is not a readable message, '' where there is none to be seen."""
     message = recover(raw)
     return message.control_id if message is not None else ""
+
+
+def asking(data: bytes, accept: str, application: str) -> bytes:
+    """The message, asking by MSH-15 and MSH-16 for these acknowledgements (both empty: original mode), otherwise byte for byte."""
+    header = recover(data)
+    if header is None or (header.msh.raw(15), header.msh.raw(16)) == (accept, application):
+        return data
+    old = charsets.encode(header.msh.text, header.charset, "replace")
+    if (start := data.find(old)) < 0:  # its character set has several ways to write a letter: its bytes are taken one by one
+        found = _HEADER.search(data)
+        assert found is not None
+        start, old = found.start(), found[0]
+        header = parse(old, charset="latin-1")
+    separator = header.delimiters.field
+    fields = header.msh.text.split(separator)  # fields[n] is field n + 1: the separator itself is field 1
+    fields += [""] * (16 - len(fields))
+    fields[14:16] = accept, application
+    new = charsets.encode(separator.join(fields), header.charset)
+    return data[:start] + new + data[start + len(old) :]
 
 
 def read_ack(data: bytes) -> Ack:

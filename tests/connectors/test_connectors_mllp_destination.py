@@ -108,7 +108,7 @@ async def test_several_connections() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait_for", "codes", "expected"),
+    ("acks", "codes", "expected"),
     [
         ("accept", ("CA",), Delivered("CA")),
         ("application", ("CA", "AA"), Delivered("AA")),
@@ -117,8 +117,8 @@ async def test_several_connections() -> None:
         ("application", ("CA",), Retry("no answer in time", "ack-timeout")),
     ],
 )
-async def test_a_receiver_in_enhanced_mode(wait_for: str, codes: tuple[AckCode, ...], expected: Outcome) -> None:
-    """Its accept acknowledgement is enough, or the application's that follows it decides, as ``wait_for`` says."""
+async def test_a_receiver_in_enhanced_mode(acks: str, codes: tuple[AckCode, ...], expected: Outcome) -> None:
+    """Its accept acknowledgement is enough, or the application's that follows it decides, as ``acks`` says."""
     body = message("A1").replace(b"|2.5.1\r", b"|2.5.1|||AL|AL\r")
 
     async def serve(peer: Peer, _: int) -> None:
@@ -127,7 +127,7 @@ async def test_a_receiver_in_enhanced_mode(wait_for: str, codes: tuple[AckCode, 
             await peer.send(ack(data, code))
         await peer.answer()
 
-    async with serving(serve, wait_for=wait_for, ack_timeout="200ms") as destination:
+    async with serving(serve, acks=acks, ack_timeout="200ms") as destination:
         assert await destination.deliver(delivery(body)) == expected
 
 
@@ -358,14 +358,14 @@ async def test_what_cannot_be_sent_parks(body: bytes, media: Media, code: str) -
 
 
 async def test_a_message_that_asks_for_no_answer() -> None:
-    """Enhanced mode with NE and NE: written is delivered."""
+    """Enhanced mode with NE and NE, with ``acks: sender``: written is delivered."""
     body = message("A1").replace(b"|2.5.1\r", b"|2.5.1|||NE|NE\r")
 
     async def serve(peer: Peer, _: int) -> None:
         while await peer.answer():
             pass
 
-    async with serving(serve) as destination:
+    async with serving(serve, acks="sender") as destination:
         assert await destination.deliver(delivery(body)) == Delivered("no answer was asked for")
 
 

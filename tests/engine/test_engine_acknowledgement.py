@@ -13,7 +13,7 @@ from interop_engine.core.events import SenderNotEntitled
 from interop_engine.core.model import Arrival, Refused
 from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.framing import frame
-from interop_engine.journal.base import MessageState, Selection
+from interop_engine.journal.base import DeliveryState, MessageState, Selection
 from tests.support.heard import hearing
 from tests.support.mllp import AT, Channel, Peer, code_and_id, listening, message, reply_to, until
 from tests.support.node import Node, running
@@ -214,7 +214,42 @@ async def test_application_acknowledgements_of_their_own_survive_a_restart(tmp_p
             await until(lambda: len(lis.arrivals) == 2)
             await node.settled()
     assert sorted(code_and_id(arrival.data) for arrival in lis.arrivals) == [("AA", "A1"), ("AE", "A2")]
-    assert [arrival.data for arrival in his.arrivals] == [enhanced(name, "AL", "AL") for name in ("A1", "A2")]
+    assert [arrival.data for arrival in his.arrivals] == [enhanced(name, "", "") for name in ("A1", "A2")]
+
+
+@pytest.mark.parametrize(
+    ("acks", "asked", "detail"),
+    [("original", "|", "AA"), ("accept", "AL|NE", "CA"), ("application", "AL|AL", "AA"), ("sender", "NE|NE", "no answer")],
+)
+async def test_what_is_sent_on_asks_for_the_answer_that_is_waited_for(tmp_path: Path, acks: str, asked: str, detail: str) -> None:
+    """A sender that wants no answer of ours (NE, NE) takes no proof from us: the next hop is asked, and answers.
+
+    Every other byte stays, the journal keeps what was sent, and a resend of the message sends nothing else.
+    """
+    async with listening_node(tmp_path / "his") as receiver:
+        folder = site(tmp_path / "lab", his=f"127.0.0.1:{receiver.port('lab')}")
+        text = (folder / "channels" / "lab.yaml").read_text(encoding="utf-8")
+        (folder / "channels" / "lab.yaml").write_text(text.replace('"}', f'", acks: {acks}}}'), encoding="utf-8")
+        async with running(folder) as node, sender(node) as peer:
+            await peer.send(frame(enhanced("A1", "NE", "NE")), frame(enhanced("A1", "NE", "NE")), frame(message("A2")))
+            assert code_and_id(await peer.answer()) == ("AA", "A2")
+            await node.settled()
+            row = (await node.runtime.journal.search(Selection()))[-1]
+            (delivery,) = (await node.runtime.journal.show(row.id)).deliveries
+            body = (await node.runtime.journal.content(row.id)).data
+        (_, taken) = await receiver.runtime.journal.search(Selection())
+        sent = (await receiver.runtime.journal.content(taken.id)).data
+    assert delivery.state is DeliveryState.DELIVERED
+    assert delivery.why.startswith(detail)
+    assert body == enhanced("A1", "NE", "NE")
+    assert sent == body.replace(b"|NE|NE\r", f"|{asked}\r".encode())
+
+
+@contextlib.asynccontextmanager
+async def listening_node(folder: Path) -> AsyncIterator[Node]:
+    """A node that takes results and has nobody to send them to."""
+    async with running(site(folder, when="PID-1 = '2'")) as node:
+        yield node
 
 
 async def test_a_forged_facility(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from interop_engine.hl7.ack import (
     AckError,
     accept_mode,
     acknowledge,
+    asking,
     is_ack,
     read_ack,
     recover,
@@ -208,3 +209,43 @@ def test_modes(accept: str, application: str) -> None:
     assert accept_mode(source) == "enhanced"
     assert tuple(wanted(source, accepted=ok) for ok in (True, False)) == ASKED[accept]
     assert tuple(wanted_later(source, accepted=ok) for ok in (True, False)) == ASKED[application]
+
+
+@pytest.mark.parametrize(
+    ("header", "accept", "application", "asked"),
+    [
+        ("MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5|||NE|NE||8859/1", "", "", "MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5||||||8859/1"),
+        (
+            "MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5|||NE|NE||8859/1",
+            "AL",
+            "NE",
+            "MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5|||AL|NE||8859/1",
+        ),
+        ("MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5", "AL", "AL", "MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5|||AL|AL"),
+        ("MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5||", "", "", "MSH|^~\\&|A|B|C|D|1||ORU^R01|7|P|2.5||"),
+        ("MSH#*@!%#A#B#C#D#1##ORU*R01#7#P#2.5###ER", "", "", "MSH#*@!%#A#B#C#D#1##ORU*R01#7#P#2.5####"),
+        (
+            "MSH|^~\\&|Nguyễn|B|C|D|1||ORU^R01|7|P|2.5|||SU|AL||UNICODE UTF-8",
+            "AL",
+            "NE",
+            "MSH|^~\\&|Nguyễn|B|C|D|1||ORU^R01|7|P|2.5|||AL|NE||UNICODE UTF-8",
+        ),
+    ],
+)
+@pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16"])
+def test_asking_changes_two_fields_only(header: str, accept: str, application: str, asked: str, ending: str, codec: str) -> None:
+    """MSH-15 and MSH-16 say what is wanted; every other byte of the message is the one it was."""
+    rest = f"{ending}PID|1||NE|NE{ending}NTE|1||Ánh MSH|^~{ending}"
+    assert asking((header + rest).encode(codec), accept, application) == (asked + rest).encode(codec)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"Nguy\xea\xec", "\u00ea\u0301".encode("cp1258"), "能|".encode("shift_jis")[:-1], b"\xff\xfe", "ソ能".encode("shift_jis")],
+)
+@pytest.mark.parametrize("charset", [b"WINDOWS-1258", b"SHIFT JIS", b"UNICODE UTF-8", b"8859/1"])
+def test_asking_leaves_letters_as_they_were_written(name: bytes, charset: bytes) -> None:
+    """Where a letter has several ways to be written, or its bytes are no letter, or hold a separator's: they stay."""
+    data = b"MSH|^~\\&|" + name + b"|B|C|D|1||ORU^R01|7|P|2.5|||NE|NE||" + charset + b"\rPID|1||" + name + b"\r"
+    assert asking(data, "", "") == data.replace(b"|NE|NE|", b"|||")
