@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from interop_engine.connectors import events
+from interop_engine.connectors.sockets import keep_alive
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accepted, Arrival, Unavailable
 from interop_engine.hl7.batch import answer_batch, split_batch
@@ -82,8 +82,7 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until the peer ends, misbehaves, or something cannot be committed."""
-        if (sock := self._writer.get_extra_info("socket")) is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_alive(self._writer)
         reading = self._reading = asyncio.create_task(self._read())
         reading.add_done_callback(lambda _: self._ahead.put_nowait(None))
         try:

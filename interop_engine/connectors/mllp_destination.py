@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import re
 import ssl
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -21,13 +20,15 @@ from interop_engine.connectors.addresses import Address, read_address
 from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
 from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.mllp_answer import Answer, Expected
+from interop_engine.connectors.sockets import keep_alive
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.retry import LONGEST_REQUEST
 from interop_engine.core.units import Duration
-from interop_engine.hl7.ack import Ack, AckCode, asking, is_ack, read_ack, wanted, wanted_later
-from interop_engine.hl7.framing import COMMITTED, NOT_COMMITTED, Decoder, Frame, Oversize, frame
+from interop_engine.hl7.ack import Ack, AckCode, asking, is_ack, wanted, wanted_later
+from interop_engine.hl7.framing import Decoder, frame
 from interop_engine.hl7.message import parse
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ _LARGEST_ANSWER = 1_000_000
 _PACKET = 65_536
 _BROKEN = "connection"
 _SILENT = frozenset({"connect", "tls", "ack-timeout", _BROKEN})  # codes of what is no answer
+_CLOSED = "the receiver closed the connection without an answer"
+_SAYS = "; it says: "
+_TEXT = 200  # characters kept of what a receiver says: it may repeat patient data
 _CONDITION = re.compile(r"[A-Z]?[0-9]{1,4}")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 _ASKED = {"original": ("", ""), "accept": ("AL", "NE"), "application": ("AL", "AL")}
 
@@ -132,7 +137,7 @@ class MllpDestination:
         expected = _expected(message, application=self._options.acks == "application")
         return await self.gate.attempt(partial(self._exchange, framed, expected))
 
-    async def _exchange(self, framed: bytes, expected: _Expected) -> Outcome:
+    async def _exchange(self, framed: bytes, expected: Expected) -> Outcome:
         line = await self._free.get()
         try:
             kept = line.connected
@@ -142,9 +147,10 @@ class MllpDestination:
                 outcome = await line.exchange(framed, expected)
         finally:
             self._free.put_nowait(line)
-        self._problem = outcome.why if isinstance(outcome, Retry) else ""
+        # What the receiver says, the journal alone has.
+        self._problem = outcome.why.partition(_SAYS)[0] if isinstance(outcome, Retry) else ""
         if isinstance(outcome, Retry) and outcome.code in _SILENT:
-            self._breaker.failure(outcome.why)
+            self._breaker.failure(self._problem)
         else:
             self._breaker.success()
         return outcome
@@ -163,21 +169,13 @@ class MllpDestination:
         return ConnectorHealth(place=self._options.connect, connections=connections, problem=self.gate.problem or self._problem)
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """The answers a message is waited for with: nothing where it has no control id to match."""
-
-    control_id: str = ""
-    application: bool = False  # CA is followed by the answer that counts
-
-
-def _expected(message: Message, *, application: bool) -> _Expected:
+def _expected(message: Message, *, application: bool) -> Expected:
     if is_ack(message):  # an acknowledgement is never acknowledged
-        return _Expected()
+        return Expected()
     later = wanted_later(message, accepted=True)
     if not wanted(message, accepted=True) and not later:
-        return _Expected()
-    return _Expected(message.control_id, application=later and application)
+        return Expected()
+    return Expected(message.control_id, application=later and application)
 
 
 class _Line:
@@ -196,7 +194,7 @@ class _Line:
         """Whether a connection is kept."""
         return self._writer is not None
 
-    async def exchange(self, framed: bytes, expected: _Expected) -> Outcome:
+    async def exchange(self, framed: bytes, expected: Expected) -> Outcome:
         """Send once, and wait for what is expected. Without a connection it is no message's fault: none waits longer for it."""
         clean = False
         try:
@@ -209,13 +207,17 @@ class _Line:
                 return Retry(f"no TLS connection: {_reason(error)}", "tls", nth=1)
             except OSError as error:
                 return Retry(f"no connection: {error.strerror or type(error).__name__}", "connect", nth=1)
+            answer = Answer(expected, self._decoder)
+            ack: Ack | Retry | None = None
             try:
                 async with asyncio.timeout(self._options.ack_timeout):
                     writer.write(framed)
                     await writer.drain()
-                    ack = await self._answer(reader, expected) if expected.control_id else None
+                    while expected.control_id and ack is None:
+                        data = await reader.read(_PACKET)
+                        ack = answer.feed(data) if data else Retry(answer.none(_CLOSED), _BROKEN)
             except TimeoutError:
-                return Retry("no answer in time", "ack-timeout")
+                return Retry(answer.none("no answer in time"), "ack-timeout")
             except OSError as error:
                 return Retry(f"the connection broke: {error.strerror or type(error).__name__}", _BROKEN)
             if isinstance(ack, Retry):
@@ -243,26 +245,9 @@ class _Line:
         self._reader, self._writer = await asyncio.open_connection(
             host, port, ssl=self._tls, server_hostname=name if self._tls else None
         )
+        keep_alive(self._writer)
         self._decoder = Decoder(max_frame=_LARGEST_ANSWER)
         return self._reader, self._writer
-
-    async def _answer(self, reader: asyncio.StreamReader, expected: _Expected) -> Ack | Retry:
-        """The answer that counts for this message, or why there will be none."""
-        while True:
-            data = await reader.read(_PACKET)
-            if not data:
-                return Retry("the receiver closed the connection without an answer", _BROKEN)
-            for event in self._decoder.feed(data):
-                if isinstance(event, Oversize):
-                    return Retry("the answer is too large", "bad-ack")
-                if not isinstance(event, Frame) or event.data in (COMMITTED, NOT_COMMITTED):
-                    continue  # release 2: the word of a transport, where the receiver's own decides
-                try:
-                    ack = read_ack(event.data)
-                except ParseError as error:
-                    return Retry(f"the answer cannot be read: {error}", "bad-ack")
-                if ack.control_id == expected.control_id and not (expected.application and ack.code == "CA"):
-                    return ack
 
     def _outcome(self, ack: Ack | None) -> Outcome:
         if ack is None:
@@ -273,6 +258,8 @@ class _Line:
         said = ack.error_code if _CONDITION.fullmatch(ack.error_code) else ""  # else it may hold content
         condition = said or ack.code
         why = f"the receiver answered {ack.code}" + (f" with condition {said}" if said else "")
+        if text := _UNPRINTABLE.sub(" ", ack.text)[:_TEXT].strip():
+            why += f"{_SAYS}{text}"
         return Retry(why, condition) if decision == "retry" else Park(condition, why)
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ANSWERS = "acknowledges"
 """The header of an acknowledgement in the journal: the id of the message it answers."""
 
+_INTERNAL = "207"  # of HL7 table 0357: application internal error
 _LOOK = 0.5  # seconds between looks at the journal: another node may do the work, and tells nobody
 _FAILED = frozenset({DeliveryState.PARKED, DeliveryState.DISCARDED})
 
@@ -92,10 +93,12 @@ class Verdicts:
 
     def _delivered(self, row: MessageRow) -> Verdict | None:
         named = self._options.ack_destinations
-        states = {each.state for each in row.deliveries if not named or each.destination in named}
-        if states & _FAILED:
-            return Verdict(accepted=False, code="207", why="A receiver did not take the message.")
-        return None if DeliveryState.WAITING in states else Verdict(accepted=True)
+        awaited = [each for each in row.deliveries if not named or each.destination in named]
+        failed = [_condition(each.code) for each in awaited if each.state in _FAILED]
+        if failed:  # of several, one that says more than that it failed
+            code = next((code for code in failed if code != _INTERNAL), _INTERNAL)
+            return Verdict(accepted=False, code=code, why="A receiver did not take the message.")
+        return None if any(each.state is DeliveryState.WAITING for each in awaited) else Verdict(accepted=True)
 
     @contextlib.contextmanager
     def _told(self, message_id: str) -> Iterator[asyncio.Event]:
@@ -230,4 +233,4 @@ def _control_id(message_id: str) -> str:
 
 
 def _condition(code: str) -> str:
-    return code if len(code) == 3 and code.isdecimal() else "207"
+    return code if len(code) == 3 and code.isdecimal() else _INTERNAL

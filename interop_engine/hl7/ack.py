@@ -117,7 +117,7 @@ def recover_control_id(raw: bytes) -> str:
 
 
 def asking(data: bytes, accept: str, application: str) -> bytes:
-    """The message, asking by MSH-15 and MSH-16 for these acknowledgements (both empty: original mode), otherwise byte for byte."""
+    """The message, asking by MSH-15 and MSH-16 for these acknowledgements (both empty: original mode), else byte for byte."""
     header = recover(data)
     if header is None or (header.msh.raw(15), header.msh.raw(16)) == (accept, application):
         return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -114,7 +115,7 @@ async def test_several_connections() -> None:
         ("application", ("CA", "AA"), Delivered("AA")),
         ("application", ("CA", "AE"), Park("AE", "the receiver answered AE")),
         ("application", ("CR",), Park("CR", "the receiver answered CR")),
-        ("application", ("CA",), Retry("no answer in time", "ack-timeout")),
+        ("application", ("CA",), Retry("no answer in time; what came is its accept acknowledgement alone", "ack-timeout")),
     ],
 )
 async def test_a_receiver_in_enhanced_mode(acks: str, codes: tuple[AckCode, ...], expected: Outcome) -> None:
@@ -140,6 +141,67 @@ async def test_a_receiver_of_release_2() -> None:
 
     async with serving(serve) as destination:
         assert await destination.deliver(delivery(message("A1"))) == Delivered("AA")
+
+
+ANSWER = acknowledge(parse(message("A123")), "AA", control_id="1", at=AT)
+
+
+@pytest.mark.parametrize(
+    ("reply", "came"),
+    [
+        (b"", ""),
+        (b"\r\n", ""),
+        (b"\x0b" + ANSWER, "a frame that does not end"),
+        (b"\x0b" + ANSWER + b"\x1c", "a frame that ends in 1C without 0D"),
+        (b"\x0b" + ANSWER + b"\x1c\n", "a frame that ends in 1C 0A, not in 1C 0D"),
+        (ANSWER, f"{len(ANSWER) - ANSWER.count(13)} bytes in no frame"),
+        (b"\x15", "1 bytes in no frame"),
+        (frame(ANSWER.replace(b"A123", b"")), "an answer whose MSA-2 is empty"),
+        (frame(ANSWER.replace(b"A123", b"A12")), "an answer whose MSA-2 is cut off after 3 characters"),
+        (frame(ANSWER.replace(b"A123", b"A999")), "an answer whose MSA-2 names another message"),
+        (b"\x0b\x06\x1c\r", "the commit byte of MLLP release 2 alone"),
+    ],
+)
+@pytest.mark.parametrize("closes", [True, False])
+async def test_what_came_instead_of_an_answer_is_told(reply: bytes, came: str, closes: bool) -> None:
+    """In time or before the receiver closes: its people hear what is wrong with what it sent, and nothing of its content."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        await peer.answer()
+        await peer.send(*([reply] if reply else []))
+        if not closes:
+            await peer.answer()
+
+    async with serving(serve, ack_timeout="10s" if closes else "200ms") as destination:
+        outcome = await destination.deliver(delivery(message("A123")))
+    assert isinstance(outcome, Retry)
+    why = "the receiver closed the connection without an answer" if closes else "no answer in time"
+    assert outcome.why == (f"{why}; what came is {came}" if came else why)
+
+
+async def test_a_nak_of_release_2() -> None:
+    """A receiver that could not store the message says so: nobody waits for an answer that will not come."""
+
+    async def serve(peer: Peer, _: int) -> None:
+        await peer.answer()
+        await peer.send(b"\x0b\x15\x1c\r")
+        await peer.answer()
+
+    async with serving(serve, ack_timeout="10m") as destination:
+        outcome = await destination.deliver(delivery(message("A1")))
+        assert isinstance(outcome, Retry)
+        assert (outcome.code, destination.health().connections) == ("nak", 0)
+
+
+async def test_an_idle_connection_is_kept_alive() -> None:
+    """The system asks for a peer that is silent, before a firewall forgets the connection."""
+    async with serving(answering) as destination:
+        await destination.deliver(delivery(message("A1")))
+        (line,) = destination._lines
+        assert line._writer is not None
+        sock = line._writer.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 120
 
 
 async def test_an_acknowledgement_is_sent_without_an_answer() -> None:
@@ -171,14 +233,26 @@ async def test_our_own_source() -> None:
         ("AA", (), Delivered("AA")),
         ("CA", (), Delivered("CA")),
         ("AE", (), Park("AE", "the receiver answered AE")),
-        ("AR", (AckError("MSH^1^9", "200"),), Park("200", "the receiver answered AR with condition 200")),
+        (
+            "AR",
+            (AckError("MSH^1^9", "200"),),
+            Park("200", "the receiver answered AR with condition 200; it says: Unsupported message type"),
+        ),
+        (
+            "AE",
+            (AckError("PID^1^3", "204", text="PID-3\x07 is\x1b unknown." + "x" * 999),),
+            Park("204", "the receiver answered AE with condition 204; it says: PID-3 is unknown." + "x" * 183),
+        ),
         ("CE", (), Park("CE", "the receiver answered CE")),
         ("CR", (), Park("CR", "the receiver answered CR")),
         ("AE", (AckError("PID", "Nguyễn Văn A"),), Park("AE", "the receiver answered AE")),
     ],
 )
 async def test_what_answers_mean(code: AckCode, errors: tuple[AckError, ...], expected: Outcome) -> None:
-    """Accepted is delivered, refused parks with its condition of table 0357, and never with words that may be content."""
+    """Accepted is delivered, refused parks with its condition of table 0357, and with what the receiver says of it.
+
+    What may be content is never the code, which logs show; the words are cut, on one line, and for the journal only.
+    """
 
     async def serve(peer: Peer, _: int) -> None:
         await peer.send(ack(await peer.answer(), code, *errors))
@@ -192,12 +266,13 @@ async def test_a_destination_may_see_it_otherwise() -> None:
     """``answers`` says what a code means at this receiver; what it leaves out stays as usual."""
 
     async def serve(peer: Peer, _: int) -> None:
-        for code in ("AE", "AR"):
-            await peer.send(ack(await peer.answer(), code))  # type: ignore[arg-type]
+        for code, text in ((b"AE|A1", b"AE|A1|NGUYEN"), (b"AR", b"AR")):
+            await peer.send(ack(await peer.answer(), code.decode()[:2]).replace(code, text))  # type: ignore[arg-type]
         await peer.answer()
 
     async with serving(serve, answers={"AE": "retry"}) as destination:
-        assert await destination.deliver(delivery(message("A1"))) == Retry("the receiver answered AE", "AE")
+        assert await destination.deliver(delivery(message("A1"))) == Retry("the receiver answered AE; it says: NGUYEN", "AE")
+        assert destination.health().problem == "the receiver answered AE"  # shown to who may see no patient data
         assert await destination.deliver(delivery(message("A2"))) == Park("AR", "the receiver answered AR")
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from interop_engine.core.events import SenderNotEntitled
 from interop_engine.core.model import Arrival, Refused
-from interop_engine.hl7.ack import read_ack
+from interop_engine.hl7.ack import AckError, acknowledge, read_ack
 from interop_engine.hl7.framing import frame
+from interop_engine.hl7.message import parse
 from interop_engine.journal.base import DeliveryState, MessageState, Selection
 from tests.support.heard import hearing
 from tests.support.mllp import AT, Channel, Peer, code_and_id, listening, message, reply_to, until
@@ -105,6 +106,27 @@ async def test_delivered_tells_that_the_receiver_refused(tmp_path: Path) -> None
             assert (answer.code, answer.control_id, answer.error_code) == ("AE", "A1", "207")
             (row,) = await node.runtime.journal.search(Selection(states=("delivery-parked",)))
             assert row.control_id == "A1"
+
+
+async def test_delivered_hands_on_the_receivers_condition(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The sender hears the receiver's own condition (ERR-3), an operator its words as well; the log holds the former only."""
+
+    def unknown(arrival: Arrival) -> Refused:
+        error = AckError("PID^1^3", "204", text="BN00815 is unknown.")
+        return Refused("1", "204", "", acknowledge(parse(arrival.data), "AE", control_id="1", at=AT, errors=(error,)))
+
+    async with listening(Channel(answer=unknown)) as receiver:
+        folder = site(tmp_path, "ack: delivered", his=receiver.health().place)
+        async with running(folder) as node, sender(node) as peer:
+            answer = read_ack(await peer.ask(message("A1")))
+            assert (answer.code, answer.control_id, answer.error_code) == ("AE", "A1", "204")
+            assert "BN00815" not in answer.text
+            (row,) = await node.runtime.journal.search(Selection(states=("delivery-parked",)))
+            (delivery,) = (await node.runtime.journal.show(row.id)).deliveries
+    assert delivery.why == "the receiver answered AE with condition 204; it says: BN00815 is unknown."
+    logged = "".join(capfd.readouterr())
+    assert "delivery_parked" in logged
+    assert "BN00815" not in logged
 
 
 async def test_past_the_deadline_a_resend_attaches(tmp_path: Path, journal: str) -> None:
