@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interop_engine.config import relaying, sending, transport
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions
 from interop_engine.core.diagnostics import Mark, Mistake
+from interop_engine.hl7.dictionary import messages_like
 
 if TYPE_CHECKING:
     from interop_engine.config.reading import File
@@ -84,9 +85,13 @@ def _accepting(channels: Channels, library: Library) -> Iterator[Mistake]:
         if unknown or all(destination.original for destination in channel.destinations):
             continue
         for index, event in enumerate(options.accept):
-            programs = [channel.programs[name] for name in options.mappings_for(event) if name in channel.programs]
-            if not any(program.takes(event) for program in programs):
+            if not any(_mapped(channel, kind) for kind in messages_like(event)):
                 yield Mistake("C113", f"no mapping of this channel takes {event}", file.mark("accept", index), _taking(channel))
+
+
+def _mapped(channel: ChannelConfig, kind: str) -> bool:
+    programs = (channel.programs.get(name) for name in channel.options.mappings_for(kind))
+    return any(program is not None and program.takes(kind) for program in programs)
 
 
 def _taking(channel: ChannelConfig) -> str:

@@ -226,6 +226,7 @@ class _Channel:
             dialect=self._dialect(options),
             digest=digest("\n".join([self._file.text, *(program.digest for program in (*programs.values(), *made))]).encode()),
             zone=self._site.zone,
+            named=self._values(options.duplicates.key, "duplicates", "key") if options.duplicates.key else None,
         )
         return None if self._file.mistakes else channel
 

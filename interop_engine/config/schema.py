@@ -5,6 +5,7 @@ Connector options are declared beside each connector; what stands here is what a
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -235,6 +236,33 @@ class DeliverOptions(Options):
     )
 
 
+def _kind(text: str) -> str:
+    if "*" in text and not _ALL_EVENTS.fullmatch(text):
+        raise ValueError(f'"{text}" is no kind of message: * stands for the whole event, as in ADT^*')
+    return text
+
+
+_ALL_EVENTS = re.compile(r"[^*^]+\^\*")
+MessageKind = Annotated[str, AfterValidator(_kind)]
+
+
+class DuplicateOptions(Options):
+    """How a message that came before is known: by the same content, from the same sender, under the same name."""
+
+    key: str = Field(
+        "",
+        description="What names a message of HL7 v2, for a sender that does not by MSH-10 (some write an order's number there);"
+        " where it is empty, MSH-10 does.",
+        examples=["MSH-13"],
+    )
+    within: Duration = Field(
+        2_592_000.0,
+        gt=0,
+        description="How long after the first one it is known, while the journal keeps that; later it is taken anew.",
+        examples=["30d"],
+    )
+
+
 class ChannelOptions(Options):
     """``channels/NAME.yaml``, in the order a message travels. ``source`` and ``deliver`` are read with their connectors."""
 
@@ -242,11 +270,16 @@ class ChannelOptions(Options):
     title: str = Field("", description="What it is for, in words.", examples=["LIS results to the hub"])
     charset: str = Field("", description="Overrides MSH-18, for a sender that declares it wrongly.", examples=["windows-1258"])
     dialect: str = Field("", description="The sender's dialect, of mappings/dialects.", examples=["labconn"])
-    accept: tuple[str, ...] = Field((), description="The messages taken, by MSH-9.", examples=["[ORU^R01]"])
+    accept: tuple[MessageKind, ...] = Field(
+        (), description="The messages taken, by MSH-9; ADT^* is every event of ADT.", examples=["[ORU^R01]"]
+    )
     otherwise: Otherwise | None = Field(None, description="What happens to others: reject (AR), or ignore (AA, kept).")
     training: Literal["filter", "take"] = Field("filter", description="Messages with MSH-11 T or D.", examples=["filter"])
     patient: PatientOptions = Field(default_factory=PatientOptions, description="Which PID-3 is the hospital's own.")
-    mapping: str | tuple[str, ...] | dict[str, str | tuple[str, ...]] = Field(
+    duplicates: DuplicateOptions = Field(
+        default_factory=DuplicateOptions, description="How a message that is sent again is known, so that it is taken once."
+    )
+    mapping: str | tuple[str, ...] | dict[MessageKind, str | tuple[str, ...]] = Field(
         (), description="A mapping, several (the one that fits is used), or one for each event.", examples=["oru_r01_lab"]
     )
     results: Literal["delta", "snapshot"] = Field(
@@ -262,9 +295,15 @@ class ChannelOptions(Options):
     )
     order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
 
+    def takes(self, code: str, event: str) -> bool:
+        """Whether ``accept`` names messages of that MSH-9; where it names none, it takes all."""
+        return not self.accept or f"{code}^{event}" in self.accept or f"{code}^*" in self.accept
+
     def mappings_for(self, event: str) -> tuple[str, ...]:
         """The mappings named for an event such as ``ORU^R01``."""
-        named = self.mapping.get(event, ()) if isinstance(self.mapping, dict) else self.mapping
+        named = self.mapping
+        if isinstance(named, dict):
+            named = named.get(event) or named.get(f"{event.partition('^')[0]}^*", ())
         return (named,) if isinstance(named, str) else named
 
     def all_mappings(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from interop_engine.connectors.base import Sending
 from interop_engine.core.diagnostics import Mistake
+from interop_engine.hl7.dictionary import messages_like
 from interop_engine.mapping.outbound.program import MessageProgram
 
 if TYPE_CHECKING:
@@ -43,6 +44,6 @@ def _unfit(channel: ChannelConfig, destination: DestinationConfig) -> tuple[str,
     if bundles:
         hint = "name a mapping with to: and without message:"
         return f"{outbound.name} puts HL7 v2 right, this channel carries bundles", hint
-    if events and not any(outbound.takes(event) for event in events):
+    if events and not any(outbound.takes(kind) for event in events for kind in messages_like(event)):
         return f"{outbound.name} is for {outbound.structure}, which this channel does not accept", f"accept: {', '.join(events)}"
     return None

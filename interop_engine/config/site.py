@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.base import Sending, SendingHl7
@@ -78,7 +79,8 @@ class DestinationConfig:
 class ChannelConfig:
     """One channel, ready to run.
 
-    ``agreements`` say what may leave it over the exchange; None where the site keeps none.
+    ``agreements`` say what may leave it over the exchange; None where the site keeps none. ``named`` gives what a message is
+    known by when it comes again; None: MSH-10.
     ``digest`` names its own part of the configuration, ``site`` the whole of it: each message is stamped with that, and from the
     snapshot kept by it the channel can be built again (``loader.rebuild``).
     """
@@ -95,6 +97,12 @@ class ChannelConfig:
     zone: ZoneInfo
     site: str = ""
     agreements: Agreements | None = None
+    named: Values | None = None
+
+    @property
+    def known_for(self) -> timedelta:
+        """How long a message is known when it comes again."""
+        return timedelta(seconds=self.options.duplicates.within)
 
     @property
     def name(self) -> str:

@@ -113,6 +113,7 @@ def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
         digest=digest(arrival.data),
         lanes=() if arrival.fault else lanes,
         duplicate_key=f"{channel.name}|{sender}|{delivery}" if delivery else None,
+        known_for=channel.known_for,
         state=MessageState.REJECTED if arrival.fault else MessageState.RECEIVED,
         code="100" if arrival.fault else "",
         why=arrival.fault,

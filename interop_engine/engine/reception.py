@@ -110,9 +110,8 @@ def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
 
 def _not_taken(message: Message, channel: ChannelConfig) -> _Judgement | None:
     code, event = message.message_code, message.trigger_event
-    accepted = channel.options.accept
-    if accepted and f"{code}^{event}" not in accepted:
-        known = any(entry.partition("^")[0] == code for entry in accepted)
+    if not channel.options.takes(code, event):
+        known = any(entry.partition("^")[0] == code for entry in channel.options.accept)
         which, place = ("201", "MSH^1^9^1^2") if known else ("200", "MSH^1^9^1^1")
         return _Judgement("reject", MessageState.REJECTED, which, "This channel does not take this kind of message.", place)
     if message.processing_id not in ("P", "T", "D", ""):
@@ -145,6 +144,7 @@ def _row(
         reply=_reply(id_, arrival, channel, seen, judgement, place.expected if place is not None else None),
         lanes=lanes_of(message, channel) if message is not None and judgement is _TAKEN else (),
         duplicate_key=_duplicate_key(channel, message, judgement),
+        known_for=channel.known_for,
         state=judgement.state,
         code=judgement.code,
         why=judgement.why,
@@ -160,7 +160,9 @@ def _search(message: Message, place: Place | None) -> tuple[tuple[str, str], ...
 def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
     if message is None or not message.control_id or judgement.code == "ack" or judgement is _FORGED:
         return None  # what is forged must not stand in for what its sender really sent
-    return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{message.control_id}"
+    named = channel.named(message, channel.scope) if channel.named is not None else ()
+    name = "~".join(filter(None, named)) or message.control_id
+    return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{name}"
 
 
 def _reply(

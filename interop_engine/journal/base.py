@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -74,6 +74,7 @@ class NewMessage:
     """A message to be committed. ``state`` is RECEIVED, or REJECTED or FILTERED with ``code`` and ``why``.
 
     ``duplicate_key`` (None: never a duplicate) is looked up inside the transaction, see ``Journal.accept``.
+    ``known_for``: how far back it is looked for; None: as far as the journal's window.
     ``search``: (kind, value) pairs such as ("patient", "BN001"), ("order", "A17"), ("accession", "…"). ``size``: what is told of
     the content's bytes, where it is not their number (they are sealed).
     """
@@ -90,6 +91,7 @@ class NewMessage:
     reply: bytes = b""
     lanes: tuple[str, ...] = ()
     duplicate_key: str | None = None
+    known_for: timedelta | None = None
     state: MessageState = MessageState.RECEIVED
     code: str = ""
     why: str = ""

@@ -27,6 +27,11 @@ def micros(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
+def window(asked: timedelta | None, usual: int) -> int:
+    """A span as a number; ``usual`` where none is asked for."""
+    return usual if asked is None else asked // _MICROSECOND
+
+
 def moment(value: int) -> datetime:
     """A number as a moment."""
     return _EPOCH + timedelta(microseconds=value)

@@ -117,6 +117,22 @@ PLANTED = [
         "channels/patients.yaml:4:19: C113 no mapping of this channel takes ORU^R01\n    help: adt is for ADT_A01",
     ),
     (
+        {"channels__patients": CHANNEL.replace("[ADT^A01]", "[ADT^*, ORU^*]")},
+        "channels/patients.yaml:4:17: C113 no mapping of this channel takes ORU^*\n    help: adt is for ADT_A01",
+    ),
+    (
+        {"channels__patients": CHANNEL.replace("[ADT^A01]", "[ADT^A*]")},
+        'channels/patients.yaml:4:10: C103 accept.0: "ADT^A*" is no kind of message: * stands for the whole event, as in ADT^*',
+    ),
+    (
+        {"channels__patients": CHANNEL + "duplicates: {key: PVV-2}\n"},
+        'channels/patients.yaml:10:19: C121 there is no segment PVV\n    help: did you mean "PV2"?',
+    ),
+    (
+        {"channels__patients": CHANNEL + "duplicates: {key: PV1-19, within: 0s}\n"},
+        "channels/patients.yaml:10:35: C103 duplicates.within: ",
+    ),
+    (
         {"channels__patients": CHANNEL.replace("channel: patients", "channel: patients\nchannel: other")},
         'channels/patients.yaml:2:1: Y002 the key "channel" stands twice\n    help: it is also on line 1',
     ),

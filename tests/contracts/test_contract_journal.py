@@ -145,6 +145,18 @@ async def test_after_the_window_a_resend_is_a_new_message(store: Store) -> None:
         assert (answer.id, answer.duplicate, answer.other_content) == (outside.id, False, False)
 
 
+async def test_a_message_says_how_far_back_it_is_looked_for(journal: Journal) -> None:
+    """Shorter or longer than the journal's window, each by itself."""
+    first = message(duplicate_key="k")
+    await journal.accept(first)
+    for after, known_for, known in (
+        (timedelta(hours=2), timedelta(hours=1), False),
+        (timedelta(days=40), timedelta(days=50), True),
+    ):
+        again = replace(first, id=new_id(), received_at=START + after, known_for=known_for)
+        assert (await journal.accept(again)).duplicate is known
+
+
 async def test_one_bad_write_of_a_group_fails_alone(journal: Journal) -> None:
     """An id used twice is its caller's error; what was committed with it is kept and counted once."""
     good = [message(lanes=()) for _ in range(10)]

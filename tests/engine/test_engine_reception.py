@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,10 +13,12 @@ import pytest
 from interop_engine.config.schema import ChannelOptions
 from interop_engine.config.site import ChannelConfig
 from interop_engine.connectors.base import Options
+from interop_engine.core.diagnostics import Mark
 from interop_engine.core.model import Arrival
 from interop_engine.engine.reception import receive
 from interop_engine.hl7.ack import read_ack
 from interop_engine.journal.base import MessageState
+from interop_engine.mapping import rules
 from interop_engine.mapping.context import Scope, naming
 
 AT = datetime(2026, 11, 21, 1, 30, tzinfo=UTC)
@@ -164,6 +167,27 @@ def test_enhanced_mode_answers_as_msh_15_asks(accept: str, good: str, bad: str) 
     for data, code in ((message(PID, more=more), good), (message(type_="ADT^A01", more=more), bad)):
         row = receive(arrival(data), channel()).row
         assert (read_ack(row.reply).code if row.reply else "") == code
+
+
+@pytest.mark.parametrize(
+    ("type_", "code"), [("ADT^A01", ""), ("ADT^Z99", ""), ("ADT", ""), ("ORU^R01", ""), ("ORU^R30", "201"), ("ACM^A01", "200")]
+)
+def test_every_event_of_a_kind(type_: str, code: str) -> None:
+    """``ADT^*`` takes each event of ADT, and no other kind of message."""
+    assert receive(arrival(message(PID, type_=type_)), channel(accept=["ADT^*", "ORU^R01"])).row.code == code
+
+
+@pytest.mark.parametrize(
+    ("segment", "key"),
+    [("ZMS|1|N7", "lab|LIS|BV24001|N7"), ("ZMS|1|N7~N8", "lab|LIS|BV24001|N7~N8"), ("ZMS|1", "lab|LIS|BV24001|MSG1")],
+)
+def test_a_message_is_known_again_by_what_the_channel_says(segment: str, key: str) -> None:
+    """By the field it names where MSH-10 names no message, by MSH-10 where that is empty; as long as it says."""
+    config = channel(duplicates={"key": "ZMS-2", "within": "12h"})
+    named, mistakes = rules.values("ZMS-2", Mark("channels/lab.yaml", 1, 1), ())
+    row = receive(arrival(message(PID, segment)), replace(config, named=named)).row
+    assert mistakes == []
+    assert (row.duplicate_key, row.known_for) == (key, timedelta(hours=12))
 
 
 def test_a_merge_waits_for_both_patients() -> None:

@@ -214,3 +214,11 @@ def test_unknown_names() -> None:
     assert dictionary.structure("ZZZ_Z99") is None
     assert dictionary.segment("ZPI") is None
     assert dictionary.datatype("XYZ") is None
+
+
+def test_the_messages_that_a_star_stands_for() -> None:
+    """Those of the tables; a message that is named by its event stands for itself, known or not."""
+    assert {"ADT^A01", "ADT^A40", "ADT^A08"} <= set(dictionary.messages_like("ADT^*"))
+    assert "ORU^R01" in dictionary.messages_like("ORU^*")
+    assert dictionary.messages_like("ADT^Z99") == ("ADT^Z99",)
+    assert dictionary.messages_like("QQQ^*") == ()

@@ -78,6 +78,16 @@ def structure_for(message_code: str, trigger_event: str, declared: str = "") -> 
     return _by_code(code, event)
 
 
+def messages_like(kind: str) -> tuple[str, ...]:
+    """The known messages that ``ADT^*`` stands for; ``ADT^A01`` stands for itself."""
+    code, _, event = kind.partition("^")
+    if event != "*":
+        return (kind,)
+    named = [each for each in _events().get(code, ()) if each != "*"]
+    named += [structure.removeprefix(f"{code}_") for structure in _raw("structures") if structure.startswith(f"{code}_")]
+    return tuple(f"{code}^{each}" for each in dict.fromkeys(named))
+
+
 def _by_code(code: str, event: str) -> str:
     known = _raw("structures")
     if f"{code}_{event}" in known:

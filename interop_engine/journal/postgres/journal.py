@@ -128,7 +128,8 @@ class PostgresJournal:
 
     async def accept(self, message: NewMessage) -> Stored:
         """Commit a message, or find that it is a duplicate."""
-        stored: Stored = await self._do(jobs.accept(message, self._window, self._packer), lambda rows: Stored(*rows[0]))
+        window = codec.window(message.known_for, self._window)
+        stored: Stored = await self._do(jobs.accept(message, window, self._packer), lambda rows: Stored(*rows[0]))
         return stored
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:

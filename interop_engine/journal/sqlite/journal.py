@@ -145,7 +145,7 @@ class SqliteJournal:
         """Commit a message, or find that it is a duplicate."""
         message = texts.message(message, texts.sound)
         after = partial(self._after_accept, message)
-        run = partial(changes.accept, message=message, window=self._window)
+        run = partial(changes.accept, message=message, window=codec.window(message.known_for, self._window))
         committed: changes.Committed = await self._writer.do(run, after, needs_room=True)
         return committed.stored
 
