@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -275,7 +276,10 @@ class SqliteJournal:
         wal = _size(self._path.with_name(self._path.name + "-wal"))
         if self._opened is None:
             return JournalHealth("sqlite", str(self._path.resolve()), _size(self._path), wal, "The journal is not open.")
-        problem = self._opened.writer.problem if self._opened.writer is not None else ""
+        if (writer := self._opened.writer) is not None:
+            with contextlib.suppress(OSError):  # the next write says so
+                writer.look_for_file()
+        problem = writer.problem if writer is not None else ""
         if not problem and wal > _LARGE_WAL:
             problem = f"The write-ahead log has grown to {wal >> 20} MiB: something keeps it from being checkpointed."
         pages, free, size = schema.pages(self._opened.reads.connection)

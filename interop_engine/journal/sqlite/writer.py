@@ -10,7 +10,8 @@ and a savepoint a job would cost every group. Jobs therefore touch nothing but t
 must learn of a job is done after the commit (``Job.after``).
 
 A full disk fails the group with JournalFull, and later groups may succeed. Any other error of the disk is final: after a failed
-fsync the kernel calls the page clean, and a commit that seems to succeed would be a lie.
+fsync the kernel calls the page clean, and a commit that seems to succeed would be a lie. So is a file that is no longer at its
+place: what is written to it goes with the process.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Writer:
         self._cursor = connection.cursor()
         self._transaction = transaction
         self._reserve = reserve
+        self._file = _identity(path)
         self._queued: deque[Job] = deque()
         self._busy = False
         self._scheduled = False
@@ -113,6 +115,15 @@ class Writer:
         self.broken = self.problem = why
         self.when_broken()
 
+    def look_for_file(self) -> None:
+        """Give up where the file was removed or replaced. Raises OSError where that cannot be told."""
+        try:
+            there = _identity(self._path) == self._file
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        if not (there or self.broken):
+            self.give_up(f"The journal's file {self._path.name} was removed or replaced: nothing more is written.")
+
     # --- in the event loop --------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -123,7 +134,11 @@ class Writer:
                 self._idle.set()
                 self._watch_idle()
                 return
-            if self._run_group(group):
+            try:
+                ready = self._run_group(group)
+            except Exception as error:  # noqa: BLE001 - whatever it is, who waits must be told
+                ready = self._refuse(group, error)
+            if ready:
                 self._busy = True
                 self._work.put(group)
             else:
@@ -139,6 +154,7 @@ class Writer:
 
     def _run_group(self, group: list[Job]) -> bool:
         """Run the group's statements. False: nothing is to be committed, and every job has its error."""
+        self.look_for_file()
         if self.broken:
             self._fail(group, JournalBroken(self.broken))
             return False
@@ -192,6 +208,15 @@ class Writer:
         if not (self._busy or self._scheduled or self._stopping):
             self._busy = True
             self._work.put([])
+
+    def _refuse(self, group: list[Job], error: Exception) -> bool:
+        """Fail a group by what nobody expected; later ones may succeed."""
+        what = error.strerror if isinstance(error, OSError) else type(error).__name__  # a message might hold a value
+        self.problem = f"The journal cannot write: {what}."
+        refused = JournalFull(self.problem)
+        refused.__cause__ = error
+        self._fail(group, refused)
+        return False
 
     def _with_room(self, group: list[Job]) -> list[Job]:
         """Without the jobs that need room, where the reserve of the disk is reached."""
@@ -307,3 +332,9 @@ class Writer:
         finally:
             if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
                 self._wal_pages = 0
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Which file it is: the device it is on, and its number there."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
