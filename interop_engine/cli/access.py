@@ -49,8 +49,8 @@ class Operator(Reader, Protocol):
         """Receive a message again, see ``Journal.replay``; returns the new id."""
         ...
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up what is parked."""
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message, see ``Journal.discard``."""
         ...
 
     async def retry(self, delivery_id: str) -> str | None:
@@ -93,9 +93,10 @@ class Api:
         how = {"to": only, "mapping": "then" if then else "now", "once": once}
         return str((await self._ask("POST", f"/messages/{message_id}/replay", json=how)).json()["id"])
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up what is parked."""
-        await self._ask("POST", f"/messages/{message_id}/discard", json={"why": why})
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message."""
+        how = {"why": why, "to": to, "code": code, "waiting": waiting}
+        await self._ask("POST", f"/messages/{message_id}/discard", json=how)
 
     async def retry(self, delivery_id: str) -> str | None:
         """Make a delivery due now; the id of its message's replay where it was overtaken."""

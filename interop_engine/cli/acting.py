@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from interop_engine.cli.access import Operator
-    from interop_engine.journal.base import MessageRow, Selection
+    from interop_engine.journal.base import DeliveryRow, MessageRow, Selection
+
+To = Annotated[str, typer.Option(metavar="DESTINATION", help="Only deliveries for this destination: hub, or hub/24002.")]
+Code = Annotated[str, typer.Option(metavar="CODE", help="Only what parked for this reason, such as fhir-422.")]
 
 _OPEN = ("parked", "delivery-parked")
 
@@ -68,7 +71,7 @@ def replay(
     )
 
     async def work(operator: Operator) -> dict[str, str] | None:
-        ids = messages or await _found(operator, chosen, "replay", replays=bool(state), yes=yes)
+        ids = messages or await _found(operator, chosen, "replay", lambda row: bool(state) or row.replay_of is None, yes=yes)
         if ids is None:
             return None
         once = not messages and not again
@@ -81,10 +84,8 @@ def replay(
 def retry(
     deliveries: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Deliveries, by id.", show_default=False)] = None,
     *,
-    to: Annotated[str, typer.Option(metavar="DESTINATION", help="Only deliveries for this destination.")] = "",
-    code: Annotated[
-        str, typer.Option(metavar="CODE", help="Only deliveries that parked for this reason, such as fhir-422.")
-    ] = "",
+    to: To = "",
+    code: Code = "",
     waiting: Annotated[bool, typer.Option("--waiting", help="Those that wait to be tried again, not those that parked.")] = False,
     channel: Channel = None,
     since: Since = None,
@@ -113,7 +114,7 @@ def retry(
         if not ids:
             rows = await all_of(operator, chosen)
             found = [each for row in rows for each in row.deliveries if each.state == wanted]
-            ids = [each.id for each in found if to in ("", each.destination) and code in ("", each.code)]
+            ids = [each.id for each in found if _is_meant(each, to, code)]
             if not _confirmed(f"{len(ids)} {wanted} {'delivery' if len(ids) == 1 else 'deliveries'} to retry", yes=yes):
                 return None
         return {each: await operator.retry(each) or "due now" for each in output.tracked(ids, "retrying")}
@@ -125,6 +126,9 @@ def discard(
     messages: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)] = None,
     *,
     why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    to: To = "",
+    code: Code = "",
+    waiting: Annotated[bool, typer.Option("--waiting", help="Also deliveries that wait: they would still be made.")] = False,
     channel: Channel = None,
     state: State = None,
     since: Since = None,
@@ -137,20 +141,25 @@ def discard(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Give up what is parked, or waits to be delivered, of messages: by id, or all parked ones that conditions find."""
+    """Give up what is parked of messages, by id, or all that conditions find: those that could not be mapped, and deliveries."""
     if not why.strip():
         raise typer.BadParameter("a reason is needed", param_hint="--why")
     chosen = selected(
         channel=channel, state=state, since=since, until=until, control_id=control_id, message_type=message_type, search=search
     )
-    open_ = dataclasses.replace(chosen, states=chosen.states or _OPEN)
+    open_ = dataclasses.replace(chosen, states=chosen.states or (*_OPEN, *(["delivery-waiting"] if waiting else [])))
+
+    def is_open(row: MessageRow) -> bool:
+        itself = row.state == "parked" and not to and code in ("", row.code)
+        states = ("parked", "waiting") if waiting else ("parked",)
+        return itself or any(each.state in states and _is_meant(each, to, code) for each in row.deliveries)
 
     async def work(operator: Operator) -> dict[str, str] | None:
-        ids = messages or await _found(operator, open_, "discard", replays=True, yes=yes)
+        ids = messages or await _found(operator, open_, "discard", is_open, yes=yes)
         if ids is None:
             return None
         for each in output.tracked(ids, "discarding"):
-            await operator.discard(each, why)
+            await operator.discard(each, why, to=to, code=code, waiting=waiting)
         return dict.fromkeys(ids, why)
 
     _show(_run(work, project, url, messages, chosen), ("message", "discarded"), json=json)
@@ -176,10 +185,18 @@ def _run(
     return asyncio.run(act())
 
 
-async def _found(operator: Operator, chosen: Selection, verb: str, *, replays: bool, yes: bool) -> list[str] | None:
-    """The messages that conditions find, oldest first; None where they are only to be counted."""
-    rows = [row for row in await all_of(operator, chosen) if replays or row.replay_of is None]
+async def _found(
+    operator: Operator, chosen: Selection, verb: str, is_meant: Callable[[MessageRow], bool], *, yes: bool
+) -> list[str] | None:
+    """The messages that conditions find and that are meant, oldest first; None where they are only to be counted."""
+    rows = [row for row in await all_of(operator, chosen) if is_meant(row)]
     return [row.id for row in rows] if _confirmed(_described(rows, verb), yes=yes) else None
+
+
+def _is_meant(delivery: DeliveryRow, to: str, code: str) -> bool:
+    """Whether a delivery is for the destination and has the code, where they are given."""
+    receiver = f"{delivery.destination}/{delivery.headers.get('receiver', '')}"
+    return to in ("", delivery.destination, receiver) and code in ("", delivery.code)
 
 
 def _described(rows: Sequence[MessageRow], verb: str) -> str:

@@ -10,6 +10,7 @@
     │   ├── JournalBroken      an I/O error or a failed fsync: final until the process restarts
     │   ├── ItemRefused        this one item cannot be written, however often it is tried; the others can
     │   └── UnknownItem        no message or delivery has that id
+    │       └── NothingToDiscard   it has, but nothing of it is to be given up
     └── ExchangeError          the exchange cannot be reached or used
 
 What a destination answers is never an exception: it is an ``Outcome`` (``core.model``). Exceptions of libraries are
@@ -78,6 +79,10 @@ class ItemRefused(JournalError):  # noqa: N818 - as above
 
 class UnknownItem(JournalError):  # noqa: N818 - as above
     """No message or delivery has that id."""
+
+
+class NothingToDiscard(UnknownItem):
+    """Nothing that is meant of the message is parked; what waits is given up only if that is asked for."""
 
 
 class ExchangeError(InteropError):

@@ -23,7 +23,7 @@ A delivery
                                            └─ settle: Park ───────► PARKED ──► retry ──► WAITING
                                                                        ├─────► retry, but overtaken ► DISCARDED, and its message
                                                                        │         is received again for its destination alone
-                                                                       └─────► discard ► DISCARDED
+                                                                       └─────► discard ► DISCARDED (as a waiting one is, if asked)
 
 Work is leased by **lane**: of all items of a queue that share a lane, in order of arrival, only the first is ever handed
 out, and the next only after it left the queue (or left RECEIVED/WAITING). An item with several lanes (a merge of two patients)
@@ -349,8 +349,11 @@ class Journal(Protocol):
         received again for its destination alone; returns that new message's id, else None. One that holds its lanes is never.
         """
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up a parked message, or the parked and waiting deliveries of a message, with a reason."""
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message, or waits where that is said; NothingToDiscard where nothing is.
+
+        ``to``: only deliveries for this destination (``Received.only``); ``code``: only what has it. The old reason is kept too.
+        """
 
     async def counts(self) -> list[QueueCount]:
         """What waits and what is parked, by queue."""

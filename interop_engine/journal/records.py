@@ -20,7 +20,7 @@ from interop_engine.core.model import Delivery, Known, Learned, Outcome, Park, Q
 from interop_engine.journal import texts
 from interop_engine.journal.base import Attempt, DeliveryRow, Forward, MessageRow, NewDelivery, NewMessage, Selection
 from interop_engine.journal.keys import Keys
-from interop_engine.journal.sealing import Sealing, is_sealed
+from interop_engine.journal.sealing import SEALED_TEXT, Sealing, is_sealed
 
 OPEN_HEADERS: Final = ("delivery-id", "sender", "receiver")
 _SEALED = "sealed"
@@ -215,9 +215,10 @@ class Records:
             return replace(opened, headers={name: row.headers[name] for name in OPEN_HEADERS if name in row.headers})
         return replace(opened, digest=told[0], size=told[1], headers=told[-1])
 
-    def _readable(self, sealed: str, *bound: str) -> str:
+    def _readable(self, text: str, *bound: str) -> str:
+        """A text with what is sealed in it; the journal's own words may stand around that."""
         try:
-            return self._sealing.open_text(sealed, *bound)
+            return SEALED_TEXT.sub(lambda found: self._sealing.open_text(found[0], *bound), text)
         except JournalBroken:
             return _EDITED
 

@@ -126,9 +126,9 @@ class SealedJournal:
         """The exact bytes of a delivery."""
         return self._records.delivery(await self._journal.body(delivery_id))
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up a parked message, or the parked and waiting deliveries of a message, with a reason."""
-        await self._journal.discard(message_id, self._records.why(why, message_id))
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message, with a reason."""
+        await self._journal.discard(message_id, self._records.why(why, message_id), to=to, code=code, waiting=waiting)
 
     async def unread(self) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""

@@ -28,6 +28,7 @@ _AS_TEXT, _AS_NUMBER, _PACKED = b"\0", b"\1", b"\2"
 _HUGE = 1_000  # bytes; sealed it is less than ``texts.LONGEST``
 _SMALL = 256  # below it compression gains less than its frame costs
 _TEXT = "sealed:"  # before a text that is sealed: the journal writes some of its own, which are not
+SEALED_TEXT = re.compile(f"{_TEXT}[^ )]*")
 _REMEMBERED = 16_384
 _BROKEN = "A row of the journal is not as it was written: it does not open with its key."
 

@@ -38,6 +38,13 @@ class _Replay(msgspec.Struct, forbid_unknown_fields=True):
     once: bool = False
 
 
+class _Discard(msgspec.Struct, forbid_unknown_fields=True):
+    why: str
+    to: str = ""
+    code: str = ""
+    waiting: bool = False
+
+
 class Watch:
     """Watches one running engine: keeps what can only be known by watching. ``close`` when the engine stops."""
 
@@ -153,14 +160,17 @@ def _operating(api: FastAPI, watch: Watch) -> None:
 
     @api.post("/messages/{message_id}/discard")
     async def discard(message_id: str, request: Request) -> Response:
-        """Give up what is parked of a message, for a reason: `{"why": "…"}`."""
+        """Give up what is parked of a message, for a reason: `{"why": "…"}`. 404 where nothing of it is.
+
+        `"to": "hub"`: only of this destination; `"code": "…"`: only what parked for it; `"waiting": true`: what waits, too.
+        """
         try:
-            why = msgspec.json.decode(await request.body(), type=dict[str, str]).get("why", "").strip()
-        except msgspec.DecodeError:
-            why = ""
-        if not why:
+            how = msgspec.json.decode(await request.body() or b"{}", type=_Discard)
+        except msgspec.DecodeError as error:
+            return _problem(400, str(error))
+        if not (why := how.why.strip()):
             return _problem(400, 'A reason is needed: {"why": "…"}.')
-        await watch.observed.journal.discard(message_id, why)
+        await watch.observed.journal.discard(message_id, why, to=how.to, code=how.code, waiting=how.waiting)
         return _json({"id": message_id})
 
     @api.post("/deliveries/{delivery_id}/retry")

@@ -137,7 +137,9 @@ async def test_an_operator_acts_on_the_journal_where_no_engine_runs(site: tuple[
     assert rows[replayed[ids["parked"]]]["replay_of"] == ids["parked"]
     assert rows[ids["sent"]]["deliveries"][0]["state"] == "waiting"
     assert (await run("messages", "discard", ids["sent"], "--why", " ", "--project", folder))[0] == 2
-    assert (await run("messages", "discard", ids["sent"], "--why", "a test", "--project", folder))[0] == 0
+    code, _, told = await run("messages", "discard", ids["sent"], "--why", "a test", "--project", folder)
+    assert (code, "what waits is given up only if" in " ".join(told.split())) == (1, True)
+    assert (await run("messages", "discard", ids["sent"], "--why", "a test", "--waiting", "--project", folder))[0] == 0
     assert (await shown("messages", "show", ids["sent"], "--project", folder))["deliveries"][0]["state"] == "discarded"
 
 
@@ -165,6 +167,33 @@ async def test_what_is_parked_is_retried_and_discarded_by_condition(site: tuple[
     assert (await run("messages", "discard", "--why", "test", "--yes", "--project", folder))[0] == 2
     done = await shown("messages", "discard", "--why", "test", "--channel", "lab", "--yes", "--project", folder)
     assert done == {ids["parked"]: "test"}
+
+
+async def test_a_discard_by_condition_leaves_what_waits(site: tuple[str, dict[str, str]]) -> None:
+    """A message with one delivery parked and one waiting keeps the waiting one; destination and reason narrow it further."""
+    folder, _ = site
+    journal = open_journal(Path(folder) / "journal.db")
+    await journal.open()
+    stored = await journal.accept(new("C9"))
+    made = tuple(NewDelivery(new_id(), name, (name,), b"{}", "fhir") for name in ("record", "second"))
+    assert await journal.forward(await journal.lease(Queue("lab"), "test"), Forward(deliveries=made))
+    await journal.settle(await journal.lease(Queue("lab", "record"), "test"), Park("fhir-422", "No."))
+    await journal.close()
+
+    async def states() -> list[str]:
+        row = await shown("messages", "show", stored.id, "--project", folder)
+        return [each["state"] for each in row["deliveries"]]
+
+    all_parked = ("messages", "discard", "--why", "test", "--state", "delivery-parked", "--project", folder)
+    code, _, told = await run(*all_parked, "--to", "record")
+    assert (code, "1 message to discard" in told) == (0, True)
+    assert await shown(*all_parked, "--code", "fhir-409", "--yes") == {}
+    assert await shown(*all_parked, "--to", "second", "--yes") == {}
+    assert stored.id in await shown(*all_parked, "--yes")
+    assert await states() == ["discarded", "waiting"]
+    waiting = ("messages", "discard", "--why", "test", "--waiting", "--to", "second", "--channel", "lab", "--project", folder)
+    assert await shown(*waiting, "--yes") == {stored.id: "test"}
+    assert await states() == ["discarded", "discarded"]
 
 
 async def test_what_is_not_there_is_said_in_a_line(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:

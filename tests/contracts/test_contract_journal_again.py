@@ -68,7 +68,7 @@ async def test_what_was_not_overtaken_is_sent_as_it_is(journal: Journal, other: 
         thing = "Patient/2" if other == "another object" else "Patient/1"
         beside = await forwarded(journal, delivery(sent=(sent(thing, "2"),)))
         if other == "given up":
-            await journal.discard(beside, "mistake")
+            await journal.discard(beside, "mistake", waiting=True)
         else:
             await settled(journal, Park("fhir-422", "no") if other == "parked too" else DELIVERED)
     assert await journal.retry(old.id) is None

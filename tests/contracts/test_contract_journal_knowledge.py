@@ -9,7 +9,7 @@ import pytest
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Known, Park, Question, Retry
-from interop_engine.journal.base import DeliveryState, Forward, Journal, Lease, MessageState, Queue, QueueCount, Selection
+from interop_engine.journal.base import Forward, Journal, Lease, MessageState, Queue, QueueCount, Selection
 from tests.support.journals import (
     DELIVERED,
     HUB,
@@ -105,7 +105,7 @@ async def test_a_delivery_that_did_not_arrive_does_not_count(journal: Journal, e
     await settled(journal, DELIVERED)
     second = await forwarded(journal, delivery(sent=(sent(version="2", content=b"two"),)))
     if end == "discard":
-        await journal.discard(second, "mistake")
+        await journal.discard(second, "mistake", waiting=True)
     else:
         parked = await settled(journal, Park("fhir-422", "no"))
     known = await journal.known(question, NAMES)
@@ -122,7 +122,7 @@ async def test_one_object_in_two_deliveries_counts_while_one_arrives(journal: Jo
     question = Question(objects=("Patient/1",))
     assert versions(await journal.known(question, NAMES)) == {"Patient/1": "2"}
     await settled(journal, DELIVERED)
-    await journal.discard(stored, "the second piece only")
+    await journal.discard(stored, "the second piece only", waiting=True)
     assert versions(await journal.known(question, NAMES)) == {"Patient/1": "1"}
 
 
@@ -167,7 +167,7 @@ async def test_a_forward_with_an_outdated_known_does_nothing(journal: Journal, c
         case "retry":
             await journal.retry(parked)
         case _:
-            await journal.discard(first, "no")
+            await journal.discard(first, "no", waiting=True)
     assert not await journal.forward(held, Forward((delivery(),), stamp=known.stamp))
     assert held.message is not None
     assert (await journal.show(held.message.id)).state == MessageState.RECEIVED
@@ -244,32 +244,6 @@ async def test_retry_makes_a_waiting_delivery_due_now(journal: Journal) -> None:
     await forwarded(journal, new)
     await journal.settle(await lease(journal, HUB), Retry("503"), due_at=ahead(3600))
     await journal.retry(new.id)
-    assert await lease_now(journal, HUB) is not None
-
-
-async def test_discarding_gives_up_what_is_open(journal: Journal) -> None:
-    """Parked and waiting deliveries are discarded, delivered ones stay; the lane goes on."""
-    stored = await forwarded(journal, delivery(), delivery("district"), delivery("archive"))
-    behind = await forwarded(journal, delivery())
-    await settled(journal, DELIVERED, Queue("lab", "archive"))
-    await settled(journal, Park("x", "y"), Queue("lab", "district"))
-    await journal.discard(stored, "mistake")
-    states = {row.destination: row.state for row in (await journal.show(stored)).deliveries}
-    assert states == {"hub": DeliveryState.DISCARDED, "district": DeliveryState.DISCARDED, "archive": DeliveryState.DELIVERED}
-    following = await lease(journal, HUB)
-    assert following.delivery is not None
-    assert following.delivery.message_id == behind
-
-
-async def test_discarding_what_is_being_sent_keeps_the_lane_until_it_ends(journal: Journal) -> None:
-    """The attempt under way ends first; what it says then is kept as an attempt, the delivery stays discarded."""
-    stored = await forwarded(journal, delivery())
-    await forwarded(journal, delivery())
-    under_way = await lease(journal, HUB)
-    await journal.discard(stored, "mistake")
-    assert await lease_now(journal, HUB) is None
-    await journal.settle(under_way, DELIVERED)
-    assert (await journal.show(stored)).deliveries[0].state == DeliveryState.DISCARDED
     assert await lease_now(journal, HUB) is not None
 
 

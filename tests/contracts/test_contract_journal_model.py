@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Known, Park, Question, Retry
 from interop_engine.journal.base import HELD, Forward, Lease, NewMessage, Selection
 from tests.support.journals import HUB, LAB, Store, ahead, delivery, lease_now, message, new_store, sent
@@ -206,16 +207,21 @@ class JournalLife(RuleBasedStateMachine):
                 assert made is None
                 item.state, item.due_later, item.holds = "waiting", False, False
 
-    @rule(data=st.data())
-    def discard(self, data: Any) -> None:
+    @rule(data=st.data(), waiting=st.booleans())
+    def discard(self, data: Any, waiting: bool) -> None:
         if self.model.messages:
             item = data.draw(st.sampled_from(self.model.messages))
-            self.do(self.journal.discard(item.id, "useless"))
-            if item.state == "parked":
-                item.state = "discarded"
-            for each in self.model.deliveries:
-                if each.parent == item.id and each.state in {"parked", "waiting"}:
-                    each.state = "discarded"
+            states = {"parked", "waiting"} if waiting else {"parked"}
+            meant = [each for each in self.model.deliveries if each.parent == item.id and each.state in states]
+            meant += [item] if item.state == "parked" else []
+            giving_up = self.journal.discard(item.id, "useless", waiting=waiting)
+            if not meant:
+                with pytest.raises(UnknownItem):
+                    self.do(giving_up)
+                return
+            self.do(giving_up)
+            for each in meant:
+                each.state = "discarded"
 
     @rule(data=st.data())
     def replay(self, data: Any) -> None:

@@ -131,7 +131,9 @@ async def test_everything_comes_back(journal: Journal) -> None:
     assert content is not None
     assert NAME.encode() in content
     assert await journal.unread() == {("lab", NAME): 1}
-    assert [each.why for each in await journal.search(Selection(states=("discarded",)))] == [f"{NAME} died"]
+    assert [each.why for each in await journal.search(Selection(states=("discarded",)))] == [
+        f"{NAME} died (parked before: 101 {NAME})"
+    ]
 
 
 async def test_names_of_every_length_and_kind(journal: Journal) -> None:

@@ -83,7 +83,7 @@ class FakeJournal:
         self.done.append(("retry", delivery_id))
         return None
 
-    async def discard(self, message_id: str, why: str) -> None:
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
         self.done.append(("discard", message_id, why))
 
 

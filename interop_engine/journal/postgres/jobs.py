@@ -163,9 +163,10 @@ def retry(delivery_id: str, new: str) -> Statement:
     return Statement(statements.RETRY, (plain(delivery_id), new, codec.now()))
 
 
-def discard(message_id: str, why: str) -> Statement:
-    """Give up a parked message, or what is open of its deliveries."""
-    return Statement(statements.DISCARD, (plain(message_id), plain(why), codec.now()))
+def discard(message_id: str, why: str, to: str, code: str, *, waiting: bool) -> Statement:
+    """Give up what is parked of a message; with ``waiting`` also what waits."""
+    states = ["parked", "waiting"] if waiting else ["parked"]
+    return Statement(statements.DISCARD, (plain(message_id), plain(why), plain(to), plain(code), states, codec.now()))
 
 
 def reported(numbers: Sequence[int]) -> Statement:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from interop_engine.core import events
-from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
+from interop_engine.core.errors import JournalBroken, JournalError, NothingToDiscard, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
@@ -324,17 +324,19 @@ class PostgresJournal:
         made: str | None = await self._do(jobs.retry(delivery_id, new), read)
         return made
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up a parked message, or the parked and waiting deliveries of a message."""
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message; with ``waiting`` also what waits."""
 
         def read(rows: list[Row]) -> None:
             if rows[0][0] is None:
                 raise UnknownItem(f"There is no message {message_id}.")
+            if not rows[0][0]:
+                raise NothingToDiscard
             channel, *destinations = rows[0][0]
             for destination in destinations:
                 self._writing.announce(Queue(channel, destination))
 
-        await self._do(jobs.discard(message_id, why), read)
+        await self._do(jobs.discard(message_id, why, to, code, waiting=waiting), read)
 
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove some of the oldest messages that are done; returns how many."""

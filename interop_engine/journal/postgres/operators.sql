@@ -99,20 +99,41 @@ BEGIN
   RETURN ARRAY[item.channel, item.destination, item.state];
 END $$;
 
--- Give up a parked message, or what is open of its deliveries; returns its channel and the destinations that go on.
-CREATE OR REPLACE FUNCTION discard(p_message text, p_why text, p_now bigint) RETURNS text[] LANGUAGE plpgsql AS $$
+-- What an operator said of something that is given up, and why it parked or waited.
+CREATE OR REPLACE FUNCTION reason(p_why text, p_state text, p_code text, p_before text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT p_why || CASE WHEN p_code || p_before = '' THEN ''
+                       ELSE ' (' || p_state || ' before: ' || btrim(p_code || ' ' || p_before) || ')' END
+$$;
+
+-- Give up a parked message, or its deliveries that are in "p_states", of a destination ("p_to") and with a code, or any (''). Returns
+-- its channel and the destinations that go on; an empty array where nothing was to be given up.
+CREATE OR REPLACE FUNCTION discard(p_message text, p_why text, p_to text, p_code text, p_states text[], p_now bigint)
+RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
   item messages;
+  each deliveries;
+  gone text[] := '{}';
 BEGIN
   SELECT * INTO item FROM messages WHERE id = p_message;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  IF item.state = 'parked' THEN
-    UPDATE messages SET state = 'discarded', why = p_why WHERE seq = item.seq;
+  IF item.state = 'parked' AND p_to = '' AND p_code IN ('', item.code) THEN
+    UPDATE messages SET state = 'discarded', code = 'discarded', why = reason(p_why, item.state, item.code, item.why)
+      WHERE seq = item.seq;
     PERFORM count_message(item.channel, 'parked', -1);
     PERFORM count_message(item.channel, 'discarded', 1);
+    gone := ARRAY[item.channel];
   END IF;
-  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'discarded', item.seq, p_why);
-  RETURN item.channel || ARRAY(SELECT give_up(item.seq, '{parked,waiting}', 'discarded', p_why, p_now));
+  FOR each IN SELECT * FROM deliveries d
+    WHERE d.message = item.seq AND d.state = ANY (p_states) AND p_code IN ('', d.code)
+      AND (p_to = '' OR p_to = ANY (names(d.destination, d.headers))) ORDER BY d.seq
+  LOOP
+    PERFORM give_up_one(each, 'discarded', reason(p_why, each.state, each.code, each.why), p_now);
+    gone := (CASE WHEN gone = '{}' THEN ARRAY[item.channel] ELSE gone END) || each.destination;
+  END LOOP;
+  IF gone <> '{}' THEN
+    INSERT INTO events (at, what, message, detail) VALUES (p_now, 'discarded', item.seq, p_why);
+  END IF;
+  RETURN gone;
 END $$;
 
 -- Whether a message is done, and may go. The newest and that of the newest delivery may not, as in a file, where row numbers go on

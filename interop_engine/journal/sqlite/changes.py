@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Received, Retry
 from interop_engine.journal import codec
@@ -140,9 +141,9 @@ def supersede(tx: Transaction, seq: int, channel: str, state: str, by: str) -> t
     return tuple(give_up(tx, row, "superseded", f"superseded by {by}") for row in parked)
 
 
-def give_up(tx: Transaction, row: tuple[int, str, str, str, str], code: str, why: str) -> Place:
+def give_up(tx: Transaction, row: tuple[Any, ...], code: str, why: str) -> Place:
     """Discard an open delivery (a row of ``OPEN_DELIVERIES``)."""
-    seq, channel, destination, state, _ = row
+    seq, channel, destination, state, *_ = row
     tx.execute(statements.GIVE_UP, (code, why, tx.at, seq))
     tx.count_delivery(channel, destination, state, -1)
     tx.count_delivery(channel, destination, DeliveryState.DISCARDED)

@@ -311,9 +311,10 @@ class SqliteJournal:
             return
         self._leases.add(*done.place, done.lanes)
 
-    async def discard(self, message_id: str, why: str) -> None:
-        """Give up a parked message, or the parked and waiting deliveries of a message."""
-        await self._writer.do(partial(operators.discard, message_id=message_id, why=why), self._leases.leave)
+    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
+        """Give up what is parked of a message; with ``waiting`` also what waits."""
+        giving_up = operators.GivingUp(why, to, code, waiting)
+        await self._writer.do(partial(operators.discard, message_id=message_id, giving_up=giving_up), self._leases.leave)
 
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove some of the oldest messages that are done; returns how many."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from interop_engine.core.errors import UnknownItem
+from interop_engine.core.errors import NothingToDiscard, UnknownItem
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, MessageState, Queue, Stored
 from interop_engine.journal.sqlite import statements
@@ -41,7 +41,7 @@ def replay(tx: Transaction, message_id: str, again: Again) -> Committed:
     row = tx.rows(statements.MESSAGE_STATE, message_id)
     if not row:
         raise UnknownItem(f"There is no message {message_id}.")
-    old, channel, state, _, key, _ = row[0]
+    old, channel, state, _, key, *_ = row[0]
     if again.once and (there := tx.rows(statements.REPLAYED, message_id, again.only)):
         return Committed(Stored(there[0][0], b"", duplicate=True))
     left = _give_up_for(tx, old, again) if again.only else supersede(tx, old, channel, state, again.new)
@@ -52,7 +52,7 @@ def replay(tx: Transaction, message_id: str, again: Again) -> Committed:
 
 
 def _receive_again(tx: Transaction, row: tuple[Any, ...], again: Again, left: tuple[Place, ...]) -> Committed:
-    old, channel, _, lanes, _, _ = row
+    old, channel, _, lanes, *_ = row
     tx.numbers.message += 1
     tx.numbers.body += 1
     seq = tx.numbers.message
@@ -90,7 +90,7 @@ def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
     tx.event("retried", message, seq)
     passed = state == DeliveryState.PARKED and due is None  # nothing passed one that holds its lanes
     if passed and pack and _overtaken(tx, pack, seq):
-        give_up(tx, (seq, channel, destination, state, headers), "overtaken", _OVERTAKEN.format(again.new))
+        give_up(tx, (seq, channel, destination, state), "overtaken", _OVERTAKEN.format(again.new))
         old = tx.rows(statements.MESSAGE_STATE, message_id)[0]
         for_it = Again(again.new, again.config or _config(tx, message), only=_names(destination, headers)[1])
         return Retried(place, (), _receive_again(tx, old, for_it, (place,)))
@@ -113,19 +113,52 @@ def _overtaken(tx: Transaction, pack: int, delivery: int) -> bool:
     return tx.brings(keys) or any(later > delivery for later in reader.newest_deliveries(keys))
 
 
-def discard(tx: Transaction, message_id: str, why: str) -> tuple[Place, ...]:
-    """Give up a parked message, or what is open of its deliveries."""
+@dataclass(frozen=True, slots=True)
+class GivingUp:
+    """What of a message is given up, and why, see ``Journal.discard``."""
+
+    why: str
+    to: str = ""
+    code: str = ""
+    waiting: bool = False
+
+    def means(self, state: str, code: str) -> bool:
+        """Whether what is in this state, for this reason, is meant."""
+        return self.code in ("", code) and (state == DeliveryState.PARKED or (self.waiting and state == DeliveryState.WAITING))
+
+    def reason(self, state: str, code: str, why: str) -> str:
+        """The operator's words, and those of before."""
+        before = f"{code} {why}".strip()
+        return f"{self.why} ({state} before: {before})" if before else self.why
+
+
+def discard(tx: Transaction, message_id: str, giving_up: GivingUp) -> tuple[Place, ...]:
+    """Give up a parked message, or what is meant of its deliveries."""
     row = tx.rows(statements.MESSAGE_STATE, message_id)
     if not row:
         raise UnknownItem(f"There is no message {message_id}.")
-    seq, channel, state, *_ = row[0]
-    if state == MessageState.PARKED:
-        tx.execute(statements.SET_MESSAGE_STATE, (str(MessageState.DISCARDED), why, seq))
+    seq, channel, state, _, _, _, code, why = row[0]
+    itself = not giving_up.to and state == MessageState.PARKED and giving_up.means(state, code)
+    if itself:
+        tx.execute(statements.DISCARD_MESSAGE, (giving_up.reason(state, code, why), seq))
         tx.count_message(channel, state, -1)
         tx.count_message(channel, MessageState.DISCARDED)
-    left = tuple(give_up(tx, each, "discarded", why) for each in tx.rows(statements.OPEN_DELIVERIES, seq))
-    tx.event("discarded", seq, detail=why)
+    left = tuple(
+        _give_up_meant(tx, each, giving_up) for each in tx.rows(statements.OPEN_DELIVERIES, seq) if _is_meant(each, giving_up)
+    )
+    if not (itself or left):
+        raise NothingToDiscard
+    tx.event("discarded", seq, detail=giving_up.why)
     return left
+
+
+def _is_meant(row: tuple[Any, ...], giving_up: GivingUp) -> bool:
+    _, _, destination, state, headers, code, _ = row
+    return giving_up.means(state, code) and giving_up.to in ("", *_names(destination, headers))
+
+
+def _give_up_meant(tx: Transaction, row: tuple[Any, ...], giving_up: GivingUp) -> Place:
+    return give_up(tx, row, "discarded", giving_up.reason(row[3], *row[5:]))
 
 
 def keep_config(tx: Transaction, config: str, text: str, commit: str) -> None:
