@@ -45,7 +45,9 @@ class Reader(Protocol):
 class Operator(Reader, Protocol):
     """What is needed to act."""
 
-    async def replay(self, message_id: str, *, only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again, see ``Journal.replay``; returns the new id."""
         ...
 
@@ -88,9 +90,11 @@ class Api:
         """One message with its deliveries."""
         return msgspec.json.decode((await self._ask("GET", f"/messages/{message_id}")).content, type=MessageRow)
 
-    async def replay(self, message_id: str, *, only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again; returns the new id."""
-        how = {"to": only, "mapping": "then" if then else "now", "once": once}
+        how = {"to": only, "mapping": "then" if then else "now", "resend": resend, "once": once}
         return str((await self._ask("POST", f"/messages/{message_id}/replay", json=how)).json()["id"])
 
     async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:

@@ -52,6 +52,10 @@ def replay(
     mapping: Annotated[
         Literal["now", "then"], typer.Option(help="Through the mappings of now, or those each message was received under.")
     ] = "now",
+    resend: Annotated[
+        bool,
+        typer.Option("--resend", help="Send again, too, what was sent already: to a receiver that was restored from a backup."),
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Also what was replayed before, for the same destination.")] = False,
     channel: Channel = None,
     state: State = None,
@@ -76,7 +80,8 @@ def replay(
             return None
         once = not messages and not again
         tracked = output.tracked(ids, "replaying")
-        return {each: await operator.replay(each, only=to, then=mapping == "then", once=once) for each in tracked}
+        how = {"then": mapping == "then", "resend": resend, "once": once}
+        return {each: await operator.replay(each, only=to, **how) for each in tracked}
 
     _show(_run(work, project, url, messages, chosen), ("message", "replayed as"), json=json)
 

@@ -182,6 +182,7 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
         ("replay of", row.replay_of),
         ("replay for", row.only),
         ("replay through", row.through),
+        ("replay sends again", "what was sent already, too" if row.resend else ""),
         *((kind, value) for kind, value in row.search),
         *(("finding", finding) for finding in row.findings),
     ]

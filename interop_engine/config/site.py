@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from interop_engine.connectors.base import Sending, SendingHl7
 from interop_engine.connectors.mllp_destination import MllpDestinationOptions
 from interop_engine.hl7.message import parse
@@ -136,6 +138,11 @@ class Site:
     digest: str
     snapshot: str
     warnings: tuple[Mistake, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files it was read from, as paths from ``root``."""
+        return tuple(msgspec.json.decode(self.snapshot, type=dict[str, str]))
 
     def channel(self, name: str) -> ChannelConfig | None:
         """The channel of that name."""

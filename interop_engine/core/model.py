@@ -96,7 +96,8 @@ class Received:
     """A message as the journal holds it.
 
     Of a replay: ``only`` names the one destination it is for (``hub``, or ``hub/24002`` for one receiver of an exchange), and
-    ``through`` the configuration that is to map it; both are empty where it is for all, and through the one of now.
+    ``through`` the configuration that is to map it; both are empty where it is for all, and through the one of now. ``resend``:
+    what its receivers have been sent already is sent again, as to one that was restored from a backup.
     """
 
     id: str
@@ -113,6 +114,7 @@ class Received:
     replay_of: str | None = None
     only: str = ""
     through: str = ""
+    resend: bool = False
 
 
 # --- What a destination is given, and what it answers ---------------------------------------------------------------

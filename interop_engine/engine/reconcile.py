@@ -51,11 +51,13 @@ def reconcile(
     *,
     first: dict[int, Writing] | None = None,
     keeps_results: bool = False,
+    resend: bool = False,
 ) -> Share:
     """The share of ``destination``. Resources keep the draft's order.
 
     ``first`` is kept by who asks for several destinations: what goes out as drafted, by its place, is encoded once for all.
-    ``keeps_results``: every result's content is kept, since a later message may withdraw it.
+    ``keeps_results``: every result's content is kept, since a later message may withdraw it. ``resend``: what is unchanged is
+    sent too, as far as it is known whole.
     """
     first = {} if first is None else first
     keeps = frozenset({"Observation"}) if keeps_results else frozenset()
@@ -73,13 +75,13 @@ def reconcile(
             writings.append(writing)
             sent.append(_sent(item, destination, object_, writing, keeps))
         elif item.write in ("if-new", "add"):
-            if (grown := _grown(item, before)) is not None:
+            if (grown := _grown(item, before, resend=resend)) is not None:
                 writing = _writing(grown)
                 writings.append(writing)
                 sent.append(Sent(destination, object_, writing.digest, before.version, before.rank, writing.encoded))
         elif is_stale(item, before):
             stale.append(object_)
-        elif (changed := _changed(item, before)) is not None:
+        elif (changed := _changed(item, before, resend=resend)) is not None:
             writings.append(changed[1])
             sent.append(_sent(changed[0], destination, object_, changed[1], keeps))
     resources, encoded = tuple([one.content for one in writings]), tuple([one.encoded for one in writings])
@@ -91,13 +93,13 @@ def _writing(content: Resource) -> Writing:
     return Writing(content, encoded, digest(encoded))
 
 
-def _changed(item: DraftResource, before: Sent) -> tuple[DraftResource, Writing] | None:
-    """What is to be written over what was sent; None where that is the same, or says it already."""
+def _changed(item: DraftResource, before: Sent, *, resend: bool) -> tuple[DraftResource, Writing] | None:
+    """What is to be written over what was sent; None where that is the same (unless it is sent again), or says it already."""
     item = _still_closed(_withdrawn(item, before), before)
     if before.content is None and item.type == "Observation" and item.write == "merge":
         return None  # it was sent whole as final: there is nothing to add
     writing = _writing(_content(item, before))
-    return None if writing.digest == before.digest else (item, writing)
+    return None if writing.digest == before.digest and not resend else (item, writing)
 
 
 def is_stale(item: DraftResource, before: Sent) -> bool:
@@ -170,8 +172,10 @@ def _without_cleared(content: Mapping[str, Any]) -> Resource:
     return {key: value for key, value in content.items() if value is not None}
 
 
-def _grown(item: DraftResource, before: Sent) -> Resource | None:
+def _grown(item: DraftResource, before: Sent, *, resend: bool) -> Resource | None:
     """What is there already, with what it lacks of ``union``, such as an order's second number; None where it lacks none.
+
+    What is there is given, too, where it is sent again.
 
     An open order is closed by its result, as it would be had the result come first (semantics.md, result 15).
     """
@@ -185,7 +189,7 @@ def _grown(item: DraftResource, before: Sent) -> Resource | None:
     for element in item.union:
         if new := item.content.get(element):
             content = _united({**content, element: new}, element, old.get(element, ()))
-    return content if content != old else None
+    return content if content != old or resend else None
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Resource:

@@ -67,7 +67,7 @@ class Reload:
         """Do it. Raises UnknownItem where there is no such channel, before or after."""
         if problem := self._refusal():
             return Reloaded(problem=problem)
-        commit = commit_of(self._site.root)
+        commit = commit_of(self._site.root, self._site.files)
         try:
             await self._runtime.journal.keep_config(self._site.digest, self._site.snapshot, commit)
             if self._runtime.beside is not None:

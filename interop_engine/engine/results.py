@@ -31,13 +31,14 @@ def share_of(
     scope: Scope,
     *,
     first: dict[int, Writing] | None = None,
+    resend: bool = False,
 ) -> Share | Park:
     """What a destination is sent of a draft, by the channel's ``results:``; a Park where that would be a guess."""
     if scope.results == "snapshot":
         withdrawn = tuple(_withdrawn(draft, known, destination))
-        return reconcile((*draft, *withdrawn), known, destination, first=first, keeps_results=True)
+        return reconcile((*draft, *withdrawn), known, destination, first=first, keeps_results=True, resend=resend)
     fault = _repeat_fault(draft, known, destination)
-    return fault or reconcile(draft, known, destination, first=first)
+    return fault or reconcile(draft, known, destination, first=first, resend=resend)
 
 
 # --- Snapshots -------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ class Runtime:
             if self.beside is not None:
                 await self.beside.start()  # first: it forks, and the journal has a thread
             await self.journal.open()
-            await self.journal.keep_config(self.site.digest, self.site.snapshot, commit_of(self.site.root))
+            await self.journal.keep_config(self.site.digest, self.site.snapshot, commit_of(self.site.root, self.site.files))
             await self.exchange.open()
             await self.receipts.start()
             channels = {channel.name: channel for channel in self.channels}

@@ -154,7 +154,10 @@ class _Outbox:
         for address in self._prepared.addresses:
             if address.original:
                 continue
-            share = share_of(self._draft.resources, self._known, address.state, self._channel.scope, first=self._first)
+            share = share_of(
+                self._draft.resources, self._known, address.state, self._channel.scope, first=self._first,
+                resend=self._prepared.received.resend,
+            )  # fmt: skip
             if isinstance(share, Park):
                 return Parked(share.code, share.why, self._draft.findings)
             stale.extend(object_ for object_ in share.stale if object_ not in stale)

@@ -23,7 +23,7 @@ A delivery
                                            └─ settle: Park ───────► PARKED ──► retry ──► WAITING
                                                                        ├─────► retry, but overtaken ► DISCARDED, and its message
                                                                        │         is received again for its destination alone
-                                                                       └─────► discard ► DISCARDED (as a waiting one is, if asked)
+                                                                       └─────► discard ► DISCARDED (WAITING too, if that is meant)
 
 Work is leased by **lane**: of all items of a queue that share a lane, in order of arrival, only the first is ever handed
 out, and the next only after it left the queue (or left RECEIVED/WAITING). An item with several lanes (a merge of two patients)
@@ -206,10 +206,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to deliver, and how it ended: delivered, retry or parked, with the receiver's words.
-
-    ``at``: its end; ``took``: seconds.
-    """
+    """One attempt to deliver, and how it ended ``at``: delivered, retry or parked, in the receiver's words. ``took``: seconds."""
 
     delivery: str
     number: int
@@ -240,6 +237,7 @@ class MessageRow:
     commit: str = ""  # the commit checked out when that configuration was first run, where its folder has one
     only: str = ""  # of a replay: the one destination it is for
     through: str = ""  # of a replay: digest of the configuration that maps it, where that is not the one of now
+    resend: bool = False  # of a replay: what its receivers have is sent again too
     deliveries: tuple[DeliveryRow, ...] = ()
     findings: tuple[str, ...] = ()
     search: tuple[tuple[str, str], ...] = ()
@@ -247,10 +245,7 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """What is waiting and what is parked in one queue. ``oldest``: received_at of the oldest item waiting.
-
-    ``holding``: how many of the parked ones hold their lanes.
-    """
+    """What waits and is parked in one queue, ``holding`` of it with its lanes. ``oldest``: received_at of what waits longest."""
 
     queue: Queue
     waiting: int
@@ -333,12 +328,14 @@ class Journal(Protocol):
     async def body(self, delivery_id: str) -> Delivery:
         """The exact bytes of a delivery."""
 
-    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, config: str = "", only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again, as a new one that cites the old: returns its id. A parked one becomes SUPERSEDED.
 
-        ``config`` is the digest of the configuration of now. ``only``: for this destination alone, see ``Received.only``.
-        ``then``: through the configuration that the message was received under. ``once``: where a replay of it for the same
-        destinations is there already, that one's id is returned and nothing is done, so that a replay of many can be resumed.
+        ``config``: digest of the configuration of now; without it, that kept last. ``only``, ``resend``: see ``Received``.
+        ``then``: through the configuration it was received under. ``once``: where there is such a replay already, its id is
+        returned and nothing is done.
         """
 
     async def retry(self, delivery_id: str) -> str | None:

@@ -152,9 +152,11 @@ class SealedJournal:
         """Give an item back unsettled."""
         await self._journal.release(lease)
 
-    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, config: str = "", only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again, as a new one that cites the old: returns its id."""
-        return await self._journal.replay(message_id, config=config, only=only, then=then, once=once)
+        return await self._journal.replay(message_id, config=config, only=only, then=then, resend=resend, once=once)
 
     async def retry(self, delivery_id: str) -> str | None:
         """Make a parked or waiting delivery due now."""

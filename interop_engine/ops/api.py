@@ -35,6 +35,7 @@ _MAX_BODY = 10_000  # bytes of a request; a reason is the longest thing that is 
 class _Replay(msgspec.Struct, forbid_unknown_fields=True):
     to: str = ""
     mapping: Literal["now", "then"] = "now"
+    resend: bool = False
     once: bool = False
 
 
@@ -147,15 +148,17 @@ def _operating(api: FastAPI, watch: Watch) -> None:
     async def replay(message_id: str, request: Request) -> Response:
         """Receive a message again; gives the new id. `{"to": "hub", "mapping": "then", "once": true}`, all of it optional.
 
-        `to`: for this destination alone; `mapping`: of `now`, or of `then`, when it was received; `once`: unless it was already.
+        `to`: for this destination alone; `mapping`: of `now`, or of `then`, when it was received; `resend`: also what its
+        receivers have been sent; `once`: unless it was already.
         """
         try:
             how = msgspec.json.decode(await request.body() or b"{}", type=_Replay)
         except msgspec.DecodeError as error:
             return _problem(400, str(error))
-        digest = watch.observed.site.digest
-        then = how.mapping == "then"
-        made = await watch.observed.journal.replay(message_id, config=digest, only=how.to, then=then, once=how.once)
+        config, then = watch.observed.site.digest, how.mapping == "then"
+        made = await watch.observed.journal.replay(
+            message_id, config=config, only=how.to, then=then, resend=how.resend, once=how.once
+        )
         return _json({"id": made})
 
     @api.post("/messages/{message_id}/discard")

@@ -155,6 +155,9 @@ async def test_a_replay_by_condition_goes_oldest_first(site: tuple[str, dict[str
     assert await shown("messages", "replay", *conditions, "--yes") == replayed  # resumed: all of it is done
     assert await shown("messages", "replay", *conditions, "--yes", "--to", "hub") != replayed
     assert await shown("messages", "replay", *conditions, "--yes", "--again") != replayed
+    resent = await shown("messages", "replay", *conditions, "--yes", "--resend", "--to", "hub")
+    _, text, _ = await run("messages", "show", resent[ids["sent"]], "--project", folder)
+    assert "what was sent already, too" in text
 
 
 async def test_what_is_parked_is_retried_and_discarded_by_condition(site: tuple[str, dict[str, str]]) -> None:

@@ -185,6 +185,50 @@ async def test_a_replay_of_many_can_be_resumed(journal: Journal) -> None:
     assert await journal.replay(first) != again
 
 
+async def test_a_replay_can_send_again_what_was_sent(journal: Journal) -> None:
+    """It says so to whoever maps it; asked for once, a replay that only brought what was new does not stand for it."""
+    first = await forwarded(journal, delivery())
+    plain = await journal.replay(first, once=True)
+    again = await journal.replay(first, resend=True, once=True)
+    assert len({first, plain, again}) == 3
+    assert await journal.replay(first, resend=True, once=True) == await journal.replay(first, once=True) == again
+    resends = [(await lease(journal, LAB)).message.resend for _ in range(1)]  # type: ignore[union-attr]
+    assert resends == [False]
+    assert [(await journal.show(each)).resend for each in (plain, again)] == [False, True]
+    assert (await journal.content(again)).resend
+
+
+async def test_a_configuration_is_known_by_the_last_commit_it_was_taken_from(journal: Journal) -> None:
+    """Edited and taken up, then committed and taken up: the commit that has it, not the one before; a clean one stays."""
+
+    async def commit() -> str:
+        return (await journal.show(new.id)).commit
+
+    new = message(config="c1")
+    await journal.accept(new)
+    for taken, known in (
+        ("", ""),
+        ("aaa+edited", "aaa+edited"),
+        ("bbb", "bbb"),
+        ("ccc+edited", "bbb"),
+        ("ddd", "ddd"),
+        ("", "ddd"),
+    ):
+        await journal.keep_config("c1", "{}", taken)
+        assert await commit() == known
+
+
+async def test_a_replay_without_a_configuration_has_the_one_taken_up_last(journal: Journal) -> None:
+    """Where no engine runs, nobody else can say which it is; before any was kept there is none."""
+    first = await forwarded(journal, delivery())
+    assert (await journal.show(await journal.replay(first))).config == ""
+    for config in ("c1", "c2", "c1"):
+        await journal.keep_config(config, "{}")
+    again = await journal.replay(first)
+    assert (await journal.show(again)).config == "c1"
+    assert (await journal.content(await journal.replay(again, then=True))).through == "c1"
+
+
 async def test_a_replay_for_one_destination_does_not_stand_for_a_resend(journal: Journal) -> None:
     """The sender's resend is a duplicate of the message that went everywhere."""
     first = message(duplicate_key="k")

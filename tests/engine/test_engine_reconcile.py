@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -42,6 +43,34 @@ def test_unchanged_is_left_out() -> None:
     """The same content, from a newer message, is not sent again."""
     item = draft(content={"status": "final"})
     assert reconcile([item], known(item, status="final"), "hub").resources == ()
+
+
+@pytest.mark.parametrize("write", ["replace", "merge", "if-new", "add"])
+def test_what_is_unchanged_is_sent_again_where_that_is_asked(write: str) -> None:
+    """Whole, as the destination had it, and remembered as before."""
+    item = draft("Patient", "p1", write=write, content={"gender": "female"})
+    before = known(item, version=NEW, gender="female", active=True)
+    if write == "replace":
+        before = known(item, version=NEW, gender="female")
+    (sent,) = before.sent.values()
+    share = reconcile([item], before, "hub", resend=True)
+    assert share.resources == (bundle.decode(sent.content or b""),)
+    assert [(each.digest, each.version) for each in share.sent] == [(sent.digest, NEW)]
+    assert reconcile([item], before, "hub").resources == ()
+
+
+@pytest.mark.parametrize("write", ["merge", "if-new", "add"])
+def test_what_is_not_known_whole_is_not_sent_again(write: str) -> None:
+    """A stand-in over what its owner said, or a part of a result, would take something away."""
+    item = draft(write=write, content={"status": "final"})
+    whole = {name: replace(each, content=None) for name, each in known(item, status="final", code={}).sent.items()}
+    assert reconcile([item], Known("", whole), "hub", resend=True).resources == ()
+
+
+def test_what_is_stale_is_not_sent_again_either() -> None:
+    """Something newer was sent: its own message brings that."""
+    item = draft(version=OLD, content={"status": "final"})
+    assert reconcile([item], known(item, version=NEW, status="amended"), "hub", resend=True).stale == ("Observation/o1",)
 
 
 def test_state_is_kept_per_destination() -> None:

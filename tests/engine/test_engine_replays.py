@@ -76,6 +76,49 @@ async def test_a_replay_goes_to_one_receiver_alone(tmp_path: Path) -> None:
         assert (await node.runtime.journal.show(again)).code == "unknown-receiver"
 
 
+async def test_a_receiver_that_lost_what_it_had_is_sent_it_again(tmp_path: Path) -> None:
+    """A server restored from a backup: a resend of what it was sent brings all of it back, the newest last; a replay does not."""
+    async with FhirServer() as server, running(make_hub_site(tmp_path, server.url)) as node:
+        journal = node.runtime.journal
+        for control_id, status, value, at in (("M1", "F", "5.20", NINE), ("M2", "C", "5.30", TEN)):
+            await node.send("lab-results", result(control_id, status=status, value=value, at=at))
+            await node.settled()
+        before = {kind: server.store.all(kind) for kind in ("Patient", "Observation", "DiagnosticReport")}
+        assert all(before.values())
+    async with FhirServer() as server, running(make_hub_site(tmp_path, server.url)) as node:
+        journal = node.runtime.journal
+        (sender, hub) = [await rows(node, name) for name in ("lab-results", "hub")]
+        again = [await journal.replay(row.id) for row in sender]
+        await node.settled()
+        assert {(await journal.show(each)).code for each in again} == {"stale", "unchanged"}
+        assert not server.store.all("Observation")
+        for row in hub:
+            await journal.replay(row.id, only="record", resend=True)
+        await node.settled()
+        assert {kind: len(server.store.all(kind)) for kind in before} == {kind: len(each) for kind, each in before.items()}
+        (observation,) = server.store.all("Observation")
+        assert (observation["status"], str(observation["valueQuantity"]["value"])) == ("corrected", "5.30")
+
+
+async def test_what_was_delivered_is_sent_again_where_that_is_asked(tmp_path: Path) -> None:
+    """To one receiver, the bundle it had; a correction that went since is left alone."""
+    async with running(make_site(tmp_path)) as node:
+        journal = node.runtime.journal
+        await node.send("lab-results", result("M1", status="F", value="5.20", at=NINE))
+        await node.settled()
+        (first,) = await rows(node, "lab-results")
+        again = await journal.replay(first.id, only="hub/hub", resend=True)
+        await node.settled()
+        one, two = node.bundles("hub")
+        assert resources(one, "Observation") == resources(two, "Observation")
+        await node.send("lab-results", result("M2", status="C", value="5.30", at=TEN))
+        await node.settled()
+        late = await journal.replay(again, only="hub/hub", resend=True)
+        await node.settled()
+        assert any(each.startswith("stale Observation/") for each in (await journal.show(late)).findings)
+        assert all(each["status"] != "final" for each in resources(node.bundles("hub")[-1], "Observation"))
+
+
 async def test_a_replay_through_the_mappings_of_that_day(tmp_path: Path) -> None:
     """The mapping has changed since; the replay is mapped as it was, and goes where messages go today."""
     site = make_site(tmp_path)

@@ -109,15 +109,15 @@ async def test_messages_are_listed_without_their_search_keys(client: httpx.Async
 async def test_an_operator_replays_retries_and_discards(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     """Each is one POST; a discard needs a reason."""
     assert (await client.post("/messages/m1/replay", headers=OPERATE)).json() == {"id": "m2"}
-    how = {"to": "hub", "mapping": "then", "once": True}
+    how = {"to": "hub", "mapping": "then", "resend": True, "once": True}
     assert (await client.post("/messages/m1/replay", headers=OPERATE, json=how)).json() == {"id": "m2"}
     assert (await client.post("/messages/m1/replay", headers=OPERATE, json={"too": "hub"})).status_code == 400
     assert (await client.post("/deliveries/d1/retry", headers=OPERATE)).json() == {"id": "d1", "replay": None}
     assert (await client.post("/messages/m1/discard", headers=OPERATE)).status_code == 400
     assert (await client.post("/messages/m1/discard", headers=OPERATE, json={"why": "a test"})).status_code == 200
     assert engine.journal.done == [
-        ("replay", "m1", "c0ffee", "", "then=False once=False"),
-        ("replay", "m1", "c0ffee", "hub", "then=True once=True"),
+        ("replay", "m1", "c0ffee", "", "then=False resend=False once=False"),
+        ("replay", "m1", "c0ffee", "hub", "then=True resend=True once=True"),
         ("retry", "d1"),
         ("discard", "m1", "a test"),
     ]

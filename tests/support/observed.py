@@ -74,9 +74,9 @@ class FakeJournal:
             raise UnknownItem
         return ROW
 
-    async def replay(self, message_id: str, *, config: str, only: str, then: bool, once: bool) -> str:
+    async def replay(self, message_id: str, *, config: str, only: str, then: bool, resend: bool, once: bool) -> str:
         await self.show(message_id)
-        self.done.append(("replay", message_id, config, only, f"{then=} {once=}"))
+        self.done.append(("replay", message_id, config, only, f"{then=} {resend=} {once=}"))
         return "m2"
 
     async def retry(self, delivery_id: str) -> str | None:

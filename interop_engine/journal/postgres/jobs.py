@@ -153,9 +153,9 @@ def give_back(item: Item) -> Statement:
     return Statement(statements.GIVE_BACK, _place(item), (item.queue,))
 
 
-def replay(message_id: str, new: str, config: str, only: str, *, then: bool, once: bool) -> Statement:
+def replay(message_id: str, new: str, config: str, only: str, *, then: bool, resend: bool, once: bool) -> Statement:
     """Receive a message again."""
-    return Statement(statements.REPLAY, (plain(message_id), new, config, plain(only), then, once, codec.now()))
+    return Statement(statements.REPLAY, (plain(message_id), new, config, plain(only), then, resend, once, codec.now()))
 
 
 def retry(delivery_id: str, new: str) -> Statement:

@@ -292,7 +292,9 @@ class PostgresJournal:
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, config: str = "", only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again, as a new one that cites the old; returns its id."""
         new = new_id()
 
@@ -303,7 +305,8 @@ class PostgresJournal:
             self._writing.announce(Queue(channel))
             return str(made)
 
-        return str(await self._do(jobs.replay(message_id, new, config, only, then=then, once=once), read))
+        statement = jobs.replay(message_id, new, config, only, then=then, resend=resend, once=once)
+        return str(await self._do(statement, read))
 
     async def retry(self, delivery_id: str) -> str | None:
         """Make a parked or waiting delivery due now, or receive its message again where it is overtaken."""

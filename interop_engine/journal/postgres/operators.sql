@@ -5,9 +5,9 @@ CREATE OR REPLACE FUNCTION names(p_destination text, p_headers text) RETURNS tex
   SELECT ARRAY[p_destination, concat_ws('/', p_destination, p_headers::json ->> 'receiver')]
 $$;
 
--- Write a message again, for one destination ("p_only") or all.
+-- Write a message again, for one destination ("p_only") or all, under the configuration "p_config" or ('') that kept last.
 CREATE OR REPLACE FUNCTION receive_again(
-  item messages, p_new text, p_config text, p_only text, p_then boolean, p_now bigint
+  item messages, p_new text, p_config text, p_only text, p_then boolean, p_resend boolean, p_now bigint
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
   made bigint;
@@ -16,10 +16,11 @@ BEGIN
   INSERT INTO bodies (digest, size, zipped, data) SELECT digest, size, zipped, data FROM bodies WHERE id = item.body
     RETURNING id INTO copy;
   INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
-                        lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through)
+                        lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through, resend)
     VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
-            copy, item.size, item.reply, item.lanes, item.headers, '', '', p_config, item.duplicate_key, item.id, p_only,
-            CASE WHEN p_then THEN item.config ELSE '' END)
+            copy, item.size, item.reply, item.lanes, item.headers, '', '',
+            coalesce(nullif(p_config, ''), (SELECT config FROM configs ORDER BY at DESC LIMIT 1), ''), item.duplicate_key,
+            item.id, p_only, CASE WHEN p_then THEN item.config ELSE '' END, p_resend)
     RETURNING seq INTO made;
   INSERT INTO search_keys SELECT kind, value, made FROM search_keys WHERE message = item.seq;
   PERFORM count_message(item.channel, 'received', 1);
@@ -31,7 +32,7 @@ END $$;
 -- Receive a message again; returns its channel and the new one's id, nothing where there is no such message. Where it is for all
 -- destinations, it stands in the duplicate table where the old one stood.
 CREATE OR REPLACE FUNCTION replay(
-  p_old text, p_new text, p_config text, p_only text, p_then boolean, p_once boolean, p_now bigint
+  p_old text, p_new text, p_config text, p_only text, p_then boolean, p_resend boolean, p_once boolean, p_now bigint
 ) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
   item messages;
@@ -41,10 +42,10 @@ BEGIN
   SELECT * INTO item FROM messages WHERE id = p_old;
   IF NOT FOUND THEN RETURN NULL; END IF;
   IF p_once THEN
-    SELECT id INTO there FROM messages WHERE replay_of = p_old AND only_to = p_only ORDER BY seq DESC LIMIT 1;
+    SELECT id INTO there FROM messages WHERE replay_of = p_old AND only_to = p_only AND resend >= p_resend ORDER BY seq DESC LIMIT 1;
     IF FOUND THEN RETURN ARRAY[item.channel, there]; END IF;
   END IF;
-  made := receive_again(item, p_new, p_config, p_only, p_then, p_now);
+  made := receive_again(item, p_new, p_config, p_only, p_then, p_resend, p_now);
   IF p_only = '' THEN
     PERFORM supersede(item.seq, p_new, p_now);
     UPDATE duplicates SET message = made WHERE channel = item.channel AND key = item.duplicate_key AND message = item.seq;
@@ -77,7 +78,7 @@ BEGIN
     PERFORM give_up_one(item, 'overtaken',
       'Something newer of what it carries was sent since: its message was received again, as ' || p_new || '.', p_now);
     SELECT * INTO of FROM messages WHERE seq = item.message;
-    PERFORM receive_again(of, p_new, of.config, (names(item.destination, item.headers))[2], false, p_now);
+    PERFORM receive_again(of, p_new, '', (names(item.destination, item.headers))[2], false, false, p_now);
     RETURN ARRAY[item.channel, item.destination, 'overtaken'];
   END IF;
   IF item.state IN ('parked', 'waiting') THEN

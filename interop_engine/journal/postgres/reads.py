@@ -37,11 +37,11 @@ _MESSAGE_STATES = frozenset(MessageState)
 
 def received(row: Sequence[Any], unpacker: codec.Unpacker) -> Received:
     """A message of a row (``statements.MESSAGE``)."""
-    id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, only, through, *body = row
+    id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, only, through, resend, *body = row
     data = unpacker.body(*body)
     return Received(
         id_, channel, data, media, codec.moment(at), peer, control_id, message_type, digest, tuple(lanes),
-        codec.mapping(headers), replay_of, only, through,
+        codec.mapping(headers), replay_of, only, through, resend,
     )  # fmt: skip
 
 
@@ -286,11 +286,11 @@ def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
 def _message_row(row: Sequence[Any], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
     (
         _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings,
-        config, commit, only, through,
+        config, commit, only, through, resend,
     ) = row  # fmt: skip
     return MessageRow(
         id_, channel, MessageState(state), codec.moment(at), control_id, message_type, peer, size, code, why, replay_of,
-        arrivals, config, commit, only, through, tuple(deliveries), codec.strings(findings), tuple(keys),
+        arrivals, config, commit, only, through, resend, tuple(deliveries), codec.strings(findings), tuple(keys),
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ KEEP_SEALS: Final = "INSERT INTO seals SELECT unnest(%s::text[]) ON CONFLICT DO 
 
 ACCEPT: Final = """
 SELECT stored_id, stored_reply, duplicate, other_content FROM accept(
-  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1, '', '')::messages,
+  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1, '', '', false)::messages,
   %s, %s, %s, %s, %s, %s, %s)"""
 FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
 FORWARD: Final = """
@@ -54,13 +54,16 @@ SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], 
                %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
-REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s)"
+REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s, %s)"
 RETRY: Final = "SELECT retry(%s, %s, %s)"
 DISCARD: Final = "SELECT discard(%s, %s, %s, %s, %s, %s)"
 PRUNE: Final = "SELECT prune(%s)"
 OLDEST: Final = "SELECT oldest(%s, %s, %s)"
 KEEP_CONFIG: Final = """
-INSERT INTO configs (config, at, data, git_commit) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"""
+INSERT INTO configs AS c (config, at, data, git_commit) VALUES (%s, %s, %s, %s) ON CONFLICT (config) DO UPDATE SET
+  at = excluded.at, git_commit = CASE
+    WHEN c.git_commit = '' OR (excluded.git_commit <> '' AND excluded.git_commit NOT LIKE '%%+edited') THEN excluded.git_commit
+    ELSE c.git_commit END"""
 CONFIG: Final = "SELECT data FROM configs WHERE config = %s"
 
 # --- receipts ---------------------------------------------------------------------------------------------------------
@@ -98,7 +101,7 @@ FROM deliveries d JOIN receipts r ON r.delivery = d.seq WHERE d.message = %s ORD
 
 _MESSAGE: Final = """
 SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
-       m.replay_of, m.only_to, m.through, b.digest, b.size, b.zipped, b.data"""
+       m.replay_of, m.only_to, m.through, m.resend, b.digest, b.size, b.zipped, b.data"""
 _DELIVERY: Final = """
 SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at,
        b.digest, b.size, b.zipped, b.data"""
@@ -129,7 +132,8 @@ PACKS: Final = "SELECT id, size, data FROM packs WHERE id = ANY (%s)"
 ROWS: Final = """
 SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
        m.replay_of, m.arrivals, m.findings, m.config,
-       coalesce((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through FROM messages m"""
+       coalesce((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through, m.resend
+FROM messages m"""
 ROW_BY_ID: Final = ROWS + " WHERE m.id = %s"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """

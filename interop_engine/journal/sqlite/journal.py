@@ -287,9 +287,11 @@ class SqliteJournal:
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    async def replay(self, message_id: str, *, config: str = "", only: str = "", then: bool = False, once: bool = False) -> str:
+    async def replay(
+        self, message_id: str, *, config: str = "", only: str = "", then: bool = False, resend: bool = False, once: bool = False
+    ) -> str:
         """Receive a message again, as a new one that cites the old; returns its id."""
-        again = operators.Again(new_id(), config, only, then, once)
+        again = operators.Again(new_id(), config, only, then, resend, once)
         run = partial(operators.replay, message_id=message_id, again=again)
         committed: changes.Committed = await self._writer.do(run, self._after_replay, needs_room=True)
         return committed.stored.id
@@ -301,7 +303,7 @@ class SqliteJournal:
 
     async def retry(self, delivery_id: str) -> str | None:
         """Make a parked or waiting delivery due now, or receive its message again where it is overtaken."""
-        run = partial(operators.retry, delivery_id=delivery_id, again=operators.Again(new_id(), ""))
+        run = partial(operators.retry, delivery_id=delivery_id, new=new_id())
         done: operators.Retried = await self._writer.do(run, self._after_retry)
         return done.replay.stored.id if done.replay is not None else None
 

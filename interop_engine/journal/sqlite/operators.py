@@ -21,9 +21,10 @@ class Again:
     """What a replay is for, see ``Journal.replay``."""
 
     new: str
-    config: str
+    config: str = ""
     only: str = ""
     then: bool = False
+    resend: bool = False
     once: bool = False
 
 
@@ -42,7 +43,7 @@ def replay(tx: Transaction, message_id: str, again: Again) -> Committed:
     if not row:
         raise UnknownItem(f"There is no message {message_id}.")
     old, channel, state, _, key, *_ = row[0]
-    if again.once and (there := tx.rows(statements.REPLAYED, message_id, again.only)):
+    if again.once and (there := tx.rows(statements.REPLAYED, message_id, again.only, int(again.resend))):
         return Committed(Stored(there[0][0], b"", duplicate=True))
     left = _give_up_for(tx, old, again) if again.only else supersede(tx, old, channel, state, again.new)
     made = _receive_again(tx, row[0], again, left)
@@ -57,7 +58,7 @@ def _receive_again(tx: Transaction, row: tuple[Any, ...], again: Again, left: tu
     tx.numbers.body += 1
     seq = tx.numbers.message
     tx.execute(statements.COPY_BODY, (tx.numbers.body, old))
-    values = (seq, again.new, tx.at, tx.numbers.body, again.config, again.only, int(again.then), old)
+    values = (seq, again.new, tx.at, tx.numbers.body, again.config, again.only, int(again.then), int(again.resend), old)
     tx.execute(statements.SEND_AGAIN, values)
     tx.execute(statements.COPY_KEYS, (seq, old))
     tx.count_message(channel, MessageState.RECEIVED)
@@ -78,8 +79,8 @@ def _names(destination: str, headers: str) -> tuple[str, str]:
     return destination, f"{destination}/{receiver}" if receiver else destination
 
 
-def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
-    """Make a parked or waiting delivery due now; an overtaken one is given up, and its message received again."""
+def retry(tx: Transaction, delivery_id: str, new: str) -> Retried:
+    """Make a parked or waiting delivery due now; an overtaken one is given up, and its message received again as ``new``."""
     row = tx.rows(statements.DELIVERY_STATE, delivery_id)
     if not row:
         raise UnknownItem(f"There is no delivery {delivery_id}.")
@@ -90,9 +91,9 @@ def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
     tx.event("retried", message, seq)
     passed = state == DeliveryState.PARKED and due is None  # nothing passed one that holds its lanes
     if passed and pack and _overtaken(tx, pack, seq):
-        give_up(tx, (seq, channel, destination, state), "overtaken", _OVERTAKEN.format(again.new))
+        give_up(tx, (seq, channel, destination, state), "overtaken", _OVERTAKEN.format(new))
         old = tx.rows(statements.MESSAGE_STATE, message_id)[0]
-        for_it = Again(again.new, again.config or _config(tx, message), only=_names(destination, headers)[1])
+        for_it = Again(new, only=_names(destination, headers)[1])
         return Retried(place, (), _receive_again(tx, old, for_it, (place,)))
     tx.execute(statements.MAKE_DUE, (tx.at, seq))
     if state == DeliveryState.PARKED:
@@ -100,10 +101,6 @@ def retry(tx: Transaction, delivery_id: str, again: Again) -> Retried:
         tx.count_delivery(channel, destination, DeliveryState.WAITING)
         tx.put_in_force(seq, counts=True)
     return Retried(place, codec.strings(lanes))
-
-
-def _config(tx: Transaction, message: int) -> str:
-    return str(tx.rows(statements.CONFIG_OF, message)[0][0])
 
 
 def _overtaken(tx: Transaction, pack: int, delivery: int) -> bool:
@@ -162,5 +159,5 @@ def _give_up_meant(tx: Transaction, row: tuple[Any, ...], giving_up: GivingUp) -
 
 
 def keep_config(tx: Transaction, config: str, text: str, commit: str) -> None:
-    """Keep a configuration snapshot, once."""
+    """Keep a configuration snapshot, once; the last commit that it was taken up from as it is there is the one it is known by."""
     tx.execute(statements.KEEP_CONFIG, (config, tx.at, tx.packer.pack(text.encode()), commit))

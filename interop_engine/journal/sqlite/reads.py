@@ -50,7 +50,7 @@ class Reads:
     def due_message(self, seq: int) -> Received | None:
         """A message to be leased; None where it is not due any more."""
         rows = schema.rows(self.connection, statements.RECEIVED_BY_SEQ, (seq,))
-        return self._received(rows[0]) if rows and rows[0][13] == MessageState.RECEIVED else None
+        return self._received(rows[0]) if rows and rows[0][14] == MessageState.RECEIVED else None
 
     def due_delivery(self, seq: int) -> Delivery | None:
         """A delivery to be leased; None where it is not waiting any more."""
@@ -58,7 +58,24 @@ class Reads:
         return self._delivery(rows[0]) if rows and rows[0][9] == DeliveryState.WAITING else None
 
     def _received(self, row: tuple[Any, ...]) -> Received:
-        id_, channel, media, at, peer, control_id, message_type, digest, lanes, headers, replay_of, only, through, _, *body = row
+        (
+            id_,
+            channel,
+            media,
+            at,
+            peer,
+            control_id,
+            message_type,
+            digest,
+            lanes,
+            headers,
+            replay_of,
+            only,
+            through,
+            resend,
+            _,
+            *body,
+        ) = row
         data = self.unpacker.body(*body)
         return Received(
             id_,
@@ -75,6 +92,7 @@ class Reads:
             replay_of,
             only,
             through,
+            bool(resend),
         )
 
     def _delivery(self, row: tuple[Any, ...]) -> Delivery:
@@ -210,7 +228,7 @@ class Reads:
 def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list[tuple[str, str]]) -> MessageRow:
     (
         _, id_, channel, state, at, control_id, message_type, peer, size, code, why, replay_of, arrivals, findings,
-        config, commit, only, through,
+        config, commit, only, through, resend,
     ) = row  # fmt: skip
     return MessageRow(
         id_,
@@ -229,6 +247,7 @@ def _message_row(row: tuple[Any, ...], deliveries: list[DeliveryRow], keys: list
         commit,
         only,
         through,
+        bool(resend),
         tuple(deliveries),
         codec.strings(findings),
         tuple(keys),

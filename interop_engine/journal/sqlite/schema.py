@@ -168,7 +168,18 @@ _VERSION_5 = """
 ALTER TABLE attempts ADD COLUMN took INTEGER NOT NULL DEFAULT 0;  -- microseconds
 """
 
-MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)  # the n-th brings a file from user_version n to n + 1
+_VERSION_6 = """
+ALTER TABLE messages ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;  -- of a replay: what its receivers have is sent again too
+"""
+
+MIGRATIONS = (
+    _VERSION_1,
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+    _VERSION_6,
+)  # the n-th brings a file from user_version n to n + 1
 
 
 class Guard:

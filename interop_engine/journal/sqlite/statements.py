@@ -24,26 +24,26 @@ INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 SEND_AGAIN: Final = """
 INSERT INTO messages (seq, id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
-                      lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through)
-SELECT ?, ?, channel, 'received', ?, control_id, message_type, peer, media, digest, ?, size, reply,
-       lanes, headers, '', '', ?, duplicate_key, id, ?, iif(?, config, '') FROM messages WHERE seq = ?"""
+                      lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through, resend)
+SELECT ?, ?, channel, 'received', ?, control_id, message_type, peer, media, digest, ?, size, reply, lanes, headers, '', '',
+       coalesce(nullif(?, ''), (SELECT config FROM configs ORDER BY at DESC, rowid DESC LIMIT 1), ''), duplicate_key, id, ?,
+       iif(?, config, ''), ? FROM messages WHERE seq = ?"""
 COPY_BODY: Final = """
 INSERT INTO bodies (id, digest, size, zipped, data)
 SELECT ?, b.digest, b.size, b.zipped, b.data FROM messages m JOIN bodies b ON b.id = m.body WHERE m.seq = ?"""
-REPLAYED: Final = "SELECT id FROM messages WHERE replay_of = ? AND only_to = ? ORDER BY seq DESC LIMIT 1"
+REPLAYED: Final = "SELECT id FROM messages WHERE replay_of = ? AND only_to = ? AND resend >= ? ORDER BY seq DESC LIMIT 1"
 COPY_KEYS: Final = "INSERT INTO search_keys SELECT kind, value, ? FROM search_keys WHERE message = ?"
 ADD_KEY: Final = "INSERT OR IGNORE INTO search_keys (kind, value, message) VALUES (?, ?, ?)"
 FINISH_MESSAGE: Final = """
 UPDATE messages SET state = ?, code = ?, why = ?, findings = ? WHERE seq = ? AND state = 'received'"""
 MESSAGE_STATE: Final = "SELECT seq, channel, state, lanes, duplicate_key, digest, code, why FROM messages WHERE id = ?"
-CONFIG_OF: Final = "SELECT config FROM messages WHERE seq = ?"
 DISCARD_MESSAGE: Final = "UPDATE messages SET state = 'discarded', code = 'discarded', why = ? WHERE seq = ?"
 SUPERSEDE: Final = "UPDATE messages SET state = ?, superseded_by = ? WHERE seq = ?"
 DUE_MESSAGES: Final = """
 SELECT seq, lanes, NULL FROM messages WHERE channel = ? AND state = 'received' AND seq > ? ORDER BY seq LIMIT ?"""
 RECEIVED: Final = """
 SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_type, m.digest, m.lanes, m.headers,
-       m.replay_of, m.only_to, m.through, m.state, b.digest, b.size, b.zipped, b.data
+       m.replay_of, m.only_to, m.through, m.resend, m.state, b.digest, b.size, b.zipped, b.data
 FROM messages m JOIN bodies b ON b.id = m.body """
 RECEIVED_BY_SEQ: Final = RECEIVED + "WHERE m.seq = ?"
 RECEIVED_BY_ID: Final = RECEIVED + "WHERE m.id = ?"
@@ -204,7 +204,10 @@ DROP_MESSAGES: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM jso
 
 # --- configurations ---------------------------------------------------------------------------------------------------
 
-KEEP_CONFIG: Final = "INSERT OR IGNORE INTO configs (config, at, data, git_commit) VALUES (?, ?, ?, ?)"
+KEEP_CONFIG: Final = """
+INSERT INTO configs (config, at, data, git_commit) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at,
+  git_commit = iif(git_commit = '' OR (excluded.git_commit <> '' AND excluded.git_commit NOT LIKE '%+edited'),
+                   excluded.git_commit, git_commit)"""
 CONFIG: Final = "SELECT data FROM configs WHERE config = ?"
 
 # --- listings ---------------------------------------------------------------------------------------------------------
@@ -212,7 +215,7 @@ CONFIG: Final = "SELECT data FROM configs WHERE config = ?"
 ROWS: Final = """
 SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
        m.replay_of, m.arrivals, m.findings, m.config,
-       ifnull((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through FROM """
+       ifnull((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through, m.resend FROM """
 ROW_BY_ID: Final = ROWS + "messages m WHERE m.id = ?"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
 ROW_DELIVERIES: Final = """
