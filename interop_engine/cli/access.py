@@ -189,6 +189,30 @@ async def running(place: Place) -> Api | None:
     return None
 
 
+async def names(directory: Path, url: str | None) -> dict[str, set[str]]:
+    """Channels and their destinations: of the engine at ``url``, else of a site's files and its journal."""
+    if url:
+        api = Api(url)
+        try:
+            channels = (await api.status())["channels"]
+        finally:
+            await api.close()
+        return {channel["name"]: {each["name"] for each in channel["destinations"]} for channel in channels}
+    from interop_engine.config.reading import read
+
+    found: dict[str, set[str]] = {}
+    for path in sorted((directory / "channels").glob("*.yaml")):
+        data = read(directory, path, os.environ).data
+        deliver = data.get("deliver") or ()
+        found[str(data.get("channel"))] = {str(each.get("name")) for each in deliver if isinstance(each, dict)}
+    async with opened(find(directory), readonly=True) as journal:
+        for count in await journal.counts():
+            known = found.setdefault(count.queue.channel, set())
+            if count.queue.destination is not None:
+                known.add(count.queue.destination)
+    return found
+
+
 @asynccontextmanager
 async def reading(directory: Path, url: str | None) -> AsyncIterator[Reader]:
     """Read from the journal in a folder, or from the engine at ``url``."""

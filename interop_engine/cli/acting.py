@@ -27,6 +27,7 @@ from interop_engine.cli.selection import (
     Url,
     Yes,
     all_of,
+    known_names,
     says_nothing,
     selected,
 )
@@ -83,7 +84,7 @@ def replay(
         how = {"then": mapping == "then", "resend": resend, "once": once}
         return {each: await operator.replay(each, only=to, **how) for each in tracked}
 
-    _show(_run(work, project, url, messages, chosen), ("message", "replayed as"), json=json)
+    _show(_run(work, project, url, messages, chosen, to), ("message", "replayed as"), json=json)
 
 
 def retry(
@@ -124,7 +125,7 @@ def retry(
                 return None
         return {each: await operator.retry(each) or "due now" for each in output.tracked(ids, "retrying")}
 
-    _show(_run(work, project, url, deliveries, None), ("delivery", "replayed as"), json=json)
+    _show(_run(work, project, url, deliveries, chosen, to), ("delivery", "replayed as"), json=json)
 
 
 def discard(
@@ -167,7 +168,7 @@ def discard(
             await operator.discard(each, why, to=to, code=code, waiting=waiting)
         return dict.fromkeys(ids, why)
 
-    _show(_run(work, project, url, messages, chosen), ("message", "discarded"), json=json)
+    _show(_run(work, project, url, messages, chosen, to), ("message", "discarded"), json=json)
 
 
 def _run(
@@ -175,15 +176,17 @@ def _run(
     project: Path,
     url: str | None,
     ids: list[str] | None,
-    chosen: Selection | None,
+    chosen: Selection,
+    to: str,
 ) -> dict[str, str] | None:
-    """Do it; refused where neither ids nor conditions are given."""
+    """Do it; refused where neither ids nor conditions are given, or what they name is not known."""
     from interop_engine.cli import access
 
-    if not ids and chosen is not None and says_nothing(chosen):
+    if not ids and says_nothing(chosen):
         raise typer.BadParameter("name messages, or say which: --channel, --state, --since, …")
 
     async def act() -> dict[str, str] | None:
+        await known_names(project, url, chosen, to)
         async with access.operating(project, url) as operator:
             return await work(operator)
 

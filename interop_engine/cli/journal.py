@@ -14,7 +14,7 @@ from interop_engine.cli import output
 from interop_engine.cli.selection import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from interop_engine.journal.checking import Progress
 
@@ -61,7 +61,7 @@ def restore(
     if not file.is_file():
         output.fail(f"{file} is not there")
     place = _file(project)
-    before = copies.restore(file, place, force=force)
+    before = copies.restore(file, place, force=force, seals=_seals(project))
     output.write(f"{place} is restored" + (f"; the journal before it is {before}" if before else ""))
     output.remark("information", "what was received after it was made is not in it", "ask the senders for what they sent since")
 
@@ -118,6 +118,18 @@ def _file(project: Path) -> Path:
     if not isinstance(place, Path):
         output.fail(_DUMP)
     return place
+
+
+def _seals(project: Path) -> Sequence[str]:
+    """What the keys of the site's journal are known by, where it is encrypted."""
+    from interop_engine.cli import access
+
+    found = access.find(project)
+    if (keys := found.options.journal.keys(found.directory)) is None:
+        return ()
+    from interop_engine.journal.keys import read_keys
+
+    return read_keys(keys).seals()
 
 
 @contextmanager

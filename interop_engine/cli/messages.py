@@ -22,6 +22,7 @@ from interop_engine.cli.selection import (
     State,
     Until,
     Url,
+    known_names,
     selected,
 )
 
@@ -69,6 +70,7 @@ def list_(
     )  # fmt: skip
 
     async def found() -> list[MessageRow]:
+        await known_names(project, url, selection)
         async with access.reading(project, url) as reader:
             return await reader.search(selection)
 

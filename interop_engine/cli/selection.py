@@ -11,6 +11,8 @@ import typer
 from interop_engine.cli.inputs import moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from interop_engine.cli.access import Reader
     from interop_engine.journal.base import MessageRow, Selection
 
@@ -44,8 +46,10 @@ def selected(
     limit: int = _PAGE,
 ) -> Selection:
     """The conditions as typed. Raises BadParameter."""
-    from interop_engine.journal.base import Selection
+    from interop_engine.journal.base import STATES, Selection
 
+    for each in state or ():
+        known_as(each, STATES, "state", "--state")
     return Selection(
         channel=channel,
         states=tuple(state or ()),
@@ -56,6 +60,30 @@ def selected(
         search=tuple(_pair(text) for text in search or ()),
         limit=limit,
     )
+
+
+def known_as(name: str, names: Iterable[str], what: str, option: str) -> None:
+    """Raise BadParameter where a name is none of ``names``, since nothing would be found under it."""
+    from interop_engine.core.diagnostics import near
+
+    known = sorted(names)
+    if name not in known:
+        hint = near(name, known) or f"known: {', '.join(known)}"
+        raise typer.BadParameter(f'there is no {what} "{name}": {hint}', param_hint=option)
+
+
+async def known_names(project: Path, url: str | None, selection: Selection, to: str = "") -> None:
+    """Raise BadParameter for a channel or a destination that neither the site nor its journal knows."""
+    from interop_engine.cli import access
+
+    if selection.channel is None and not to:
+        return
+    names = await access.names(project, url)
+    if selection.channel is not None:
+        known_as(selection.channel, names, "channel", "--channel")
+    chosen = [selection.channel] if selection.channel is not None else list(names)
+    if to:
+        known_as(to.partition("/")[0], {each for name in chosen for each in names[name]}, "destination", "--to")
 
 
 def says_nothing(selection: Selection) -> bool:
@@ -81,4 +109,7 @@ def _pair(text: str) -> tuple[str, str]:
     kind, equals, value = text.partition("=")
     if not equals or not kind or not value:
         raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
+    from interop_engine.engine.subjects import KINDS
+
+    known_as(kind, KINDS, "kind of number", "--search")
     return kind, value

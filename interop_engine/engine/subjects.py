@@ -25,6 +25,7 @@ _SEARCHED = (
     ("accession", "OBR", 18),
     ("visit", "PV1", 19),
 )
+KINDS = tuple(dict.fromkeys(kind for kind, _, _ in _SEARCHED))
 _MOST_KEYS = 200  # of one message: a catalogue of a thousand orders is found by its control id
 
 

@@ -69,6 +69,10 @@ class DeliveryState(StrEnum):
     DISCARDED = "discarded"
 
 
+STATES: Final = (*map(str, MessageState), "delivery-parked", "delivery-waiting")
+"""What ``Selection.states`` may hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewMessage:
     """A message to be committed. ``state`` is RECEIVED, or REJECTED or FILTERED with ``code`` and ``why``.
@@ -170,7 +174,7 @@ class Selection:
     """What to list; all given conditions must hold. ``patient`` etc. go through ``search``."""
 
     channel: str | None = None
-    states: tuple[str, ...] = ()  # message states, or "delivery-parked", "delivery-waiting"
+    states: tuple[str, ...] = ()  # of ``STATES``
     since: datetime | None = None
     until: datetime | None = None
     control_id: str | None = None
@@ -182,11 +186,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """A delivery as an operator sees it.
-
-    ``holds``: it is parked, and what shares a lane with it waits for it. ``behind``: the message whose parked delivery this
-    one waits for.
-    """
+    """A delivery as an operator sees it."""
 
     id: str
     destination: str
@@ -199,8 +199,8 @@ class DeliveryRow:
     headers: Mapping[str, str] = field(default_factory=dict)
     digest: str = ""
     size: int = 0
-    holds: bool = False
-    behind: str = ""
+    holds: bool = False  # it is parked, and what shares a lane with it waits for it
+    behind: str = ""  # the message whose parked delivery it waits for
     receipts: tuple[Receipt, ...] = ()  # of one on the exchange, what its receiver said; only ``show`` tells
 
 

@@ -22,6 +22,7 @@ from interop_engine.exchange.base import ExchangeHealth
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
 from interop_engine.ops.api import Watch, application
+from tests.support.journals import key_file
 from tests.support.observed import FakeEngine
 
 SITE = 'site: Bệnh viện mẫu\nfacility: "24001"\njournal: {path: journal.db}\nstatus: {listen: "%s"}\n'
@@ -72,6 +73,17 @@ async def fill(journal: Journal) -> dict[str, str]:
     return {"parked": parked.id, "rejected": rejected.id, "sent": sent.id, "delivery": delivery.id}
 
 
+def with_channel(folder: Path) -> None:
+    """Give a site a channel's file, as far as names are read of it."""
+    (folder / "channels").mkdir()
+    (folder / "channels" / "lab.yaml").write_text("channel: lab\ndeliver: [{name: hub}, {name: record}]\n")
+
+
+def put_aside(folder: Path) -> list[Path]:
+    """Journals that a restore put aside."""
+    return list(folder.glob("*.before-*"))
+
+
 @pytest.fixture
 async def site(tmp_path: Path) -> tuple[str, dict[str, str]]:
     """A site's folder with a journal, no engine running, and the ids in it."""
@@ -111,6 +123,29 @@ async def test_a_listing_has_conditions(site: tuple[str, dict[str, str]], condit
     folder, ids = site
     rows = await shown("messages", "list", "--project", folder, *conditions)
     assert [row["id"] for row in rows] == [ids[name] for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list", "--state", "pakred"], 'did you mean "parked"?'),
+        (["list", "--search", "patiant=BN001"], 'did you mean "patient"?'),
+        (["list", "--channel", "labb"], 'did you mean "lab"?'),
+        (["replay", "--channel", "lab", "--to", "hbu", "--yes"], 'did you mean "hub"?'),
+        (["replay", "ID", "--to", "nonsense"], 'there is no destination "nonsense": known: hub, record'),
+        (["retry", "--to", "nonsense/24002", "--yes"], "there is no destination"),
+        (["discard", "--why", "a test", "--channel", "lab", "--to", "hub2", "--yes"], 'did you mean "hub"?'),
+    ],
+)
+async def test_a_name_that_nothing_has_is_refused(site: tuple[str, dict[str, str]], arguments: list[str], said: str) -> None:
+    """A slip of the keyboard would find nothing, or make messages for nobody; nothing is done."""
+    folder, ids = site
+    with_channel(Path(folder))
+    before = await shown("messages", "list", "--project", folder)
+    arguments = [ids["sent"] if each == "ID" else each for each in arguments]
+    code, _, told = await run("messages", *arguments, "--project", folder)
+    assert (code, said in " ".join(told.replace("│", " ").split())) == (2, True), told
+    assert await shown("messages", "list", "--project", folder) == before
 
 
 async def test_one_message_is_shown_with_its_content(site: tuple[str, dict[str, str]]) -> None:
@@ -370,6 +405,22 @@ async def test_a_journal_is_copied_checked_restored_and_pruned(site: tuple[str, 
     assert (code, "before-1" in said, "ask the senders" in told) == (0, True, True)
     assert (await shown("messages", "show", ids["parked"], *project))["state"] == "parked"
     assert (await run("journal", "prune", "--days", "1", *project))[:2] == (0, "no messages removed\n")
+
+
+async def test_a_copy_that_the_keys_do_not_open_is_not_restored(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    """It would be refused by the next start, with the journal that stood there out of the way: nothing is moved."""
+    folder, ids = site
+    project = ("--project", folder)
+    copy = str(tmp_path / "copy.db")
+    assert (await run("journal", "backup", copy, *project))[0] == 0
+    plain = (tmp_path / "engine.yaml").read_text()
+    key_file(tmp_path / "journal.keys")
+    (tmp_path / "engine.yaml").write_text(plain.replace("journal: {", "journal: {encrypt: {keys: journal.keys}, "))
+    code, _, told = await run("journal", "restore", copy, "--force", *project)
+    assert (code, "holds messages in plain" in " ".join(told.split())) == (1, True)
+    (tmp_path / "engine.yaml").write_text(plain)
+    assert (await shown("messages", "show", ids["parked"], *project))["state"] == "parked"
+    assert put_aside(tmp_path) == []
 
 
 async def test_a_journal_in_a_database_is_left_to_its_server(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import apsw
 import psycopg
 import pytest
 
-from interop_engine.core.errors import JournalBroken
+from interop_engine.core.errors import JournalBroken, JournalError
 from interop_engine.core.model import Learned, Park, Question, Retry
 from interop_engine.journal import checking
 from interop_engine.journal.base import Forward, Journal, Selection
+from interop_engine.journal.keys import read_keys
 from interop_engine.journal.sqlite.copies import back_up, restore
 from tests.support.journals import (
     DELIVERED,
@@ -267,6 +268,9 @@ async def test_a_copy_of_the_file_opens_with_the_same_keys(tmp_path: Path) -> No
         kept = await journal.accept(message(NUMBER))
         back_up(tmp_path / "journal.db", tmp_path / "copy.db")
     assert NUMBER.encode() not in (tmp_path / "copy.db").read_bytes()
-    restore(tmp_path / "copy.db", tmp_path / "journal.db", force=True)
+    for others in ((), read_keys(key_file(tmp_path / "others", "2027")).seals()):
+        with pytest.raises(JournalError, match="keys"):
+            restore(tmp_path / "copy.db", tmp_path / "journal.db", force=True, seals=others)
+    restore(tmp_path / "copy.db", tmp_path / "journal.db", force=True, seals=read_keys(keys).seals())
     async with store.opened() as journal:
         assert (await journal.content(kept.id)).data == NUMBER.encode()

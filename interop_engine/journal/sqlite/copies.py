@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
@@ -42,12 +43,13 @@ def back_up(source: Path, target: Path, progress: Progress = lambda _done, _of: 
     _make_durable(target.parent)
 
 
-def restore(backup: Path, place: Path, *, force: bool = False) -> Path | None:
+def restore(backup: Path, place: Path, *, force: bool = False, seals: Sequence[str] = ()) -> Path | None:
     """Put a copy where a journal stands; returns where the one before it was put, which is only done with ``force``.
 
-    Raises JournalError where an engine has the journal open, the copy is none, or the journal holds messages.
+    Raises JournalError where an engine has the journal open, the copy is none or is not opened by the keys of ``seals``, or the
+    journal holds messages. Nothing was moved then.
     """
-    _check_copy(backup)
+    _check_copy(backup, seals)
     place.parent.mkdir(parents=True, exist_ok=True)
     guard = schema.Guard(place)
     guard.take()
@@ -81,13 +83,14 @@ def structure(path: Path) -> list[str]:
         connection.close()
 
 
-def _check_copy(backup: Path) -> None:
+def _check_copy(backup: Path, seals: Sequence[str]) -> None:
     connection = apsw.Connection(str(backup), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         version = int(connection.pragma("user_version"))
         if not 0 < version <= len(schema.MIGRATIONS):
             raise JournalError(f"{backup} is no journal that this engine can read.")
         schema.check_integrity(connection)
+        schema.new_seals(connection, seals)
     except apsw.Error as error:
         raise JournalError(f"{backup} is no journal: {error}") from None
     finally:

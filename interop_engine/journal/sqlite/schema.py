@@ -254,7 +254,8 @@ def connect_reader(path: Path) -> apsw.Connection:
 
 def new_seals(connection: apsw.Connection, seals: Sequence[str]) -> tuple[str, ...]:
     """What a journal must keep before it is written with these keys; raises JournalError where they are not its own."""
-    kept = [row[0] for row in rows(connection, statements.SEALS)]
+    known = bool(rows(connection, statements.KNOWS_SEALS)[0][0])  # a copy may be of an engine that did not encrypt
+    kept = [row[0] for row in rows(connection, statements.SEALS)] if known else []
     return sealed_with.new_seals(kept, seals, holds=bool(rows(connection, statements.HOLDS)[0][0]))
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 # --- the keys it is encrypted with ------------------------------------------------------------------------------------
 
+KNOWS_SEALS: Final = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'seals')"
 SEALS: Final = "SELECT seal FROM seals"
 HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM messages)"
 KEEP_SEAL: Final = "INSERT INTO seals VALUES (?)"
