@@ -25,7 +25,9 @@ facility: "{facility}"                             # this node's name on the exc
 timezone: Asia/Ho_Chi_Minh                    # for senders that give no zone with a time
 naming: vncore                                # assigning authority → system URI
 base: https://hie.example.org                 # root of the URIs that this site makes: yours, before the first real message
-journal: {{path: var/journal.db}}               # every message, and where it is; on a disk that is backed up
+journal:
+  path: var/journal.db                        # every message, and where it is; on a disk that is backed up
+  keep: {{days: 90}}                            # what is done is removed then; size: 50GB would limit the file
 exchange: embedded                            # or {{amqp: "${{RABBITMQ_URL}}"}}: how nodes are joined
 status: {{listen: 127.0.0.1:8080}}              # interop-engine status; /health/ready, /metrics
 """

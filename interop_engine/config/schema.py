@@ -21,21 +21,19 @@ Order = Literal["patient", "channel", "none"]
 Otherwise = Literal["reject", "ignore"]
 
 
-class AgeOptions(Options):
-    """How long messages are kept."""
+class KeepOptions(Options):
+    """What is kept of a journal or a channel. What is due or parked stays, and so does what later messages are judged by."""
 
     days: int | None = Field(
         None, ge=1, description="Messages that are done are removed when they are so old; without it: never.", examples=[90]
     )
-
-
-class KeepOptions(AgeOptions):
-    """What of the journal is kept. What is due or parked stays, and so does what later messages are judged by."""
-
     size: Size = Field(
-        0, ge=0, description="The oldest messages that are done are removed from a file that would grow larger; 0: no limit.",
+        0,
+        ge=0,
+        description="The oldest messages that are done, of the largest channel first, are removed from a file that would grow"
+        " larger; of a channel: where its contents, compressed, would. 0: no limit.",
         examples=["50GB"],
-    )  # fmt: skip
+    )
 
 
 class WaitingOptions(Options):
@@ -288,7 +286,9 @@ class ChannelOptions(Options):
         examples=["delta"],
     )
     filter: str = Field("", description="Only messages for which this condition holds go on.", examples=["PV1-2 != 'T'"])
-    keep: AgeOptions = Field(default_factory=AgeOptions, description="How long its messages are kept, if not as the journal's.")
+    keep: KeepOptions = Field(
+        default_factory=KeepOptions, description="How long its messages are kept, if not as the journal's, and how much of them."
+    )
     waiting: WaitingOptions = Field(
         default_factory=WaitingOptions,
         description="How much may wait, to be mapped or for one destination, before the status and the metrics say so.",

@@ -12,6 +12,8 @@ from interop_engine.core import events
 from interop_engine.core.errors import JournalBroken, JournalError
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from interop_engine.config.site import Site
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal
@@ -29,6 +31,7 @@ class Retention:
         self._days = {channel.name: channel.options.keep.days or self._keep.days for channel in site.channels}
         # Who shares a journal may find channels in it that are another node's, and whose days that one knows.
         self._others = 0 if site.options.journal.postgres else self._keep.days
+        self._sizes = {channel.name: channel.options.keep.size for channel in site.channels if channel.options.keep.size}
         self._journal = journal
         self._broken = broken
         self._task: asyncio.Task[None] | None = None
@@ -36,7 +39,7 @@ class Retention:
 
     def start(self) -> None:
         """Begin, where there is a limit."""
-        if self._others or self._keep.size or any(self._days.values()):
+        if self._others or self._keep.size or any(self._days.values()) or self._sizes:
             self._task = asyncio.create_task(self._run(), name="retention")
 
     async def stop(self) -> None:
@@ -59,13 +62,18 @@ class Retention:
             await asyncio.sleep(_EVERY)
 
     async def once(self, now: datetime) -> None:
-        """Remove what is too old, then the oldest while there is too much, then give back what is free."""
+        """Remove what is too old, then the oldest while a channel or all have too much, then give back what is free."""
         removed = 0
         for channel in sorted(await self._journal.totals()):
             if days := self._days.get(channel, self._others):
                 removed += await self._prune(channel, now - timedelta(days=days))
         if removed:
             events.emit(events.JournalPruned("age", removed))
+        removed = 0
+        for channel, size in self._sizes.items():
+            removed += await self._channel_within(channel, size)
+        if removed:
+            events.emit(events.JournalPruned("size", removed))
         if self._keep.size:
             await self._within(self._keep.size)
         more = True
@@ -77,10 +85,17 @@ class Retention:
     async def _prune(self, channel: str, before: datetime) -> int:
         total, removed = 0, 1
         while removed:
-            began = time.monotonic()
-            removed = await self._journal.prune(before=before, channel=channel)
+            removed = await self._step(channel, before)
             total += removed
-            await self._pause(began)
+        return total
+
+    async def _channel_within(self, channel: str, limit: int) -> int:
+        if (await self._journal.stored()).get(channel, 0) <= limit:
+            return 0
+        total, removed = 0, 1
+        while removed and (await self._journal.stored())[channel] > limit * _LOW:
+            removed = await self._step(channel)
+            total += removed
         return total
 
     async def _within(self, limit: int) -> None:
@@ -89,19 +104,29 @@ class Retention:
             self._told = False
             return
         total = 0
-        while used > limit * _LOW:
-            began = time.monotonic()
-            removed = await self._journal.prune()
+        spent: set[str] = set()  # channels of which all is due, parked or the newest
+        while used > limit * _LOW and (channel := await self._largest(spent)) is not None:
+            removed = await self._step(channel)
             total += removed
             if not removed:
-                break
-            await self._pause(began)
+                spent.add(channel)
             used = (await self._journal.health()).used
         if total:
             events.emit(events.JournalPruned("size", total))
         if used > limit and not self._told:
             self._told = True
             events.emit(events.JournalOverLimit(used, limit))
+
+    async def _largest(self, spent: Container[str]) -> str | None:
+        """The channel that has most, so that one that sends much takes the room of none but itself."""
+        stored = await self._journal.stored()
+        return max((each for each in stored if each not in spent), key=lambda each: stored[each], default=None)
+
+    async def _step(self, channel: str, before: datetime | None = None) -> int:
+        began = time.monotonic()
+        removed = await self._journal.prune(before=before, channel=channel)
+        await self._pause(began)
+        return removed
 
     async def _pause(self, began: float) -> None:
         await asyncio.sleep((time.monotonic() - began) * _SHARE)

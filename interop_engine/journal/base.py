@@ -358,6 +358,9 @@ class Journal(Protocol):
     async def totals(self) -> Mapping[str, Mapping[str, int]]:
         """Messages by channel and state."""
 
+    async def stored(self) -> Mapping[str, int]:
+        """Bytes of what each channel's messages and deliveries hold, in a file. A database does not tell."""
+
     async def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""
 

@@ -170,6 +170,10 @@ class SealedJournal:
         """Messages by channel and state."""
         return await self._journal.totals()
 
+    async def stored(self) -> Mapping[str, int]:
+        """Bytes of what each channel's messages and deliveries hold."""
+        return await self._journal.stored()
+
     async def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""
         return await self._journal.last_received()

@@ -8,7 +8,8 @@ import pytest
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Park, Question
-from interop_engine.journal.base import Journal, MessageState, Selection
+from interop_engine.journal.base import Journal, MessageState, Queue, Selection
+from interop_engine.journal.sqlite import pruning
 from tests.support.journals import (
     DELIVERED,
     LAB,
@@ -131,3 +132,19 @@ async def test_row_numbers_are_never_given_twice(store: Store) -> None:
         await settled(journal, Park("x", "y"))
         known = await journal.known(Question(objects=("Patient/1", "Patient/2")), NAMES)
         assert {thing for _, thing in known.sent} == {"Patient/1"}
+
+
+async def test_behind_what_waits_all_that_is_done_goes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it is older than what is done; and what waited goes in its turn, once it is done."""
+    monkeypatch.setattr(pruning, "_LOOKED_AT", 3)
+    for number in range(8):
+        await forwarded(journal, delivery("away" if number < 5 else "hub", lanes=()))
+    for _ in range(3):
+        await settled(journal, DELIVERED)
+    await newest(journal)
+    steps = [await journal.prune(most=2) for _ in range(3)]
+    assert (sum(steps), steps[-1]) == (3, 0)
+    for _ in range(5):
+        await settled(journal, DELIVERED, Queue("lab", "away"))
+    steps = [await journal.prune(channel="lab", most=4) for _ in range(3)]
+    assert (sum(steps), steps[-1]) == (5, 0)

@@ -12,13 +12,14 @@ import pytest
 from interop_engine import config
 from interop_engine.config.site import Site
 from interop_engine.core import events
+from interop_engine.core.errors import ConfigError
 from interop_engine.engine.retention import Retention
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Journal, MessageState, Selection
 from tests.support.journals import START, message
 from tests.support.postgres import fresh_journal
 
-_ENGINE = 'site: Test\nfacility: "24001"\njournal: {{path: journal.db, keep: {{{keep}}}}}\n'
+_ENGINE = 'site: Test\nfacility: "24001"\njournal: {{{journal}, keep: {{{keep}}}}}\n'
 _CHANNEL = """\
 channel: {name}
 source: {{mllp: {{listen: "127.0.0.1:0"}}}}
@@ -29,10 +30,10 @@ deliver: [{{name: archive, file: {{folder: out, send: original}}}}]
 """
 
 
-def site(folder: Path, keep: str, orders: str = "") -> Site:
+def site(folder: Path, keep: str, orders: str = "", journal: str = "path: journal.db") -> Site:
     """Two channels, one of which may have a limit of its own."""
     (folder / "channels").mkdir()
-    (folder / "engine.yaml").write_text(_ENGINE.format(keep=keep))
+    (folder / "engine.yaml").write_text(_ENGINE.format(keep=keep, journal=journal))
     for name, own in (("lab", ""), ("orders", orders)):
         (folder / "channels" / f"{name}.yaml").write_text(_CHANNEL.format(name=name, keep=own))
     return config.load(folder, {})
@@ -125,3 +126,53 @@ async def test_the_channels_of_other_nodes_are_left_to_them(tmp_path: Path, post
     left = [row.control_id for row in await journal.search(Selection())]
     await journal.close()
     assert sorted(left) == ["another-1", "another-40", "lab-1"]
+
+
+async def fill(journal: Journal, channel: str, count: int, size: int = 20_000) -> None:
+    """Messages of a channel that are done."""
+    for number in range(count):
+        new = message(channel=channel, state=MessageState.FILTERED, lanes=())
+        await journal.accept(replace(new, data=os.urandom(size), control_id=f"{channel}-{number}"))
+
+
+async def count(journal: Journal, channel: str) -> int:
+    """How many messages a channel has left."""
+    return len(await journal.search(Selection(channel=channel, limit=1000)))
+
+
+async def test_a_channel_stays_within_its_own_size(tmp_path: Path) -> None:
+    """The oldest of it go, those of others stay, and what waits stays too; bytes are counted with every write."""
+    loaded = site(tmp_path, "days: 3000", orders="size: 500kB")
+    journal = await opened(loaded)
+    await fill(journal, "lab", 40)
+    waiting = message(channel="orders", lanes=())
+    await journal.accept(replace(waiting, data=os.urandom(100_000)))
+    await fill(journal, "orders", 40)
+    assert (await journal.stored())["orders"] in range(900_000, 901_000)
+    await Retention(loaded, journal, unbroken).once(START)
+    stored, left = await journal.stored(), await count(journal, "orders")
+    assert stored["orders"] <= 500_000
+    assert (await count(journal, "lab"), left) == (40, 1 + (stored["orders"] - 100_000) // 20_000)
+    assert (await journal.show(waiting.id)).state == MessageState.RECEIVED
+    await journal.close()
+
+
+def test_a_channel_of_a_database_has_no_size(tmp_path: Path) -> None:
+    """A database's room is its own; what could not be kept is refused when it is written."""
+    with pytest.raises(ConfigError) as raised:
+        site(tmp_path, "days: 30", orders="size: 1GB", journal="postgres: 'postgresql://db/journal'")
+    (mistake,) = raised.value.mistakes
+    assert (mistake.mark.file, mistake.code) == ("channels/orders.yaml", "C103")
+
+
+async def test_one_noisy_channel_does_not_evict_the_others(tmp_path: Path) -> None:
+    """What is removed to keep the whole within its limit is of the channel that has most."""
+    loaded = site(tmp_path, "size: 2MB")
+    journal = await opened(loaded)
+    await fill(journal, "orders", 10)  # the oldest of all
+    await fill(journal, "lab", 120)
+    await Retention(loaded, journal, unbroken).once(START)
+    assert (await journal.health()).used <= 2_000_000
+    assert await count(journal, "orders") == 10
+    assert await count(journal, "lab") < 100
+    await journal.close()

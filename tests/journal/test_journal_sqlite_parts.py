@@ -9,7 +9,7 @@ import pytest
 
 from interop_engine.core.model import Learned, Park, Question
 from interop_engine.journal.base import Forward, Journal, Queue
-from interop_engine.journal.sqlite import lanes, sentstate, transaction, writer
+from interop_engine.journal.sqlite import lanes, pruning, schema, sentstate, transaction, writer
 from interop_engine.journal.sqlite.lanes import Line, Row
 from interop_engine.journal.sqlite.transaction import Changes
 from interop_engine.journal.sqlite.warm import Warm
@@ -266,3 +266,24 @@ async def test_the_write_ahead_log_is_checkpointed(store: Store, monkeypatch: py
         assert (health.wal, health.size > 40 * 4096) == (0, True)
         await journal.accept(message(lanes=()))
         assert (await lease(journal, LAB)).message is not None
+
+
+# --- what may be removed ----------------------------------------------------------------------------------------------
+
+
+async def test_what_may_be_removed_is_looked_for_step_by_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step looks at so many messages and no more, the next goes on behind them, and after the last it begins anew."""
+    monkeypatch.setattr(pruning, "_LOOKED_AT", 4)
+    async with store.opened() as journal:
+        for _ in range(9):
+            await forwarded(journal, delivery("away", lanes=()))
+        await forwarded(journal, delivery(lanes=()))
+        await settled(journal, DELIVERED)
+        await forwarded(journal, delivery("away", lanes=()))
+    assert isinstance(store.place, Path)
+    connection = schema.connect_reader(store.place)
+    finder = pruning.Finder()
+    for channel in (None, "lab"):
+        for _ in range(2):
+            assert [finder.find(connection, None, channel, 50) for _ in range(3)] == [([], True), ([], True), ([10], False)]
+    connection.close()

@@ -82,7 +82,7 @@ def _insert(tx: Transaction, message: NewMessage, at: int) -> int:
     numbers = tx.numbers
     numbers.message += 1
     seq = numbers.message
-    body, size, _ = _add_body(tx, message.data)
+    body, size, _ = _add_body(tx, message.channel, message.data)
     tx.execute(
         statements.ADD_MESSAGE,
         (
@@ -116,10 +116,11 @@ def _insert(tx: Transaction, message: NewMessage, at: int) -> int:
     return seq
 
 
-def _add_body(tx: Transaction, data: bytes) -> tuple[int, int, str]:
+def _add_body(tx: Transaction, channel: str, data: bytes) -> tuple[int, int, str]:
     tx.numbers.body += 1
     digest, size, zipped, packed = tx.packer.body(data)
     tx.execute(statements.ADD_BODY, (tx.numbers.body, digest, size, zipped, packed))
+    tx.count_stored(channel, len(packed))
     return tx.numbers.body, size, digest.hex()
 
 
@@ -184,7 +185,7 @@ def _add_deliveries(tx: Transaction, seq: int, message: Received, made: Forward)
     pack = tx.numbers.pack + 1  # where ``keep_sent`` will write what they bring
     for new in made.deliveries:
         if new.body not in bodies:
-            bodies[new.body] = _add_body(tx, new.body)
+            bodies[new.body] = _add_body(tx, message.channel, new.body)
         body, size, digest = bodies[new.body]
         tx.numbers.delivery += 1
         number = tx.numbers.delivery

@@ -58,6 +58,7 @@ class SqliteJournal:
         self._reserve = reserve
         self._window = window // timedelta(microseconds=1)
         self._guard = schema.Guard(path)
+        self._done = pruning.Finder()
         self._leases = Leases(lease_time.total_seconds())
         self._opened: _Opened | None = None
         self._checking: apsw.Connection | None = None
@@ -245,6 +246,10 @@ class SqliteJournal:
         """Messages by channel and state."""
         return self._reads.totals()
 
+    async def stored(self) -> Mapping[str, int]:
+        """Bytes of what each channel's messages and deliveries hold."""
+        return self._reads.stored()
+
     async def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""
         return self._reads.last_received()
@@ -321,7 +326,13 @@ class SqliteJournal:
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove some of the oldest messages that are done; returns how many."""
         at = None if before is None else codec.micros(before)
-        removed: int = await self._writer.do(partial(pruning.prune, before=at, channel=channel, most=most))
+        removed, more = 0, True
+        while more and not removed:
+            found, more = self._done.find(self._reads.connection, at, channel, most)
+            if found:
+                removed = await self._writer.do(partial(pruning.prune, found=found))
+            else:
+                await asyncio.sleep(0)  # the event loop has other work
         return removed
 
     async def shrink(self, limit: int = 0) -> bool:

@@ -58,6 +58,7 @@ def _receive_again(tx: Transaction, row: tuple[Any, ...], again: Again, left: tu
     tx.numbers.body += 1
     seq = tx.numbers.message
     tx.execute(statements.COPY_BODY, (tx.numbers.body, old))
+    tx.count_stored(channel, tx.rows(statements.BODY_LENGTHS, codec.text([tx.numbers.body]))[0][1])
     values = (seq, again.new, tx.at, tx.numbers.body, again.config, again.only, int(again.then), int(again.resend), old)
     tx.execute(statements.SEND_AGAIN, values)
     tx.execute(statements.COPY_KEYS, (seq, old))

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+
+import apsw
 
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState
 from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.transaction import Transaction
 
+_LOOKED_AT = 500  # messages at once: a millisecond or two
 _STEP_PAGES = 256  # given back at once: 1 MiB
 
 
-def prune(tx: Transaction, before: int | None, channel: str | None, most: int) -> int:
-    """Remove the oldest messages that are done, received before ``before`` (microseconds); returns how many."""
-    values: tuple[Any, ...] = (codec.now() if before is None else before,)
-    if channel is None:
-        messages = tx.rows(statements.PRUNABLE, *values, most)
-    else:
-        messages = tx.rows(statements.PRUNABLE_OF_CHANNEL, *values, channel, most)
+class Finder:
+    """Finds what is done, oldest first, and goes on where it stopped: what is not done may be much, and the oldest of all."""
+
+    def __init__(self) -> None:
+        self._places: dict[str | None, tuple[int, int]] = {}  # received_at and seq of the last message looked at, by channel
+
+    def find(self, connection: apsw.Connection, before: int | None, channel: str | None, most: int) -> tuple[list[int], bool]:
+        """(some messages that are done and were received before ``before``, whether there are more to look at)."""
+        query = statements.OLD if channel is None else statements.OLD_OF_CHANNEL
+        place = self._places.pop(channel, (-1, -1))
+        old = (codec.now() if before is None else before, *([] if channel is None else [channel]), _LOOKED_AT)
+        found: list[int] = []
+        looked_at = schema.rows(connection, query, (*place, *old))
+        for seq, at, done in looked_at:
+            self._places[channel] = (at, seq)
+            if done:
+                found.append(seq)
+            if len(found) == most:
+                return found, True
+        if len(looked_at) < _LOOKED_AT:
+            self._places.pop(channel, None)
+            return found, False
+        return found, True
+
+
+def prune(tx: Transaction, found: Sequence[int]) -> int:
+    """Remove those of these messages that are done still; returns how many."""
+    messages = tx.rows(statements.PRUNABLE, codec.text(found))
     if not messages:
         return 0
     numbers = codec.text([row[0] for row in messages])
     deliveries = tx.rows(statements.DELIVERIES_OF, numbers)
-    bodies = {row[3] for row in messages} | {row[4] for row in deliveries}
+    bodies = {body: of for _, of, _, body, _ in messages} | {body: of for _, of, _, _, body, _ in deliveries}
+    for body, size in tx.rows(statements.BODY_LENGTHS, codec.text(list(bodies))):
+        tx.count_stored(bodies[body], -size)
     discarded = [(row[0],) for row in deliveries if row[3] == DeliveryState.DISCARDED and row[5]]
     tx.executemany(statements.KEEP_OUT_OF_FORCE, discarded)
     tx.execute(statements.DROP_ATTEMPTS, (codec.text([row[0] for row in deliveries]),))

@@ -216,6 +216,10 @@ class Reads:
             totals.setdefault(channel, {})[state] = n
         return totals
 
+    def stored(self) -> Mapping[str, int]:
+        """Bytes that each channel has in bodies."""
+        return dict[str, int](schema.rows(self.connection, statements.STORED))
+
     def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""
         return {channel: codec.moment(at) for channel, at in schema.rows(self.connection, statements.LAST_RECEIVED)}

@@ -170,6 +170,12 @@ ALTER TABLE attempts ADD COLUMN took INTEGER NOT NULL DEFAULT 0;  -- microsecond
 
 _VERSION_6 = """
 ALTER TABLE messages ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;  -- of a replay: what its receivers have is sent again too
+
+-- Bytes of the bodies that each channel's messages and deliveries have.
+CREATE TABLE stored (channel TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO stored SELECT of.channel, sum(length(b.data))
+FROM (SELECT channel, body FROM messages UNION SELECT channel, body FROM deliveries) of JOIN bodies b ON b.id = of.body
+GROUP BY of.channel;
 """
 
 MIGRATIONS = (

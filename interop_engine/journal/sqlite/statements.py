@@ -151,6 +151,9 @@ NOTE_RECEIVED: Final = """
 INSERT INTO arrivals (channel, at) VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"""
 COUNT_UNREAD: Final = """
 INSERT INTO ledger (channel, path, n) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n"""
+COUNT_STORED: Final = "INSERT INTO stored (channel, bytes) VALUES (?, ?) ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes"
+STORED: Final = "SELECT channel, bytes FROM stored"
+BODY_LENGTHS: Final = "SELECT b.id, length(b.data) FROM json_each(?) q CROSS JOIN bodies b ON b.id = q.value"
 MESSAGE_COUNTS: Final = "SELECT channel, state, n FROM message_counts WHERE n > 0"
 DELIVERY_COUNTS: Final = "SELECT channel, destination, state, n FROM delivery_counts WHERE state IN ('waiting', 'parked')"
 OLDEST_MESSAGE: Final = """
@@ -184,12 +187,17 @@ FROM deliveries d CROSS JOIN receipts r ON r.delivery = d.seq WHERE d.message = 
 
 # The newest message and the newest delivery stay: row numbers are given on from theirs, and must never be given twice.
 _DONE: Final = """
-SELECT m.seq, m.channel, m.state, m.body, m.duplicate_key FROM messages m
-WHERE m.received_at < ? AND +m.state NOT IN ('received', 'parked')
+m.state NOT IN ('received', 'parked')
   AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state IN ('waiting', 'parked'))
-  AND +m.seq < (SELECT max(seq) FROM messages) AND +m.seq IS NOT (SELECT message FROM deliveries ORDER BY seq DESC LIMIT 1)"""
-PRUNABLE: Final = _DONE + " ORDER BY m.received_at LIMIT ?"
-PRUNABLE_OF_CHANNEL: Final = _DONE + " AND m.channel = ? ORDER BY m.received_at LIMIT ?"
+  AND m.seq < (SELECT max(seq) FROM messages) AND m.seq IS NOT (SELECT message FROM deliveries ORDER BY seq DESC LIMIT 1)"""
+_OLD: Final = " FROM messages m WHERE (m.received_at, m.seq) > (?, ?) AND m.received_at < ?"
+_OLDEST_FIRST: Final = " ORDER BY m.received_at, m.seq LIMIT ?"
+_LOOK: Final = "SELECT m.seq, m.received_at, "
+OLD: Final = _LOOK + _DONE + _OLD + _OLDEST_FIRST
+OLD_OF_CHANNEL: Final = _LOOK + _DONE + _OLD + " AND m.channel = ?" + _OLDEST_FIRST
+_PRUNABLE: Final = """
+SELECT m.seq, m.channel, m.state, m.body, m.duplicate_key FROM json_each(?) q CROSS JOIN messages m ON m.seq = q.value WHERE """
+PRUNABLE: Final = _PRUNABLE + _DONE
 DELIVERIES_OF: Final = """
 SELECT d.seq, d.channel, d.destination, d.state, d.body, d.pack
 FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value"""

@@ -123,6 +123,7 @@ class Mark:
     deliveries: dict[tuple[str, str, str], int]
     unread: dict[tuple[str, str], int]
     received: dict[str, int]
+    stored: dict[str, int]
     sent: int
     force: int
     merged: int
@@ -162,6 +163,7 @@ class Transaction:
         self._deliveries: dict[tuple[str, str, str], int] = {}
         self._unread: dict[tuple[str, str], int] = {}
         self._received: dict[str, int] = {}
+        self._stored: dict[str, int] = {}
         self._sent: list[tuple[int, Pack]] = []
         self._force: list[tuple[int, bool]] = []
         self._merged: list[Mapping[str, str]] = []
@@ -189,6 +191,7 @@ class Transaction:
             dict(self._deliveries),
             dict(self._unread),
             dict(self._received),
+            dict(self._stored),
             len(self._sent),
             len(self._force),
             len(self._merged),
@@ -198,7 +201,7 @@ class Transaction:
         """Forget what a failed job counted."""
         self.numbers = mark.numbers
         self._messages, self._deliveries = mark.messages, mark.deliveries
-        self._unread, self._received = mark.unread, mark.received
+        self._unread, self._received, self._stored = mark.unread, mark.received, mark.stored
         del self._sent[mark.sent :]
         del self._force[mark.force :]
         del self._merged[mark.merged :]
@@ -217,6 +220,10 @@ class Transaction:
         """A populated path was read by nobody."""
         key = (channel, path)
         self._unread[key] = self._unread.get(key, 0) + 1
+
+    def count_stored(self, channel: str, size: int) -> None:
+        """So many bytes more (or fewer) are kept of the channel's messages and deliveries."""
+        self._stored[channel] = self._stored.get(channel, 0) + size
 
     def note_received(self, channel: str, at: int) -> None:
         """The channel received a message."""
@@ -265,6 +272,8 @@ class Transaction:
         ):
             if rows := [(*key, n) for key, n in counts.items() if n]:
                 self.executemany(query, rows)
+        if self._stored:
+            self.executemany(statements.COUNT_STORED, list(self._stored.items()))
         if self._received:
             self.executemany(statements.NOTE_RECEIVED, list(self._received.items()))
         if moving := self.recent.slice():
