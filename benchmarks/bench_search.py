@@ -1,9 +1,10 @@
 """Searching a journal of a million messages: what each condition costs, alone and two together, first page and a deep one.
 
-    ./dev bench search [--messages 1000000] [--rounds 40] [--keep FILE]
+    ./dev bench search [--messages 1000000] [--rounds 40] [--backlog 0.25] [--keep FILE]
 
 The journal is filled through its own statements, in large transactions and without contents: a year and a half of a provincial
-hospital with 20 channels, 100,000 patients, a destination that has been away for two days, and some hundred parked deliveries.
+hospital with 20 channels, 100,000 patients, some hundred parked deliveries, a thousand messages still to be mapped, and two
+destinations that are away: one for two days, one that a quarter of all messages wait for.
 Then it is opened as the operator's verbs open it, read-only, and asked for pages of 50. A deep page is the one before the
 ten-thousandth match, or before the middle one where there are fewer.
 """
@@ -34,35 +35,45 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 STEP = timedelta(seconds=47)
 TYPES = ("ORU^R01",) * 9 + ("ORM^O01",) * 4 + ("ADT^A08",) * 4 + ("ADT^A01", "ADT^A03", "SIU^S12", "MDM^T02", "DFT^P03")
 PATIENTS = 100_000
+RECEIVED = 1_000  # messages that are still to be mapped
 AWAY = 4_000  # messages that wait for the destination that is away
 CHUNK = 20_000
 DEEP = 10_000
 
 
-def rows(count: int) -> Iterator[dict[str, Any]]:
-    """What is written of each message, in order of arrival."""
+def rows(count: int, backlog: float = 0.0) -> Iterator[dict[str, Any]]:
+    """What is written of each message, in order of arrival. ``backlog``: the share that waits for a destination."""
     chance = random.Random(7)  # the same journal each time
     for number in range(1, count + 1):
         type_ = chance.choice(TYPES)
         channel = f"channel-{TYPES.index(type_) + chance.randrange(3):02}"
         dice = chance.random()
-        state = "transformed" if dice < 0.97 else "filtered" if dice < 0.99 else "rejected" if dice < 0.997 else "parked"
-        delivered = (
-            "parked" if dice < 0.0005 else "waiting" if channel == "channel-00" and number > count - AWAY * 8 else "delivered"
+        state = (
+            "received"
+            if number > count - RECEIVED
+            else "transformed"
+            if dice < 0.97
+            else "filtered"
+            if dice < 0.99
+            else "rejected"
+            if dice < 0.997
+            else "parked"
         )
+        waits = (channel == "channel-00" and number > count - AWAY * 8) or dice > 0.97 - backlog
+        delivered = "parked" if dice < 0.0005 else "waiting" if waits else "delivered"
         yield {
             "seq": number, "channel": channel, "type": type_, "state": state, "at": codec.micros(START + number * STEP),
             "patient": f"BN{chance.randrange(PATIENTS):06}", "delivery": delivered if state == "transformed" else "",
         }  # fmt: skip
 
 
-def fill(path: Path, count: int) -> None:
+def fill(path: Path, count: int, backlog: float = 0.0) -> None:
     """Write the messages, their keys and their deliveries."""
     schema.connect_writer(path).close()
     connection = apsw.Connection(str(path))
     connection.pragma("synchronous", "OFF")
     connection.pragma("cache_size", -400_000)
-    made = rows(count)
+    made = rows(count, backlog)
     while chunk := list(islice(made, CHUNK)):
         with connection:
             connection.executemany(statements.ADD_MESSAGE, (_message(row) for row in chunk))
@@ -70,6 +81,11 @@ def fill(path: Path, count: int) -> None:
             connection.executemany(statements.ADD_DELIVERY, (_delivery(row) for row in chunk if row["delivery"]))
             settled = [(row["delivery"], row["seq"]) for row in chunk if row["delivery"] in ("delivered", "parked")]
             connection.executemany("UPDATE deliveries SET state = ?, attempts = 1 WHERE message = ?", settled)
+    with connection:
+        connection.execute("INSERT INTO message_counts SELECT channel, state, count(*) FROM messages GROUP BY 1, 2")
+        connection.execute(
+            "INSERT INTO delivery_counts SELECT channel, destination, state, count(*) FROM deliveries GROUP BY 1, 2, 3"
+        )
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     connection.close()
 
@@ -106,6 +122,7 @@ def conditions(count: int) -> dict[str, Selection]:
         "time": Selection(since=middle, until=middle + timedelta(days=30)),
         "channel": Selection(channel="channel-18"),
         "type": Selection(message_type="MDM^T02"),
+        "received": Selection(states=("received",)),
         "transformed": Selection(states=("transformed",)),
         "parked": Selection(states=("parked",)),
         "rejected or filtered": Selection(states=("rejected", "filtered")),
@@ -183,6 +200,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--backlog", type=float, default=0.25, help="the share of the messages that waits for a destination")
     parser.add_argument("--keep", type=Path, default=None, help="fill this file, or use it as it is")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -190,7 +208,7 @@ def main(arguments: list[str]) -> None:
         print(describe())
         if not path.exists():
             start = time.perf_counter()
-            fill(path, options.messages)
+            fill(path, options.messages, options.backlog)
             size = path.stat().st_size / 1e6
             print(f"{options.messages:,} messages filled in {time.perf_counter() - start:.0f} s, {size:.0f} MB without contents")
         asyncio.run(measure(path, options.messages, options.rounds))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from interop_engine.core.model import Learned, Park, Question
-from interop_engine.journal.base import Forward, Journal, Queue
-from interop_engine.journal.sqlite import lanes, pruning, schema, sentstate, transaction, writer
+from interop_engine.journal.base import STATES, Forward, Journal, MessageState, Queue, Selection
+from interop_engine.journal.sqlite import lanes, pruning, reads, schema, sentstate, transaction, writer
 from interop_engine.journal.sqlite.lanes import Line, Row
 from interop_engine.journal.sqlite.transaction import Changes
 from interop_engine.journal.sqlite.warm import Warm
@@ -287,3 +287,39 @@ async def test_what_may_be_removed_is_looked_for_step_by_step(store: Store, monk
         for _ in range(2):
             assert [finder.find(connection, None, channel, 50) for _ in range(3)] == [([], True), ([], True), ([10], False)]
     connection.close()
+
+
+# --- searching --------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_found_does_not_depend_on_how_much_waits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog is looked at whole, or looked for among the newest messages: each condition finds the same in the same order."""
+    async with store.opened() as journal:
+        for number in range(24):
+            channel, state = ("lab", "orders")[number % 2], (MessageState.RECEIVED, MessageState.FILTERED)[number % 3 == 0]
+            kind = ("ORU^R01", "ORM^O01")[number % 5 == 0]
+            await journal.accept(message(channel=channel, state=state, message_type=kind, search=(("patient", f"{number % 4}"),)))
+            if number % 4 == 1:
+                await forwarded_of(journal, channel, parked=number % 8 == 1)
+        asked = [
+            Selection(channel, states, message_type=kind, search=search, limit=3)
+            for channel in (None, "lab", "orders")
+            for states in (*((each,) for each in STATES), ("received", "delivery-waiting"))
+            for kind in (None, "ORM^O01")
+            for search in ((), (("patient", "1"),))
+        ]
+        found = []
+        for most in (0, 1_000):
+            monkeypatch.setattr(reads, "_MANY", most)
+            monkeypatch.setattr(reads, "_MANY_WITH_MORE", most)
+            found.append([[row.id for row in await journal.search(each)] for each in asked])
+    assert found[0] == found[1]
+    assert sum(map(bool, found[0])) > len(asked) // 5
+
+
+async def forwarded_of(journal: Journal, channel: str, *, parked: bool) -> None:
+    """The oldest message of a channel gets a delivery, which waits or is parked."""
+    held = await lease(journal, Queue(channel))
+    await journal.forward(held, Forward((delivery(lanes=()),)))
+    if parked:
+        await settled(journal, Park("x", "y"), Queue(channel, "hub"))

@@ -25,7 +25,7 @@ from interop_engine.journal.base import (
 from interop_engine.journal.receipts import with_receipts
 from interop_engine.journal.sqlite import schema, searching, statements
 
-# So many deliveries wait that they are found sooner among the newest messages than one by one: alone, and with another condition,
+# So many wait that they are found sooner among the newest messages than one by one: alone, and with another condition,
 # which may hold for none of the newest.
 _MANY, _MANY_WITH_MORE = 1_000, 10_000
 
@@ -135,16 +135,22 @@ class Reads:
         place = None
         if selection.before is not None:
             place = self._one(statements.PLACE, (selection.before,), f"There is no message {selection.before}.")
-        many_wait = self._waiting(selection.channel) > (_MANY if searching.is_plain(selection) else _MANY_WITH_MORE)
+        most = _MANY if searching.is_plain(selection) else _MANY_WITH_MORE
+        many = [state for state, n in self._backlog(selection.channel).items() if n > most]
         found: dict[int, tuple[Any, ...]] = {}
-        for query, values in searching.queries(selection, place, many_wait=many_wait):
+        for query, values in searching.queries(selection, place, many):
             found.update((row[0], row) for row in schema.rows(self.connection, query, values))
         newest = sorted(found.values(), key=lambda row: (row[4], row[0]), reverse=True)
         return self._rows(newest[: selection.limit])
 
-    def _waiting(self, channel: str | None) -> int:
-        counts = schema.rows(self.connection, statements.DELIVERY_COUNTS)
-        return sum(n for of, _, state, n in counts if state == DeliveryState.WAITING and channel in (None, of))
+    def _backlog(self, channel: str | None) -> dict[str, int]:
+        """How many messages are received and how many deliveries wait, of a channel or all."""
+        messages = schema.rows(self.connection, statements.MESSAGE_COUNTS)
+        deliveries = schema.rows(self.connection, statements.DELIVERY_COUNTS)
+        return {
+            MessageState.RECEIVED: sum(n for of, state, n in messages if state == "received" and channel in (None, of)),
+            "delivery-waiting": sum(n for of, _, state, n in deliveries if state == "waiting" and channel in (None, of)),
+        }
 
     def show(self, message_id: str) -> MessageRow:
         """One message."""

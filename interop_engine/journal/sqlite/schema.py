@@ -170,6 +170,7 @@ ALTER TABLE attempts ADD COLUMN took INTEGER NOT NULL DEFAULT 0;  -- microsecond
 
 _VERSION_6 = """
 ALTER TABLE messages ADD COLUMN resend INTEGER NOT NULL DEFAULT 0;  -- of a replay: what its receivers have is sent again too
+CREATE INDEX deliveries_holding ON deliveries (channel, destination, seq) WHERE state = 'parked' AND due_at IS NOT NULL;
 
 -- Bytes of the bodies that each channel's messages and deliveries have.
 CREATE TABLE stored (channel TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -7,7 +7,7 @@ value; states are words of our own, written out since a partial index is only us
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +16,14 @@ from interop_engine.journal.base import MessageState, Selection
 from interop_engine.journal.sqlite import statements
 
 _COMMON = frozenset({MessageState.RECEIVED, MessageState.TRANSFORMED})
+_BACKLOG = frozenset({MessageState.RECEIVED, "delivery-waiting"})  # states that may have many, or few
 _OPEN = {
-    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
-    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
+    MessageState.RECEIVED: "m.seq IN (SELECT seq FROM messages WHERE state = 'received'{})",
+    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked'{})",
+    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting'{})",
 }
 _HAS_OPEN = {
+    MessageState.RECEIVED: "+m.state = 'received'",
     "delivery-parked": "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = 'parked')",
     "delivery-waiting": "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = 'waiting')",
 }
@@ -30,31 +33,31 @@ _ANY = Selection()
 Query = tuple[str, list[Any]]
 
 
-def queries(selection: Selection, place: tuple[Any, ...] | None, *, many_wait: bool) -> Iterator[Query]:
+def queries(selection: Selection, place: tuple[Any, ...] | None, many: Container[str]) -> Iterator[Query]:
     """One query for each state that is asked for, newest first; any of their rows will do.
 
-    ``place``: received_at and seq of the last row of the page before. ``many_wait``: a backlog is too long to be looked at whole.
+    ``place``: received_at and seq of the last row of the page before. ``many``: backlogs that are too long to be looked at whole.
     """
     if not selection.states:
-        yield _query(selection, "", place, many_wait=many_wait)
+        yield _query(selection, "", place, many)
     for state in dict.fromkeys(selection.states):
         if state in _OPEN or state in set(MessageState):
-            yield _query(selection, state, place, many_wait=many_wait)
+            yield _query(selection, state, place, many)
 
 
 def is_plain(selection: Selection) -> bool:
-    """Whether nothing but states is asked for."""
-    return Selection(states=selection.states) == replace(selection, limit=_ANY.limit, before=None)
+    """Whether nothing but states is asked for, of a channel or all."""
+    return Selection(selection.channel, selection.states) == replace(selection, limit=_ANY.limit, before=None)
 
 
-def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, *, many_wait: bool) -> Query:
+def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, many: Container[str]) -> Query:
     found = _Conditions()
     few = bool(selection.search) or selection.control_id is not None
     for kind, value in selection.search:
         found.add("m.seq IN (SELECT message FROM search_keys WHERE kind = ? AND value = ?)", kind, value)
     if selection.control_id is not None:
         found.add(f"{_hidden(selection.search)}m.control_id = ?", selection.control_id)
-    few = _add_state(found, state, few=few, many_wait=many_wait)
+    few = _add_state(found, state, selection.channel, few=few, many=state in many)
     if selection.channel is not None:
         found.add(f"{_hidden(few)}m.channel = ?", selection.channel)
         few = True
@@ -71,14 +74,17 @@ def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, *, m
     return query, [*found.values, selection.limit]
 
 
-def _add_state(found: _Conditions, state: str, *, few: bool, many_wait: bool) -> bool:
+def _add_state(found: _Conditions, state: str, channel: str | None, *, few: bool, many: bool) -> bool:
     """Whether the conditions so far name few messages."""
     if not state:
         return few
     if state in _OPEN:
-        each = few or (state == "delivery-waiting" and many_wait)
-        found.add(_HAS_OPEN[state] if each else _OPEN[state])
-        return few or not each
+        if few or (state in _BACKLOG and many):
+            found.add(_HAS_OPEN[state])
+            return few
+        of = () if channel is None else (channel,)
+        found.add(_OPEN[state].format(" AND channel = ?" if of else ""), *of)
+        return True
     found.add(f"{_hidden(few or state in _COMMON)}m.state = '{MessageState(state)}'")
     if state in _COMMON:
         return few

@@ -87,15 +87,15 @@ GIVE_UP: Final = "UPDATE deliveries SET state = 'discarded', code = ?, why = ?, 
 DUE_DELIVERIES: Final = """
 SELECT seq, lanes, due_at FROM deliveries WHERE channel = ?1 AND destination = ?2 AND state = 'waiting' AND seq > ?3
 UNION ALL
-SELECT seq, lanes, due_at FROM deliveries INDEXED BY deliveries_parked
+SELECT seq, lanes, due_at FROM deliveries INDEXED BY deliveries_holding
 WHERE state = 'parked' AND due_at IS NOT NULL AND channel = ?1 AND destination = ?2 AND seq > ?3
 ORDER BY seq LIMIT ?4"""
 HOLDING: Final = """
-SELECT channel, destination, count(*) FROM deliveries INDEXED BY deliveries_parked
+SELECT channel, destination, count(*) FROM deliveries INDEXED BY deliveries_holding
 WHERE state = 'parked' AND due_at IS NOT NULL GROUP BY channel, destination"""
 BEHIND: Final = """
 SELECT w.id, m.id FROM json_each(?) q CROSS JOIN deliveries w ON w.message = q.value
-CROSS JOIN deliveries h INDEXED BY deliveries_parked CROSS JOIN messages m ON m.seq = h.message
+CROSS JOIN deliveries h INDEXED BY deliveries_holding CROSS JOIN messages m ON m.seq = h.message
 WHERE w.state = 'waiting' AND h.state = 'parked' AND h.due_at IS NOT NULL AND h.seq < w.seq AND h.channel = w.channel
   AND h.destination = w.destination
   AND EXISTS (SELECT 1 FROM json_each(w.lanes) a JOIN json_each(h.lanes) b ON a.value = b.value)
