@@ -37,10 +37,16 @@ class KeepOptions(Options):
 
 
 class WaitingOptions(Options):
-    """How much may wait before a person is told. Nothing is refused or lost by it."""
+    """How much may wait before a person is told, and before no more is taken in. Nothing is lost by it."""
 
     messages: int = Field(0, ge=0, description="More of them waiting in one place are a problem; 0: no limit.", examples=[1000])
     age: Duration = Field(0.0, ge=0, description="One that waits longer is a problem; 0: no limit.", examples=["2h"])
+    stop: int = Field(
+        0,
+        ge=0,
+        description="While so many wait in one place nothing more is taken in: the senders keep it and try again; 0: no limit.",
+        examples=[200000],
+    )
 
 
 class EncryptOptions(Options):

@@ -11,6 +11,7 @@ from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
 from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
 from interop_engine.engine.aside import Aside
+from interop_engine.engine.backlog import Backlog
 from interop_engine.engine.reception import receive
 from interop_engine.engine.sequence import place
 from interop_engine.journal.base import MessageState, NewMessage
@@ -38,10 +39,13 @@ class Ingress:
         self._parsed = parsed
         self._broken = broken
         self._aside = Aside()
+        self._backlog = Backlog(channel, journal)
 
     async def accept(self, arrival: Arrival) -> Answer:
         """Commit, then answer. What the journal cannot hold as it is, is kept as rejected: it would be refused for ever."""
         try:
+            if why := await self._backlog.refusal():
+                return self._unavailable(why)
             try:
                 return await self._take(arrival)
             except ItemRefused as error:
@@ -71,8 +75,11 @@ class Ingress:
     def _refused(self, error: JournalError) -> Unavailable:
         if isinstance(error, JournalBroken):
             self._broken(error)
-        events.emit(events.IntakeRefused(self._channel.name, str(error)))
-        return Unavailable(str(error))
+        return self._unavailable(str(error))
+
+    def _unavailable(self, why: str) -> Unavailable:
+        events.emit(events.IntakeRefused(self._channel.name, why))
+        return Unavailable(why)
 
     async def _place(self, arrival: Arrival) -> Place | None:
         if not acknowledging(self._channel).sequence_numbers or arrival.fault:

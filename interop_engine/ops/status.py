@@ -303,7 +303,9 @@ def _backlog(count: QueueCount | None, limit: WaitingOptions, now: datetime) -> 
         return Backlog(count.waiting, count.parked, holding=count.holding)
     age = round(max((now - count.oldest).total_seconds(), 0.0), 3)
     over = []
-    if limit.messages and count.waiting > limit.messages:
+    if limit.stop and count.waiting >= limit.stop:
+        over.append(f"{count.waiting} wait, and at {limit.stop} nothing more is taken in")
+    elif limit.messages and count.waiting > limit.messages:
         over.append(f"{count.waiting} wait, more than {limit.messages}")
     if limit.age and age > limit.age:
         over.append(f"the oldest waits for {timedelta(seconds=round(age))}, longer than {timedelta(seconds=round(limit.age))}")
