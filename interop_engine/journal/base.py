@@ -334,8 +334,7 @@ class Journal(Protocol):
         """Receive a message again, as a new one that cites the old: returns its id. A parked one becomes SUPERSEDED.
 
         ``config``: digest of the configuration of now; without it, that kept last. ``only``, ``resend``: see ``Received``.
-        ``then``: through the configuration it was received under. ``once``: where there is such a replay already, its id is
-        returned and nothing is done.
+        ``then``: through the configuration it was received under. ``once``: where there is such a replay, its id and no more.
         """
 
     async def retry(self, delivery_id: str) -> str | None:
@@ -347,9 +346,9 @@ class Journal(Protocol):
         """
 
     async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
-        """Give up what is parked of a message, or waits where that is said; NothingToDiscard where nothing is.
+        """Give up what is parked of a message, or waits where that is said, and keep the old reason; else NothingToDiscard.
 
-        ``to``: only deliveries for this destination (``Received.only``); ``code``: only what has it. The old reason is kept too.
+        ``to``: only deliveries for this destination (``Received.only``); ``code``: only what has it.
         """
 
     async def counts(self) -> list[QueueCount]:
@@ -374,10 +373,9 @@ class Journal(Protocol):
         """A configuration snapshot by its digest."""
 
     async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
-        """What senders on the exchange are to be told: of each message of theirs whose state, or a delivery's, changed since.
+        """What senders on the exchange are to be told of their messages' changes, by ``Receipt.number`` beyond ``after``.
 
-        By ``Receipt.number``, beyond ``after``. A message that was received again is told of by the one that replaced it. Of
-        nodes that share a journal one is given them, and the others nothing until it has asked for more than there is.
+        A message that was received again is told of by the one that replaced it. Of nodes that share a journal one at a time is told.
         """
 
     async def reported(self, numbers: Sequence[int]) -> None:
@@ -393,8 +391,7 @@ class Journal(Protocol):
         """Remove at most ``most`` of the oldest messages that are done, with their content; returns how many.
 
         ``before``: only those received before it. Never what is due or parked, nor what later messages are judged by: aliases,
-        merges, what receivers were last sent, configurations, and what operators did. A pruned message is no duplicate's first
-        any more. The newest message stays, and that of the newest delivery. Totals count what is there.
+        merges, what receivers were last sent, configurations, what operators did; nor the newest message and delivery.
         """
 
     async def shrink(self, limit: int = 0) -> bool:

@@ -2,97 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from interop_engine.cli import output
-from interop_engine.cli.app import app
-from interop_engine.connectors.http_server import HttpServer
-from interop_engine.core.model import Park, Retry, digest, new_id
-from interop_engine.exchange.base import ExchangeHealth
+from interop_engine.core.model import Park, Retry, new_id
 from interop_engine.journal import open_journal
-from interop_engine.journal.base import Forward, Journal, MessageState, NewDelivery, NewMessage, Queue
-from interop_engine.ops.api import Watch, application
+from interop_engine.journal.base import Forward, NewDelivery, Queue
 from tests.support.journals import key_file
-from tests.support.observed import FakeEngine
-
-SITE = 'site: Bệnh viện mẫu\nfacility: "24001"\njournal: {path: journal.db}\nstatus: {listen: "%s"}\n'
-
-
-async def run(*arguments: str) -> tuple[int, str, str]:
-    """A verb, in a thread: it runs an event loop of its own."""
-    result = await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    return result.exit_code, result.stdout, result.stderr
-
-
-async def shown(*arguments: str) -> Any:
-    """What a verb shows with --json."""
-    code, stdout, stderr = await run(*arguments, "--json")
-    assert (code, stderr) == (0, "")
-    return json.loads(stdout)
-
-
-def new(control_id: str, **more: Any) -> NewMessage:
-    """A message of the channel lab."""
-    data = f"MSH|^~\\&|LIS|BV|E|BV|20260302||ORU^R01|{control_id}|P|2.5\r".encode()
-    values: dict[str, Any] = {
-        "id": new_id(),
-        "channel": "lab",
-        "data": data,
-        "media": "hl7v2",
-        "received_at": datetime.now(UTC),
-        "peer": "10.0.0.1:40000",
-        "control_id": control_id,
-        "message_type": "ORU^R01",
-        "digest": digest(data),
-        "lanes": (control_id,),
-        "search": (("patient", "BN001"),),
-    }
-    return NewMessage(**{**values, **more})
-
-
-async def fill(journal: Journal) -> dict[str, str]:
-    """One message parked, one rejected, one whose delivery is parked; gives their ids and the delivery's."""
-    parked = await journal.accept(new("C1"))
-    await journal.park(await journal.lease(Queue("lab"), "test"), "204", "OBR-3 names no known order.", ["OBR-3: order-unknown"])
-    rejected = await journal.accept(new("C2", state=MessageState.REJECTED, code="200", why="Not taken.", lanes=()))
-    sent = await journal.accept(new("C3"))
-    delivery = NewDelivery(new_id(), "hub", ("C3",), b'{"resourceType":"Bundle"}', "fhir")
-    assert await journal.forward(await journal.lease(Queue("lab"), "test"), Forward(deliveries=(delivery,)))
-    await journal.settle(await journal.lease(Queue("lab", "hub"), "test"), Park("fhir-422", "Not taken by the server."))
-    return {"parked": parked.id, "rejected": rejected.id, "sent": sent.id, "delivery": delivery.id}
-
-
-def with_channel(folder: Path) -> None:
-    """Give a site a channel's file, as far as names are read of it."""
-    (folder / "channels").mkdir()
-    (folder / "channels" / "lab.yaml").write_text("channel: lab\ndeliver: [{name: hub}, {name: record}]\n")
-
-
-def put_aside(folder: Path) -> list[Path]:
-    """Journals that a restore put aside."""
-    return list(folder.glob("*.before-*"))
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> tuple[str, dict[str, str]]:
-    """A site's folder with a journal, no engine running, and the ids in it."""
-    (tmp_path / "engine.yaml").write_text(SITE % "127.0.0.1:9")
-    journal = open_journal(tmp_path / "journal.db")
-    await journal.open()
-    ids = await fill(journal)
-    await journal.close()
-    return str(tmp_path), ids
+from tests.support.operating import engine, new, put_aside, run, shown, with_channel
 
 
 async def test_messages_are_listed_newest_first(site: tuple[str, dict[str, str]]) -> None:
@@ -249,23 +168,6 @@ async def test_what_is_not_there_is_said_in_a_line(site: tuple[str, dict[str, st
         assert said in " ".join(stderr.split())
 
 
-@asynccontextmanager
-async def engine(folder: Path) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """A running engine's journal and API, in this process; gives the API's URL and the ids in the journal."""
-    journal = open_journal(folder / "journal.db")
-    await journal.open()
-    watch = Watch(FakeEngine(journal=journal))
-    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
-    await server.start()
-    (folder / "engine.yaml").write_text(SITE % server.address)
-    try:
-        yield f"http://{server.address}", await fill(journal)
-    finally:
-        await server.stop()
-        watch.close()
-        await journal.close()
-
-
 async def test_a_running_engine_is_asked_to_act(tmp_path: Path) -> None:
     """Only the engine may write its journal: what changes something goes through its API; reading goes on beside it."""
     async with engine(tmp_path) as (url, ids):
@@ -296,98 +198,6 @@ async def test_what_waits_to_be_tried_again_is_retried_too(site: tuple[str, dict
     assert await shown(*of, "--yes") == {waiting.id: "due now"}
     parked = await shown("messages", "list", "--state", "delivery-parked", "--project", folder)
     assert [row["id"] for row in parked] == [ids["sent"]]
-
-
-async def test_status_shows_what_is_stuck(tmp_path: Path) -> None:
-    """Found through engine.yaml or by URL: a table for people, JSON for programs; 1 when the engine is not ready."""
-    async with engine(tmp_path) as (url, _):
-        status = await shown("status", url)
-        assert (status["channels"][0]["parked"], status["channels"][0]["destinations"][0]["backlog"]["parked"]) == (1, 1)
-        code, text, _ = await run("status", "--project", str(tmp_path))
-        assert code == 0
-        assert "Bệnh viện mẫu (24001)" in text
-        assert "→ hub" in text
-        code, text, _ = await run("channels", "list", "--project", str(tmp_path))
-        assert (code, "0.0.0.0:2575" in text) == (0, True)
-
-
-async def test_status_tells_what_is_left_where_no_engine_runs(site: tuple[str, dict[str, str]]) -> None:
-    """At night, with the engine down: what waits and is parked is in the journal all the same."""
-    code, text, stderr = await run("status", "--project", site[0])
-    assert (code, "No engine of this site answers" in stderr) == (1, True)
-    assert re.search(r"lab +0 +1\b", text)
-    assert re.search(r"lab → hub +0 +1\b", text)
-
-
-async def test_an_engine_is_known_by_its_journal(tmp_path: Path) -> None:
-    """An engine.yaml edited since the start still finds its engine, by the journal's place; one with another journal does not."""
-    async with engine(tmp_path) as (_, _):
-        file = tmp_path / "engine.yaml"
-        text = file.read_text().replace("Bệnh viện mẫu", "Bệnh viện khác").replace("24001", "24002")
-        file.write_text(text)
-        assert (await run("status", "--project", str(tmp_path)))[0] == 0
-        file.write_text(text.replace("journal.db", "other.db"))
-        assert (await run("status", "--project", str(tmp_path)))[0] == 1
-
-
-@pytest.mark.parametrize(("columns", "lines"), [("100", 3), ("200", 1)])
-async def test_ids_are_whole_on_any_terminal(
-    site: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch, columns: str, lines: int
-) -> None:
-    """An id is there to be copied: what has no room beside it stands below it."""
-    monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(output, "_WIDE", int(columns))
-    _, text, _ = await run("messages", "list", "--project", site[0], "--state", "delivery-parked")
-    shown = [line.strip() for line in text.splitlines() if line.strip()][2:]
-    assert len(shown) == lines
-    assert shown[0].startswith(site[1]["sent"])
-    assert "hub: parked fhir-422" in shown[-1]
-
-
-async def test_a_channel_is_stopped_and_started(tmp_path: Path) -> None:
-    """Through the API of the running engine; a channel that is not there is said."""
-    async with engine(tmp_path) as (url, _):
-        assert (await run("channels", "stop", "lab", "--url", url))[:2] == (0, "lab: stopped\n")
-        assert (await run("channels", "start", "lab", "--project", str(tmp_path)))[:2] == (0, "lab: running\n")
-        hub = ("--destination", "hub", "--url", url)
-        assert (await run("channels", "stop", "lab", *hub))[:2] == (0, "lab → hub: stopped\n")
-        assert (await shown("status", url))["channels"][0]["destinations"][0]["health"]["problem"] == "stopped"
-        assert (await run("channels", "start", "lab", *hub))[:2] == (0, "lab → hub: running\n")
-        code, _, stderr = await run("channels", "stop", "none", "--url", url)
-        assert (code, "There is no channel none." in stderr) == (1, True)
-
-
-async def test_an_engine_that_is_not_ready_ends_status_with_1() -> None:
-    """The reasons are on stderr."""
-    watch = Watch(observed := FakeEngine())
-    observed.journal.problem = "No room."
-    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
-    await server.start()
-    code, _, stderr = await run("status", f"http://{server.address}")
-    assert (code, "journal: No room." in stderr) == (1, True)
-    await server.stop()
-    watch.close()
-
-
-async def test_status_warns_of_what_waits_for_a_stopped_channel() -> None:
-    """An operator's wish is no reason not to be ready, but who asks is told what waits behind it."""
-    waiting = ('the channel that receives lab as "hub" is stopped',)
-    watch = Watch(observed := FakeEngine())
-    observed.exchange.health = lambda: ExchangeHealth("rabbitmq", "amqps://broker:5671", waiting=waiting)
-    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
-    await server.start()
-    code, _, stderr = await run("status", f"http://{server.address}")
-    assert (code, f"exchange: {waiting[0]}" in stderr) == (0, True)
-    await server.stop()
-    watch.close()
-
-
-def test_a_span_is_written_as_people_say_it() -> None:
-    """Seconds, minutes, hours, days."""
-    from interop_engine.cli.output import span
-
-    spans = [timedelta(seconds=3.21), timedelta(minutes=4), timedelta(hours=2, minutes=5), timedelta(days=3, hours=4)]
-    assert [span(each.total_seconds()) for each in spans] == ["3.2 s", "4 min", "2 h 5 min", "3 d 4 h"]
 
 
 async def test_a_journal_is_copied_checked_restored_and_pruned(site: tuple[str, dict[str, str]], tmp_path: Path) -> None:

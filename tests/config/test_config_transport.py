@@ -122,9 +122,10 @@ def test_what_the_how_to_shows(tmp_path: Path) -> None:
     for block in shown:
         rest = "" if "deliver:" in block else "deliver:\n  - name: out\n    file: {folder: out}\n"
         other = "  - name: record\n    file: {folder: record}\n" if "deliver:" in block else ""
-        channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{block}{other}{rest}"
+        source = "" if "source:" in block else "source: {mllp: {listen: 127.0.0.1:2575}}\n"
+        channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{source}{block}{other}{rest}"
         assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), {})} <= {"C133"}
-    assert len(shown) == 3
+    assert len(shown) == 4
 
 
 _BROKER = "exchange: {{amqp: '{url}'{more}}}\n"

@@ -142,19 +142,6 @@ async def test_each_answer_is_counted_by_itself(server: ScriptedServer) -> None:
         assert await asked(destination, 1) == Retry("422 Unprocessable Entity; not-found", "fhir-422", nth=1)
 
 
-async def test_one_that_failed_goes_behind_the_others(server: ScriptedServer) -> None:
-    """After a pause another is sent ahead: one that is always refused must not close the server to all."""
-    server.answers = [poison(reply(403))]
-    async with open_destination(server.url, breaker={"first": "10s"}) as destination:
-        refused, waiting = await destination.deliver(bundle_of(1)), await destination.deliver(bundle_of(2))
-    assert isinstance(refused, Retry)
-    assert isinstance(waiting, Retry)
-    assert waiting.code == "breaker-open"
-    assert refused.after is not None
-    assert waiting.after is not None
-    assert refused.after > waiting.after + 4
-
-
 async def test_one_that_is_known_to_be_refused_alone_holds_up_nobody(server: ScriptedServer) -> None:
     """Its first refusal may be about us; once others have passed, the next one closes the server to nobody."""
     server.answers = [poison(reply(403))]
@@ -200,7 +187,7 @@ async def test_a_refusal_after_an_outage_is_told(server: ScriptedServer) -> None
 async def test_a_server_that_asks_to_wait_no_time_is_left_alone(server: ScriptedServer) -> None:
     """503 with Retry-After: 0 does not make it asked more often than one that says nothing."""
     server.answers = [reply(503, Retry_After="0")]
-    async with open_destination(server.url, breaker={"first": "10s"}) as destination:
+    async with open_destination(server.url, breaker={"first": "10s", "up_to": "10s"}) as destination:
         for number in range(50):
             await destination.deliver(bundle_of(number))
     assert len(server.requests) == 1

@@ -13,8 +13,9 @@ from interop_engine.core.events import DeliveryParked, Event, MessageParked, emi
 ALL = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Event) and each is not Event]
 # Names of fields that hold ids, names, places, counts, codes, and reasons the engine words itself.
 HARMLESS = {
-    "after", "attempt", "changed", "channel", "channels", "code", "commit", "config", "deliveries", "delivery", "destination",
-    "duplicate", "limit", "message", "messages", "peer", "place", "process", "seconds", "site", "state", "used", "why",
+    "after", "attempt", "certificate", "changed", "channel", "channels", "code", "commit", "config", "deliveries", "delivery",
+    "destination", "duplicate", "facility", "limit", "message", "messages", "peer", "place", "process", "seconds", "site",
+    "state", "used", "why",
 }  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from interop_engine.connectors.base import ConnectorHealth
+from interop_engine.connectors.breaker import BreakerOptions
+from interop_engine.connectors.gate import Gate
 from interop_engine.core.events import ConnectorFailed, subscribe
 from interop_engine.core.model import Delivered, Delivery, Outcome
 from interop_engine.core.retry import Backoff
@@ -22,6 +24,7 @@ class Faulty:
 
     def __init__(self) -> None:
         self.deliveries = 0
+        self.gate = Gate(BreakerOptions().breaker(), "lab", "hub")
 
     async def open(self) -> None:
         """Nothing to open."""

@@ -278,6 +278,7 @@ async def test_while_the_broker_is_away_nothing_is_leased(tmp_path: Path) -> Non
             assert time.monotonic() - began >= 3 * 0.1
             assert "closed" in destination.gate.problem
             await exchange.open()
+            await exchange.begin()
             subscription = await exchange.subscribe("hub", ["lab"], take_all)
             await ours.settled()
             await subscription.close()

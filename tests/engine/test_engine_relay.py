@@ -124,6 +124,7 @@ async def test_the_brokers_rights_let_it_pass_and_each_hop_is_told(tmp_path: Pat
     hospital = open_exchange(url("24001"), declare=False)
     await hospital.open()
     await hospital.subscribe("24001", [RECEIPT], take)
+    await hospital.begin()
     hub = site(tmp_path / "hub", "hub", ONWARD, exchange=joined("hub"))
     async with running(site(tmp_path / "last", "24017", LAST, exchange=joined("24017"))) as last, running(hub) as node:
         assert await hospital.publish(parcel()) == Delivered()
