@@ -346,10 +346,7 @@ class Journal(Protocol):
         """
 
     async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
-        """Give up what is parked of a message, or waits where that is said, and keep the old reason; else NothingToDiscard.
-
-        ``to``: only deliveries for this destination (``Received.only``); ``code``: only what has it.
-        """
+        """Give up what is parked of a message (``waiting``: or waits; ``to``, ``code``: only that), else NothingToDiscard."""
 
     async def counts(self) -> list[QueueCount]:
         """What waits and what is parked, by queue."""
@@ -375,7 +372,7 @@ class Journal(Protocol):
     async def reports(self, after: int = 0, limit: int = 200) -> list[Report]:
         """What senders on the exchange are to be told of their messages' changes, by ``Receipt.number`` beyond ``after``.
 
-        A message that was received again is told of by the one that replaced it. Of nodes that share a journal one at a time is told.
+        A message that was received again is told of by the one that replaced it. One at a time of several nodes is told.
         """
 
     async def reported(self, numbers: Sequence[int]) -> None:
