@@ -1,7 +1,7 @@
 """The HTTP server inside the engine's own event loop. Signals stay the engine's: uvicorn installs no handlers.
 
-It serves the status API and HTTP sources. Who may not connect is closed unread, and who begins a request and does not go on is
-closed after a while.
+It serves the status API and HTTP sources. uvicorn speaks HTTP, the connections are a ``Listener``'s: who may not connect is
+closed before a byte is read, TLS or not. Who begins a request and does not go on is closed after a while.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from interop_engine.connectors import events
+from interop_engine.connectors.listener import Limits, Listener, connect, handshake_fault
+from interop_engine.connectors.tls import peer_names
 from interop_engine.core.events import emit
-
-Admit = Callable[[str], bool]
-"""Whether the host of that address may connect."""
 
 _GRACE = 2  # seconds that requests under way are given
 _PATIENCE = 15.0  # seconds a peer has for the head of a request
+CERTIFICATE = "certificate"
+"""The key in a request's state of the names in its peer's certificate."""
 
 
 class _Complaints(logging.Handler):
@@ -51,20 +52,16 @@ class _Server(uvicorn.Server):
 class _Protocol(H11Protocol):
     """One connection. uvicorn bounds the time between requests only: a head that never ends is bounded here."""
 
-    admit: Admit
-    patience: float
-    channel: str
-    _deadline: asyncio.TimerHandle | None = None
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, server: _Server, channel: str) -> None:
+        super().__init__(server.config, server.server_state, {})
         self.logger = _complaints
+        self.gone = asyncio.Event()
+        self._channel = channel
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self.client is None or not self.admit(self.client[0]):
-            transport.abort()
-            return
+        self.app_state = {CERTIFICATE: peer_names(transport.get_extra_info("peercert"))}
         self._wait(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -76,25 +73,21 @@ class _Protocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         peer = "{}:{}".format(*self.client) if self.client is not None else ""
-        emit(events.RequestRefused(self.channel, peer, 400, "It is not HTTP."))
+        emit(events.RequestRefused(self._channel, peer, 400, "It is not HTTP."))
         super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()
         super().connection_lost(exc)
+        self.gone.set()
 
     def _wait(self, transport: asyncio.Transport) -> None:
-        self._deadline = self.loop.call_later(self.patience, transport.abort)
+        self._deadline = self.loop.call_later(_PATIENCE, transport.abort)
 
     def _unset(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _anyone(host: str) -> bool:
-    del host
-    return True
 
 
 class HttpServer:
@@ -107,54 +100,69 @@ class HttpServer:
         port: int,
         *,
         tls: Callable[[], ssl.SSLContext] | None = None,
-        admit: Admit = _anyone,
+        limits: Limits | None = None,
         channel: str = "",
     ) -> None:
         """``app`` is an ASGI application, of that channel if of any. Port 0 is any free port; ``address`` tells which."""
-        told = {"admit": staticmethod(admit), "patience": _PATIENCE, "channel": channel}
-        self._protocol = type("_Admitting", (_Protocol,), told)
         self._app = app
         self._tls = tls
+        self._context: ssl.SSLContext | None = None
         self._host, self._port = host, port
-        self._server: _Server | None = None
+        self._channel = channel
+        self._listener = Listener(channel, limits or Limits(), self._serve)
+        self._server = _Server(self._config())
         self._task: asyncio.Task[None] | None = None
         self.address = ""
 
     @property
     def connections(self) -> int:
         """How many are connected."""
-        return len(self._server.server_state.connections) if self._server is not None else 0
+        return len(self._listener.tasks)
 
     async def start(self) -> None:
         """Listen. Raises OSError where that is impossible (a port in use, a certificate that cannot be read)."""
-        context = await asyncio.to_thread(self._tls) if self._tls is not None else None
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family)
-        host, port = listener.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        server = self._server = _Server(self._config(context))
-        # Not serve(): that takes over the process's signals.
-        self._task = asyncio.create_task(server._serve([listener]), name="http server")  # noqa: SLF001
-        up = asyncio.create_task(server.up.wait())
+        if self._tls is not None:
+            self._context = await asyncio.to_thread(self._tls)
+        self.address = self._listener.bind(self._host, self._port)
+        # Not serve(): that takes over the process's signals. No sockets: the connections are the listener's.
+        self._task = asyncio.create_task(self._server._serve([]), name="http server")  # noqa: SLF001
+        up = asyncio.create_task(self._server.up.wait())
         await asyncio.wait({self._task, up}, return_when=asyncio.FIRST_COMPLETED)
         up.cancel()
+        self._listener.listen()
 
     async def stop(self) -> None:
         """Answer what is under way, then close. Twice is harmless."""
+        await self._listener.close()
         task, self._task = self._task, None
-        if task is not None and self._server is not None:
+        if task is not None:
             self._server.should_exit = True
             await task
+        for connection in (connections := self._listener.tasks):
+            connection.cancel()
+        if connections:
+            await asyncio.wait(connections)
 
-    def _config(self, context: ssl.SSLContext | None) -> uvicorn.Config:
+    async def _serve(self, sock: socket.socket, peer: str) -> None:
+        protocol = _Protocol(self._server, self._channel)
+        try:
+            transport = await connect(sock, protocol, self._context)
+        except OSError as error:
+            emit(events.ConnectionDropped(self._channel, peer, handshake_fault(error)))
+            return
+        try:
+            await protocol.gone.wait()
+        finally:
+            transport.abort()
+
+    def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._app,
-            http=self._protocol,
+            http="h11",
             ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=_GRACE,
-            ssl_context_factory=(lambda *_: context) if context is not None else None,
         )

@@ -12,6 +12,7 @@ import binascii
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from interop_engine.connectors import events
-from interop_engine.connectors.addresses import Address, NetworkText, allowed, networks, read_address
+from interop_engine.connectors.addresses import read_address
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
-from interop_engine.connectors.http_server import HttpServer
+from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
-from interop_engine.connectors.tls import TlsServer
+from interop_engine.connectors.listener import Listening
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
@@ -72,23 +73,25 @@ def _canonical(encoded: str) -> str:
         return ""
 
 
-class HttpSourceOptions(Acknowledging):
+class HttpSourceOptions(Acknowledging, Listening):
     """Take HL7 v2 that is posted over HTTP."""
 
-    listen: Address = Field(description="Address and port to listen on.", examples=["0.0.0.0:8090"])
     path: str = Field("/", description="The path that is posted to.", examples=["/hl7"], pattern=r"^/")
     json_path: JsonPath = Field(
         "",
         description="Where the message, or several, stands in a JSON body; without it the body is the message.",
         examples=["hl7"],
     )
-    tls: TlsServer | None = Field(None, description="TLS; without it everything goes in clear.")
-    allow: tuple[NetworkText, ...] = Field(
-        (), description="Networks that may connect; without any, every one may.", examples=[["10.20.0.0/16"]]
-    )
     auth: HttpAuth | None = Field(None, description="What a sender must show.", examples=[{"bearer": "${LAB_TOKEN}"}])
     max_body: Size = Field(16_000_000, gt=0, description="The largest body.", examples=["16MB"])
     max_requests: int = Field(100, gt=0, description="Requests at a time; more are answered 503.", examples=[100])
+    max_connections_per_address: int = Field(
+        50,
+        gt=0,
+        description="Connections of one address at a time; more are closed. Fewer than max_requests, so that no address takes"
+        " them all.",
+        examples=["10"],
+    )
     body_timeout: Duration = Field(30.0, gt=0, description="Time a sender has for its body.", examples=["30s"])
 
     @field_validator("path")
@@ -106,7 +109,6 @@ class HttpSource:
         self._options = options
         self._channel = surroundings.channel
         self._root = surroundings.root
-        self._networks = networks(options.allow)
         self._server: HttpServer | None = None
         self._requests = 0
 
@@ -120,7 +122,7 @@ class HttpSource:
             host,
             port,
             tls=(lambda: tls.context(self._root)) if tls is not None else None,
-            admit=lambda peer: allowed(peer, self._networks),
+            limits=self._options.limits,
             channel=self._channel,
         )
         await server.start()
@@ -171,9 +173,15 @@ class HttpSource:
         found = _messages(body, options.json_path)
         if isinstance(found, str):
             return self._refused(peer, 400, found)
-        return await self._commit(found, peer)
+        return await self._commit(found, self._arrival(request, peer))
 
-    async def _commit(self, bodies: list[bytes], peer: str) -> Response:
+    def _arrival(self, request: Request, peer: str) -> Arrival:
+        """What is the same of every message of a request."""
+        names: frozenset[str] = request.scope["state"][CERTIFICATE]
+        certificate, facilities = ", ".join(sorted(names)), self._options.facilities(names)
+        return Arrival(b"", "hl7v2", datetime.now(UTC), peer, facilities=facilities, certificate=certificate)
+
+    async def _commit(self, bodies: list[bytes], arrival: Arrival) -> Response:
         """Each message by itself, in order; where one is not committed, nothing is promised of any."""
         answers: list[Answer] = []
         replies: list[bytes] = []
@@ -181,9 +189,9 @@ class HttpSource:
             messages = split_batch(body)
             own: list[bytes] = []
             for message in messages:
-                answer = await self._accept(Arrival(message, "hl7v2", datetime.now(UTC), peer))
+                answer = await self._accept(replace(arrival, data=message, received_at=datetime.now(UTC)))
                 if isinstance(answer, Unavailable):
-                    return self._refused(peer, 503, "Not now.", {"Retry-After": "5"})
+                    return self._refused(arrival.peer, 503, "Not now.", {"Retry-After": "5"})
                 answers.append(answer)
                 if reply := await _reply(answer):
                     own.append(reply)

@@ -274,6 +274,21 @@ async def test_over_tls(tmp_path: Path) -> None:
     assert len(channel.arrivals) == 1
 
 
+async def test_senders_are_told_apart(tmp_path: Path) -> None:
+    """An arrival has the facilities of its client's certificate: none for a name that is not listed, any where none is."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("engine")
+    tls = {"certificate": certificate, "key": key, "client_ca": authority.file}
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(*authority.sign("lab"))
+    channel = Channel()
+    for senders in ({"lab": ["24001", "24002"]}, {"ris": ["24003"]}, {}):
+        async with posting(channel, tls=tls, senders=senders) as (_, source), httpx.AsyncClient(verify=context) as client:
+            await client.post(f"https://{source.health().place}/", content=message("A1"))
+    assert [arrival.facilities for arrival in channel.arrivals] == [("24001", "24002"), (), None]
+    assert all("lab" in arrival.certificate for arrival in channel.arrivals)
+
+
 async def test_a_port_in_use() -> None:
     """Start says so."""
     async with posting(Channel()) as (_, source):
@@ -284,7 +299,15 @@ async def test_a_port_in_use() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"path": "hl7"}, {"path": "/hl7?x"}, {"json_path": "a..b"}, {"json_path": "a[x]"}, {"auth": {}}, {"auth": {"user": "x"}}],
+    [
+        {"senders": {"lab": ["24001"]}},
+        {"path": "hl7"},
+        {"path": "/hl7?x"},
+        {"json_path": "a..b"},
+        {"json_path": "a[x]"},
+        {"auth": {}},
+        {"auth": {"user": "x"}},
+    ],
 )
 def test_wrong_options(wrong: dict[str, object]) -> None:
     """Every option is checked before anything listens."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from interop_engine.connectors import mllp_source
+from interop_engine.connectors import listener
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
 from interop_engine.connectors.mllp_source import MllpSource
 from interop_engine.core.model import Delivered, Delivery, Outcome, Retry
@@ -130,7 +130,7 @@ async def test_old_tls_is_refused(ours: Authority) -> None:
 
 async def test_a_stalled_handshake_ends(ours: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer that connects and says nothing is closed when its handshake takes too long; it counts as a connection till then."""
-    monkeypatch.setattr(mllp_source, "HANDSHAKE", 0.2)
+    monkeypatch.setattr(listener, "HANDSHAKE", 0.2)
     async with listening(Channel(), tls=server(ours), max_connections_per_address=1) as source, connected(source) as peer:
         await until(lambda: source.health().connections == 1)
         async with connected(source) as second:
