@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -24,9 +24,10 @@ from interop_engine.connectors import events
 from interop_engine.connectors.addresses import read_address
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
-from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
+from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
 from interop_engine.connectors.listener import Listening
 from interop_engine.core.events import emit
+from interop_engine.core.garbage import uncollected
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import answer_batch, split_batch
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _MEDIA_TYPE = "application/hl7-v2"
+_LARGE = 100_000  # bytes of a body; smaller ones are read before a thread would have begun
+_LINGER = 15.0  # seconds in which the rest of a body nobody wants is let by, so that its sender comes to read why
 
 
 class HttpAuth(Options):
@@ -60,10 +63,10 @@ class HttpAuth(Options):
 
     def admits(self, header: str) -> bool:
         """Whether a request's Authorization header is the one expected; in the same time whatever it is."""
-        given, expected = header.strip(), self.header
-        if self.bearer is None:
-            given = "Basic " + _canonical(given.partition(" ")[2])
-        return hmac.compare_digest(given.encode(), expected.encode())
+        scheme, _, given = header.strip().partition(" ")
+        given = given.strip() if self.bearer is not None else _canonical(given)
+        # The name of a scheme is the same in capitals and without (RFC 9110, 11.1).
+        return hmac.compare_digest(f"{scheme.title()} {given}".encode(), self.header.encode())
 
 
 def _canonical(encoded: str) -> str:
@@ -71,6 +74,21 @@ def _canonical(encoded: str) -> str:
         return base64.b64encode(base64.b64decode(encoded.strip(), validate=True)).decode()
     except (binascii.Error, ValueError):
         return ""
+
+
+class HttpSender(HttpAuth):
+    """What a sender shows, and whom it may speak for."""
+
+    facilities: tuple[str, ...] = Field(
+        (),
+        description="Which sending facilities (MSH-4) who shows this may speak for. Messages of others are rejected. Without any,"
+        " every one.",
+        examples=[["BV24001"]],
+    )
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, Mapping | HttpSender) else value
 
 
 class HttpSourceOptions(Acknowledging, Listening):
@@ -82,7 +100,9 @@ class HttpSourceOptions(Acknowledging, Listening):
         description="Where the message, or several, stands in a JSON body; without it the body is the message.",
         examples=["hl7"],
     )
-    auth: HttpAuth | None = Field(None, description="What a sender must show.", examples=[{"bearer": "${LAB_TOKEN}"}])
+    auth: Annotated[
+        tuple[HttpSender, ...], BeforeValidator(_listed, json_schema_input_type=HttpSender | tuple[HttpSender, ...])
+    ] = Field((), description="What a sender must show: one of these.", examples=[{"bearer": "${LAB_TOKEN}"}])
     max_body: Size = Field(16_000_000, gt=0, description="The largest body.", examples=["16MB"])
     max_requests: int = Field(100, gt=0, description="Requests at a time; more are answered 503.", examples=[100])
     max_connections_per_address: int = Field(
@@ -154,56 +174,97 @@ class HttpSource:
         """Everything that needs no body comes first, so that a stranger's is not even read."""
         options = self._options
         peer = f"{request.client.host}:{request.client.port}" if request.client else ""
-        if options.auth is not None and not options.auth.admits(request.headers.get("authorization", "")):
-            scheme = "Bearer" if options.auth.bearer is not None else 'Basic realm="hl7"'
-            return self._refused(peer, 401, "Who are you?", {"WWW-Authenticate": scheme})
+        sender = self._sender(request)
+        if options.auth and sender is None:
+            schemes = ("Bearer" if each.bearer is not None else 'Basic realm="hl7"' for each in options.auth)
+            return self._unread(peer, 401, "Who are you?", {"WWW-Authenticate": ", ".join(dict.fromkeys(schemes))})
         if request.url.path != options.path:
-            return self._refused(peer, 404, f"Messages are posted to {options.path}.")
+            return self._unread(peer, 404, f"Messages are posted to {options.path}.")
         if request.method != "POST":
-            return self._refused(peer, 405, "Messages are posted.", {"Allow": "POST"})
+            return self._unread(peer, 405, "Messages are posted.", {"Allow": "POST"})
+        if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            return self._unread(peer, 415, "Messages are posted without a Content-Encoding.", {"Accept-Encoding": "identity"})
         if self._requests > options.max_requests:
-            return self._refused(peer, 503, "Too many requests at once.", {"Retry-After": "1"})
+            return self._unread(peer, 503, "Too many requests at once.", {"Retry-After": "1"})
         try:
             async with asyncio.timeout(options.body_timeout):
                 body = await _read(request, options.max_body)
         except (TimeoutError, ClientDisconnect):
             return self._refused(peer, 408, "The body did not come in time.", {"Connection": "close"})
         if body is None:
-            return self._refused(peer, 413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
-        found = _messages(body, options.json_path)
-        if isinstance(found, str):
-            return self._refused(peer, 400, found)
-        return await self._commit(found, self._arrival(request, peer))
+            return self._unread(peer, 413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
+        try:
+            parts = await _aside(body, options.json_path)
+        except ValueError as error:
+            return self._refused(peer, 400, str(error))
+        return await self._commit(parts, self._arrival(peer, request, sender))
 
-    def _arrival(self, request: Request, peer: str) -> Arrival:
-        """What is the same of every message of a request."""
+    def _sender(self, request: Request) -> HttpSender | None:
+        header = request.headers.get("authorization", "")
+        admitting = [sender for sender in self._options.auth if sender.admits(header)]  # each is asked: it takes the same time
+        return admitting[0] if admitting else None
+
+    def _arrival(self, peer: str, request: Request, sender: HttpSender | None) -> Arrival:
+        """What is the same of every message of a request. Who shows a token and a certificate needs leave from both."""
         names: frozenset[str] = request.scope["state"][CERTIFICATE]
-        certificate, facilities = ", ".join(sorted(names)), self._options.facilities(names)
+        facilities = self._options.facilities(names)
+        if sender is not None and sender.facilities:
+            among = sender.facilities
+            facilities = among if facilities is None else tuple(each for each in facilities if each in among)
+        certificate = ", ".join(sorted(names))
         return Arrival(b"", "hl7v2", datetime.now(UTC), peer, facilities=facilities, certificate=certificate)
 
-    async def _commit(self, bodies: list[bytes], arrival: Arrival) -> Response:
+    async def _commit(self, parts: list[_Part], arrival: Arrival) -> Response:
         """Each message by itself, in order; where one is not committed, nothing is promised of any."""
-        answers: list[Answer] = []
         replies: list[bytes] = []
-        for body in bodies:
-            messages = split_batch(body)
+        taken = False
+        for part in parts:
             own: list[bytes] = []
-            for message in messages:
+            for message in part.messages:
                 answer = await self._accept(replace(arrival, data=message, received_at=datetime.now(UTC)))
                 if isinstance(answer, Unavailable):
                     return self._refused(arrival.peer, 503, "Not now.", {"Retry-After": "5"})
-                answers.append(answer)
+                taken = taken or isinstance(answer, Accepted)
                 if reply := await _reply(answer):
                     own.append(reply)
-            replies += own if len(messages) == 1 else answer_batch(body, own)
+            replies += own if len(part.messages) == 1 else answer_batch(part.body, own)
         if not any(replies):
             return Response(status_code=204)
-        refused = all(isinstance(answer, Refused) for answer in answers)
-        return Response(b"".join(replies), 422 if refused else 200, media_type=_MEDIA_TYPE)
+        return Response(b"".join(replies), 200 if taken else 422, media_type=_MEDIA_TYPE)
+
+    def _unread(self, peer: str, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+        """An answer that is given before the body has come."""
+        emit(events.RequestRefused(self._channel, peer, status, text))
+        return _Early(text + "\n", status, headers, media_type="text/plain")
 
     def _refused(self, peer: str, status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
         emit(events.RequestRefused(self._channel, peer, status, text))
         return Response(text + "\n", status, headers, media_type="text/plain")
+
+
+class _Early(Response):
+    """An answer that does not wait for the body.
+
+    What still comes of it is let by for a while: were the connection closed on it, its sender would see a reset, not the answer.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ``Response``."""
+        del scope
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                while (await receive()).get("more_body", False):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Part(NamedTuple):
+    """A message, or a batch, and its messages."""
+
+    body: bytes
+    messages: list[bytes]
 
 
 async def _reply(answer: Answer) -> bytes:
@@ -220,23 +281,32 @@ async def _read(request: Request, limit: int) -> bytes | None:
     if length.isdecimal() and int(length) > limit:
         return None
     body = bytearray()
-    fits = True
     async for chunk in request.stream():
-        fits = fits and len(body) + len(chunk) <= limit
-        if fits:
-            body += chunk  # else the rest is let by, so that the sender comes to read why
-    return bytes(body) if fits else None
+        if len(body) + len(chunk) > limit:
+            return None
+        body += chunk
+    return bytes(body)
 
 
-def _messages(body: bytes, path: str) -> list[bytes] | str:
-    """The messages of a body, or what is wrong with it."""
+async def _aside(body: bytes, path: str) -> list[_Part]:
+    """The messages of a body; of a large one in a thread, so that no other connection waits for it."""
+    if len(body) < _LARGE:
+        return _parts(body, path)
+    with uncollected():
+        return await asyncio.to_thread(_parts, body, path)
+
+
+def _parts(body: bytes, path: str) -> list[_Part]:
+    """The messages of a body. Raises ValueError where there is none, and says why."""
+    return [_Part(each, split_batch(each)) for each in _bodies(body, path)]
+
+
+def _bodies(body: bytes, path: str) -> list[bytes]:
     if not path:
-        return [body] if body.strip() else "The body is empty."
-    try:
-        document: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return "The body is not JSON."
-    found = follow(document, path)
+        if not body.strip():
+            raise ValueError("The body is empty.")
+        return [body]
+    found = follow(read_json(body), path)
     if not found or not all(isinstance(each, str) and each.strip() for each in found):
-        return f"There is no message at {path}."
+        raise ValueError(f"There is no message at {path}.")
     return [message_bytes(each) for each in found]

@@ -5,6 +5,7 @@ A path is names and positions: ``data.items[*].hl7`` goes through every item of 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -15,6 +16,9 @@ from interop_engine.core.errors import CharsetError
 from interop_engine.hl7 import charset
 from interop_engine.hl7.ack import recover
 
+_MOST = 200_000  # values; reading them takes the interpreter some 50 ms, and nobody else gets a turn meanwhile
+_STRUCTURE = (b",", b"[", b"{")  # there is one of them before each value that is no member's
+_TOKEN = re.compile(rb'[,\[{]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _STEP = re.compile(r"(?:\A|\.)([^.\[\]]+)|\[(\*|[0-9]{1,6})\]")
 
 
@@ -54,6 +58,26 @@ def _next(value: Any, step: str | int | None) -> Iterable[Any]:
     if not isinstance(value, list):
         return ()
     return value if step is None else value[step : step + 1]
+
+
+def read_json(body: bytes) -> Any:
+    """The document of a body. Raises ValueError where it is not JSON, or holds more values than anybody means to send."""
+    if sum(map(body.count, _STRUCTURE)) > _MOST and _values(body) > _MOST:
+        raise ValueError(f"The body holds more than {_MOST} values.")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("The body is not JSON.") from None
+
+
+def _values(body: bytes) -> int:
+    """How many values there are at least, counted until there are too many: a comma in a text is none."""
+    count = 0
+    for token in _TOKEN.finditer(body):
+        count += token[0][:1] != b'"'
+        if count > _MOST:
+            break
+    return count
 
 
 def message_bytes(text: str) -> bytes:

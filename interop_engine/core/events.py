@@ -130,7 +130,7 @@ class MessageRejected(Event):
 
 @dataclass(frozen=True, slots=True)
 class SenderNotEntitled(Event):
-    """A peer spoke for a facility (MSH-4) that its certificate does not name."""
+    """A peer spoke for a facility (MSH-4) that its certificate, or what else it shows, does not stand for."""
 
     sentence: ClassVar[str] = "A message names a sending facility that its sender's certificate may not speak for."
     level: ClassVar[str] = "error"

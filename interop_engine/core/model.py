@@ -48,8 +48,8 @@ class Arrival:
     peer: str
     headers: Mapping[str, str] = field(default_factory=dict)
     fault: str = ""  # a fault of the carrier (framing) that makes the bytes a message to be journaled as rejected
-    facilities: tuple[str, ...] | None = None  # the sending facilities (MSH-4) its certificate may speak for; None: any
-    certificate: str = ""  # the names in that certificate
+    facilities: tuple[str, ...] | None = None  # the sending facilities (MSH-4) its sender may speak for; None: any
+    certificate: str = ""  # the names in its sender's certificate
     private: bool = False  # ``peer`` is a name that people gave, a file's: it may be a patient's, and no log line shows it
 
 

@@ -38,9 +38,7 @@ class _Judgement:
 
 _TAKEN = _Judgement("accept", MessageState.RECEIVED)
 _ANSWER = _Judgement("accept", MessageState.FILTERED, "ack", "An acknowledgement is never acknowledged.")
-_FORGED = _Judgement(
-    "reject", MessageState.REJECTED, "103", "The certificate does not speak for the facility in MSH-4.", "MSH^1^4"
-)
+_FORGED = _Judgement("reject", MessageState.REJECTED, "103", "Its sender may not speak for the facility in MSH-4.", "MSH^1^4")
 
 
 @dataclass(frozen=True, slots=True)

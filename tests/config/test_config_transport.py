@@ -119,13 +119,14 @@ def test_what_the_how_to_shows(tmp_path: Path) -> None:
     shown = [block.partition("```")[0] for block in page.split("```yaml\n")[1:]]
     ca = Authority(tmp_path / "tls", "hospital-ca")
     ca.sign("engine")
+    environment = {"LAB_TOKEN": "x", "RIS_PASSWORD": "y"}
     for block in shown:
         rest = "" if "deliver:" in block else "deliver:\n  - name: out\n    file: {folder: out}\n"
         other = "  - name: record\n    file: {folder: record}\n" if "deliver:" in block else ""
         source = "" if "source:" in block else "source: {mllp: {listen: 127.0.0.1:2575}}\n"
         channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{source}{block}{other}{rest}"
-        assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), {})} <= {"C133"}
-    assert len(shown) == 4
+        assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), environment)} <= {"C133"}
+    assert len(shown) == 5
 
 
 _BROKER = "exchange: {{amqp: '{url}'{more}}}\n"

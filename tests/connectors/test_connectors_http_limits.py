@@ -1,14 +1,21 @@
-"""What one sender over HTTP can take from the others: connections and time."""
+"""What one sender over HTTP can take from the others: connections, time, the interpreter."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
+import http.client
+import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
+from interop_engine.connectors import http_source, inside_json
 from interop_engine.connectors.events import PeerTurnedAway
 from interop_engine.connectors.http_source import HttpSource
 from tests.connectors.test_connectors_http_source import posting
@@ -79,3 +86,74 @@ async def test_a_body_in_drops() -> None:
             writer.write(b"x")
             await asyncio.wait([answer], timeout=0.02)
         assert await answer == b"HTTP/1.1 408 "
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+async def test_a_client_that_reads_after_it_has_written(headers: dict[str, str]) -> None:
+    """A body too large is let by after the answer, so that its sender reads 413 and no reset; a stranger's too, which is 401."""
+    body = b"x" * 8_000_000
+
+    def post(place: str) -> int:
+        connection = http.client.HTTPConnection(place, timeout=20)
+        connection.request("POST", "/", body, headers)
+        try:
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    async with posting(Channel(), max_body="1MB") as (_, source):
+        assert await asyncio.to_thread(post, source.health().place) == 413
+    async with posting(Channel(), auth={"bearer": "x"}) as (_, source):
+        assert await asyncio.to_thread(post, source.health().place) == 401
+
+
+async def test_what_is_let_by_is_let_by_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that goes on for ever after 413 is closed."""
+    monkeypatch.setattr(http_source, "_LINGER", 0.1)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+    async with posting(Channel(), max_body="1KB") as (_, source), raw(source, head) as (reader, _):
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_compressed_body() -> None:
+    """415, before it is read, and what is taken: nothing is journaled, and nobody sends a bomb."""
+    channel = Channel()
+    async with posting(channel) as (client, _):
+        response = await client.post("/", content=gzip.compress(message("A1")), headers={"Content-Encoding": "gzip"})
+        assert (response.status_code, response.headers["accept-encoding"], channel.arrivals) == (415, "identity", [])
+        plain = await client.post("/", content=message("A1"), headers={"Content-Encoding": "Identity"})
+        assert plain.status_code == 200
+
+
+@pytest.mark.parametrize("separator", ["{},", "[],", "1,", '"a,b",'])
+async def test_json_of_nothing_but_values(separator: str) -> None:
+    """Too many values are refused before the interpreter makes them: it would give nobody else a turn meanwhile."""
+    body = "[" + separator * 1_000_000 + "1]"
+    async with posting(Channel(), json_path="[*]") as (client, _):
+        response = await client.post("/", content=body)
+    assert (response.status_code, response.text) == (400, "The body holds more than 200000 values.\n")
+
+
+async def test_commas_in_a_text_are_no_values() -> None:
+    """A long text with commas and brackets is one value, escapes and quotes in it too."""
+    channel = Channel()
+    long = message("A1", "OBX|1|TX|||" + '{[,"\\' * 100_000 + "\r")
+    async with posting(channel, json_path="hl7") as (client, _):
+        assert (await client.post("/", content=json.dumps({"hl7": long.decode()}))).status_code == 200
+    assert [arrival.data for arrival in channel.arrivals] == [long]
+
+
+@pytest.mark.parametrize(("size", "aside"), [(10, False), (200_000, True)])
+async def test_a_large_body_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch, size: int, *, aside: bool) -> None:
+    """So that the loop gets its turns; a small one is done before a thread would have begun."""
+    threads: list[threading.Thread] = []
+
+    def noting(body: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return inside_json.read_json(body)
+
+    monkeypatch.setattr(http_source, "read_json", noting)
+    async with posting(Channel(), json_path="hl7") as (client, _):
+        text = message("A1", f"OBX|{'x' * size}\r").decode()
+        assert (await client.post("/", json={"hl7": text})).status_code == 200
+    assert [thread is not threading.main_thread() for thread in threads] == [aside]

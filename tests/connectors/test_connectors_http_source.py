@@ -170,7 +170,8 @@ async def test_a_body_that_says_no_length() -> None:
     ("auth", "right", "wrong"),
     [
         ({"bearer": "s3cret"}, {"Authorization": "Bearer s3cret"}, {"Authorization": "Bearer s3cre"}),
-        ({"bearer": "s3cret"}, {"Authorization": "Bearer s3cret"}, {}),
+        ({"bearer": "s3cret"}, {"Authorization": "bearer s3cret"}, {}),
+        ({"bearer": "s3cret"}, {"Authorization": "BEARER  s3cret"}, {"Authorization": "Basic s3cret"}),
         ({"user": "lab", "password": "mật"}, {"Authorization": "Basic bGFiOm3huq10"}, {"Authorization": "Basic bGFiOng="}),
         ({"user": "lab", "password": "mật"}, {"Authorization": "basic bGFiOm3huq10"}, {"Authorization": "Basic !"}),
     ],
@@ -275,18 +276,38 @@ async def test_over_tls(tmp_path: Path) -> None:
 
 
 async def test_senders_are_told_apart(tmp_path: Path) -> None:
-    """An arrival has the facilities of its client's certificate: none for a name that is not listed, any where none is."""
+    """An arrival has the facilities of its client's certificate, those of its token, or where both are shown what both allow."""
     authority = Authority(tmp_path)
     certificate, key = authority.sign("engine")
     tls = {"certificate": certificate, "key": key, "client_ca": authority.file}
+    auth = [
+        {"bearer": "lab", "facilities": ["24001"]},
+        {"user": "ris", "password": "x", "facilities": ["24003"]},
+        {"bearer": "y"},
+    ]
+    shown: list[Any] = [{"Authorization": "bearer lab"}, {"Authorization": "Basic cmlzOng="}, {"Authorization": "Bearer y"}]
+    assert await _facilities(shown, auth=auth) == [("24001",), ("24003",), None]
     context = ssl.create_default_context(cafile=authority.file)
     context.load_cert_chain(*authority.sign("lab"))
+    senders = {"lab": ["24001", "24002"]}
+    assert await _facilities([{}], context, tls=tls, senders=senders) == [("24001", "24002")]
+    assert await _facilities([{}], context, tls=tls, senders={"ris": ["24003"]}) == [()]
+    assert await _facilities([{}], context, tls=tls) == [None]
+    both = await _facilities(shown, context, tls=tls, senders=senders, auth=auth)
+    assert both == [("24001",), (), ("24001", "24002")]
+
+
+async def _facilities(
+    shown: list[dict[str, str]], context: ssl.SSLContext | None = None, **options: Any
+) -> list[tuple[str, ...] | None]:
     channel = Channel()
-    for senders in ({"lab": ["24001", "24002"]}, {"ris": ["24003"]}, {}):
-        async with posting(channel, tls=tls, senders=senders) as (_, source), httpx.AsyncClient(verify=context) as client:
-            await client.post(f"https://{source.health().place}/", content=message("A1"))
-    assert [arrival.facilities for arrival in channel.arrivals] == [("24001", "24002"), (), None]
-    assert all("lab" in arrival.certificate for arrival in channel.arrivals)
+    async with posting(channel, **options) as (_, source):
+        url = f"{'https' if context else 'http'}://{source.health().place}/"
+        async with httpx.AsyncClient(verify=context or True, trust_env=False) as client:
+            for headers in shown:
+                assert (await client.post(url, content=message("A1"), headers=headers)).status_code == 200
+    assert all(("lab" in arrival.certificate) == (context is not None) for arrival in channel.arrivals)
+    return [arrival.facilities for arrival in channel.arrivals]
 
 
 async def test_a_port_in_use() -> None:
@@ -301,6 +322,7 @@ async def test_a_port_in_use() -> None:
     "wrong",
     [
         {"senders": {"lab": ["24001"]}},
+        {"auth": [{"bearer": "x"}, {}]},
         {"path": "hl7"},
         {"path": "/hl7?x"},
         {"json_path": "a..b"},
