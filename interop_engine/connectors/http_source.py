@@ -30,6 +30,7 @@ from interop_engine.core.events import emit
 from interop_engine.core.garbage import uncollected
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
+from interop_engine.hl7.ack import read_ack
 from interop_engine.hl7.batch import answer_batch, split_batch
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _MEDIA_TYPE = "application/hl7-v2"
 _LARGE = 100_000  # bytes of a body; smaller ones are read before a thread would have begun
 _LINGER = 15.0  # seconds in which the rest of a body nobody wants is let by, so that its sender comes to read why
+_POSITIVE = frozenset({"AA", "CA"})
 
 
 class HttpAuth(Options):
@@ -224,8 +226,9 @@ class HttpSource:
                 answer = await self._accept(replace(arrival, data=message, received_at=datetime.now(UTC)))
                 if isinstance(answer, Unavailable):
                     return self._refused(arrival.peer, 503, "Not now.", {"Retry-After": "5"})
-                taken = taken or isinstance(answer, Accepted)
-                if reply := await _reply(answer):
+                reply, positive = await _reply(answer)
+                taken = taken or positive
+                if reply:
                     own.append(reply)
             replies += own if len(part.messages) == 1 else answer_batch(part.body, own)
         if not any(replies):
@@ -267,12 +270,16 @@ class _Part(NamedTuple):
     messages: list[bytes]
 
 
-async def _reply(answer: Answer) -> bytes:
-    """What is said now; where that is nothing, what enhanced mode says later."""
+async def _reply(answer: Answer) -> tuple[bytes, bool]:
+    """What is said of a message, and whether that is that it was taken.
+
+    HTTP has one answer: where enhanced mode owes the application's acknowledgement here as well (MSH-16), that one is said. It
+    implies the accept acknowledgement, which is said where the other is not asked for after all or does not come in time.
+    """
     assert isinstance(answer, Accepted | Refused)
-    if not answer.reply and isinstance(answer, Accepted) and answer.later is not None:
-        return await answer.later()
-    return answer.reply
+    if isinstance(answer, Accepted) and answer.later is not None and (later := await answer.later()):
+        return later, read_ack(later).code in _POSITIVE
+    return answer.reply, isinstance(answer, Accepted)
 
 
 async def _read(request: Request, limit: int) -> bytes | None:

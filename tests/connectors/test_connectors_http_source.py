@@ -19,10 +19,12 @@ from interop_engine.connectors.events import RequestFailed, RequestRefused
 from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
 from interop_engine.core.events import Event
 from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
+from interop_engine.hl7.ack import acknowledge
 from interop_engine.hl7.framing import frame
+from interop_engine.hl7.message import parse
 from tests.support.certificates import Authority
 from tests.support.heard import hearing
-from tests.support.mllp import Channel, code_and_id, message, reply_to, surroundings
+from tests.support.mllp import AT, Channel, code_and_id, message, reply_to, surroundings
 
 
 @asynccontextmanager
@@ -113,16 +115,32 @@ async def test_what_cannot_be_committed() -> None:
     assert len(channel.arrivals) == 2
 
 
-async def test_answers_of_enhanced_mode() -> None:
-    """204 where none was asked for; where only the application's was, that one."""
-
-    async def later() -> bytes:
-        return b"MSH|^~\\&|later"
-
+async def test_no_answer_in_enhanced_mode() -> None:
+    """204 where none was asked for."""
     async with posting(Channel(answer=lambda _: Accepted("1"))) as (client, _):
         assert (await client.post("/", content=message("A1"))).status_code == 204
-    async with posting(Channel(answer=lambda _: Accepted("1", later=later))) as (client, _):
-        assert (await client.post("/", content=message("A1"))).content == b"MSH|^~\\&|later"
+
+
+@pytest.mark.parametrize("now", ["CA", ""])
+@pytest.mark.parametrize(("then", "status", "said"), [("AA", 200, "AA"), ("AE", 422, "AE"), ("", 200, "CA")])
+async def test_the_one_answer_of_enhanced_mode(now: str, then: str, status: int, said: str) -> None:
+    """Where MSH-16 asks for the application's acknowledgement that one is said, which implies the other; else the other."""
+
+    async def later() -> bytes:
+        return acknowledged(then)
+
+    channel = Channel(answer=lambda _: Accepted("1", acknowledged(now), later=later))
+    async with posting(channel) as (client, _):
+        response = await client.post("/", content=message("A1"))
+    if not now and not then:
+        assert (response.status_code, response.content) == (204, b"")
+    else:
+        assert (response.status_code, code_and_id(response.content)) == (status, (said, "A1"))
+
+
+def acknowledged(code: Any) -> bytes:
+    """An acknowledgement of A1 with this code, or none."""
+    return acknowledge(parse(message("A1")), code, control_id="1", at=AT) if code else b""
 
 
 @pytest.mark.parametrize(
