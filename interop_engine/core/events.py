@@ -132,7 +132,7 @@ class MessageRejected(Event):
 class SenderNotEntitled(Event):
     """A peer spoke for a facility (MSH-4) that its certificate, or what else it shows, does not stand for."""
 
-    sentence: ClassVar[str] = "A message names a sending facility that its sender's certificate may not speak for."
+    sentence: ClassVar[str] = "A message names a sending facility that its sender may not speak for."
     level: ClassVar[str] = "error"
     channel: str
     message: str

@@ -45,7 +45,7 @@ _FORGED = _Judgement("reject", MessageState.REJECTED, "103", "Its sender may not
 class Reception:
     """The row to be committed for an HL7 v2 message, its acknowledgement built and in it; the message, where it can be read.
 
-    ``forged``: its sender's certificate may not speak for the facility it names.
+    ``forged``: its sender may not speak for the facility it names.
     """
 
     row: NewMessage
