@@ -7,8 +7,8 @@ from pathlib import Path
 from interop_engine.core.model import Park
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import HELD
-from tests.cli.test_cli_operate import SITE, run, shown
 from tests.support.journals import HUB, delivery, forwarded, lease
+from tests.support.operating import SITE, run, shown
 
 
 async def test_who_waits_behind_whom_is_said(tmp_path: Path) -> None:
