@@ -70,7 +70,11 @@ class SqliteJournal:
         """Create or migrate the file, check it, start the writer. No lease outlives a process: all unsettled is due."""
         if self._readonly:
             reader = await asyncio.to_thread(schema.connect_reader, self._path)
-            schema.new_seals(reader, self._seals)
+            try:
+                schema.new_seals(reader, self._seals)
+            except BaseException:
+                reader.close()
+                raise
             self._opened = _Opened(Reads(reader), None)
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +107,15 @@ class SqliteJournal:
     def _prepare(self) -> tuple[apsw.Connection, Transaction, apsw.Connection]:
         schema.check_library()
         connection = schema.connect_writer(self._path)
-        if _size(self._path) <= _LARGE_FILE:
-            schema.check_integrity(connection)
-        for seal in schema.new_seals(connection, self._seals):
-            connection.execute(statements.KEEP_SEAL, (seal,))
-        return connection, Transaction(connection), schema.connect_reader(self._path)
+        try:
+            if _size(self._path) <= _LARGE_FILE:
+                schema.check_integrity(connection)
+            for seal in schema.new_seals(connection, self._seals):
+                connection.execute(statements.KEEP_SEAL, (seal,))
+            return connection, Transaction(connection), schema.connect_reader(self._path)
+        except BaseException:
+            connection.close()
+            raise
 
     async def close(self) -> None:
         """Commit what is queued and close; who waits for a lease is told. Twice is harmless."""
