@@ -41,6 +41,21 @@ def test_the_engine_is_operated_as_the_page_says(tmp_path: Path) -> None:
         page.follow(DOCS / "how-to" / "operate.md")
 
 
+def test_a_journal_is_encrypted_as_the_page_says(tmp_path: Path) -> None:
+    """In a site that had a message while it was in plain, and keys of its own twice; it runs on afterwards."""
+    with reader(tmp_path) as page:
+        page.run("interop-engine init hospital --facility 24001")
+        page.run("interop-engine run hospital &")
+        page.run(f"interop-engine send 127.0.0.1:2575 {SAMPLES}/glucose.hl7")
+        page.stop()
+        page.run("cd hospital")
+        for file in ("journal.keys", "journal-2027.keys"):
+            page.run(f"""sh -c 'umask 077; echo "{file} $(openssl rand -base64 32)" >> {file}'""")
+        page.follow(DOCS / "how-to" / "keep-the-journal.md")
+        page.run("interop-engine run . &")
+        page.run("interop-engine messages list --search patient=BN0000301", "…\n… lab-results …\n…")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_of_the_pages_lead_somewhere(page: Path) -> None:
     """Every relative link is a file of the project."""

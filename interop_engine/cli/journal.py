@@ -1,4 +1,4 @@
-"""``journal``: back it up, bring a copy back, check it, remove what is old."""
+"""``journal``: back it up, bring a copy back, check it, remove what is old, change its keys."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
     from interop_engine.journal.checking import Progress
 
+_NO_FILE = "the journal stands in PostgreSQL: begin an encrypted one in another database, and let this one run empty"
 _DUMP = "the journal stands in PostgreSQL: back it up with pg_dump, or with the server's own archive of its log"
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="Back up, restore, check and prune a node's journal.", no_args_is_help=True)
-    for verb in (backup, restore, check, prune):
+    group = typer.Typer(help="Back up, restore, check, prune and encrypt a node's journal.", no_args_is_help=True)
+    for verb in (backup, restore, check, prune, rekey):
         group.command(verb.__name__)(verb)
     app.add_typer(group, name="journal")
 
@@ -111,12 +112,45 @@ def prune(
     output.write(f"{output.count(asyncio.run(remove()), 'message')} removed")
 
 
-def _file(project: Path) -> Path:
+def rekey(
+    *,
+    keys: Annotated[Path, typer.Option("--keys", metavar="FILE", help="The keys it is to have: a file as `encrypt:` names it.")],
+    project: Project = Path(),
+) -> None:
+    """Encrypt the journal's file, or change all keys of an encrypted one, while no engine runs.
+
+    What it holds is written anew into a second file, which is read once through and then takes its place. The keys it has now, if
+    any, are those that engine.yaml names. The journal before it stays beside it, for you to destroy.
+    """
+    from interop_engine.cli import access
+    from interop_engine.core.errors import JournalBroken
+    from interop_engine.journal.keys import read_keys
+    from interop_engine.journal.sqlite.rekeying import rekey as written_anew
+
+    place = _file(project, _NO_FILE)
+    found = access.find(project)
+    named = found.options.journal.keys(found.directory)
+    new = read_keys(keys)
+    with _bar("writing anew") as progress:
+        try:
+            before = asyncio.run(written_anew(place, None if named is None else read_keys(named), new, progress))
+        except JournalBroken as error:
+            output.fail(
+                str(error), "the journal was not changed; `journal check` names what is damaged: restore it from a backup"
+            )
+    output.write(f"{place} is encrypted with the keys of {keys}; the journal before it is {before}")
+    if named is None or named.resolve() != keys.resolve():
+        output.remark("information", f"engine.yaml must name {keys} now", "journal: {encrypt: {keys: FILE}}")
+    what = "holds everything in plain" if named is None else "opens with the keys before"
+    output.remark("information", f"{before} {what}", "destroy it when the engine has run, and backups like it: shred -u FILE")
+
+
+def _file(project: Path, otherwise: str = _DUMP) -> Path:
     from interop_engine.cli import access
 
     place = access.find(project).journal
     if not isinstance(place, Path):
-        output.fail(_DUMP)
+        output.fail(otherwise)
     return place
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from interop_engine.core.errors import JournalBroken, UnknownItem
@@ -25,6 +26,7 @@ async def faults(journal: Journal, progress: Progress = lambda _done, _of: None)
                     yield fault
         done += len(page)
         progress(min(done, count), count)
+        await asyncio.sleep(0)  # where it can be interrupted: a file is read without waiting for anything
         before = page[-1].id
 
 

@@ -1,7 +1,8 @@
 """The keys of an encrypted journal: the file they stand in, and which of them a journal was written with.
 
 The file has a key a line: its id, a blank, and 32 random bytes in Base64; ``#`` begins a comment. Content is written with the
-last of them and read with any. Names are written with the first, always, so that what was found under a name still is.
+last of them and read with any. Names are written with the first, always, so that what was found under a name still is; only
+writing all anew changes that (``sqlite.rekeying``).
 """
 
 from __future__ import annotations

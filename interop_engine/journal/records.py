@@ -8,10 +8,10 @@ not change of its row, the sealed content by its digest included, and so certifi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ OPEN_HEADERS: Final = ("delivery-id", "sender", "receiver")
 _SEALED = "sealed"
 _EDITED = "(not as it was written)"
 
+_Row = TypeVar("_Row", NewMessage, Received)
 _MessageHeaders = tuple[str, dict[str, str]]  # the id it was received under, its headers
 _DeliveryHeaders = tuple[str, int, str, list[str], dict[str, str]]  # digest and size of its bytes, media, lanes, its headers
 _encode = msgspec.json.Encoder().encode
@@ -43,8 +44,11 @@ class Records:
 
     # --- messages -----------------------------------------------------------------------------------------------------
 
-    def message(self, new: NewMessage) -> NewMessage:
-        """A message to be committed. What is bound to its seals must not be changed below, so it is made fit for a row here."""
+    def message(self, new: NewMessage, first: str = "") -> NewMessage:
+        """A message to be committed; ``first``: of a replay, the id it was received under.
+
+        What is bound to its seals must not be changed below, so it is made fit for a row here.
+        """
         seal = self._sealing
         new = texts.shown(new)
         named = seal.name("digest", new.digest)
@@ -60,7 +64,8 @@ class Records:
             why=seal.text(new.why, "why", new.id),
             search=self._search(new.search),
         )
-        return replace(sealed, headers=self._sealed(new.headers, _encode((new.id, dict(new.headers))), *_certified(sealed)))
+        told = _encode((first or new.id, dict(new.headers)))
+        return replace(sealed, headers=self._sealed(new.headers, told, *_certified(sealed)))
 
     def reply(self, sealed: bytes, plain: NewMessage) -> bytes:
         """The reply of the first message with the content of ``plain``."""
@@ -68,9 +73,24 @@ class Records:
 
     def received(self, got: Received) -> tuple[Received, str]:
         """A message as it was received, and the id it was received under: its own, or of a replay that of the first."""
+        return self._open_row(got)
+
+    def kept(self, kept: NewMessage) -> tuple[NewMessage, str]:
+        """The same of a message as ``message`` gave it to be committed, without what it is searched by."""
         seal = self._sealing
-        origin, headers = _message_headers(self._opened(got.headers, *_certified(got)))
-        if got.replay_of is None and origin != got.id:
+        opened, first = self._open_row(kept)
+        key = kept.duplicate_key
+        return replace(
+            opened,
+            reply=seal.open_content(kept.reply, "reply", kept.digest),
+            duplicate_key=None if key is None else seal.open_name("duplicate", key),
+            why=self.open_text(kept.why, "why", kept.id),
+        ), first
+
+    def _open_row(self, got: _Row) -> tuple[_Row, str]:
+        seal = self._sealing
+        first, headers = _message_headers(self._opened(got.headers, *_certified(got)))
+        if got.replay_of is None and first != got.id:
             raise JournalBroken("A row of the journal is not as it was written: it is another message's.")
         opened = replace(
             got,
@@ -80,14 +100,14 @@ class Records:
             lanes=tuple(seal.open_name("lane", lane) for lane in got.lanes),
             headers=headers,
         )
-        return opened, origin
+        return opened, first
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
     def forward(self, made: Forward, message: str) -> Forward:
         """What a transformation of a message made. Equal bodies stay equal, so that each is kept once."""
         bodies = {new.body: self._sealing.content(new.body, "delivery", message) for new in made.deliveries}
-        contents = self._contents(made)
+        contents = self._contents(each for new in made.deliveries for each in new.sent)
         return replace(
             made,
             deliveries=tuple(self._delivery(new, message, bodies[new.body], contents) for new in made.deliveries),
@@ -141,8 +161,7 @@ class Records:
     def known(self, known: Known, asked: Question) -> Known:
         """The answer. Its stamp is the journal's own."""
         name = self._sealing.open_name
-        opened: dict[bytes, dict[tuple[str, str], bytes]] = {}
-        states = [self._open_state(each, opened) for each in known.sent.values()]
+        states = self.open_states(known.sent.values())
         answer = Known(
             known.stamp,
             {(each.destination, each.object): each for each in states},
@@ -155,11 +174,20 @@ class Records:
         """The loss ledger."""
         return {(channel, self._sealing.open_name("ledger", path)): n for (channel, path), n in unread.items()}
 
-    def _contents(self, made: Forward) -> bytes:
+    def states(self, sent: Sequence[Sent]) -> list[Sent]:
+        """What one message brought its receivers."""
+        contents = self._contents(sent)
+        return [self._state(each, contents) for each in sent]
+
+    def open_states(self, sent: Iterable[Sent]) -> list[Sent]:
+        """The same, of any messages, as it was brought."""
+        opened: dict[bytes, dict[tuple[str, str], bytes]] = {}
+        return [self._open_state(each, opened) for each in sent]
+
+    def _contents(self, sent: Iterable[Sent]) -> bytes:
         """The contents of all states together, which the journal keeps once: alike as they are, that is a fifth of their room."""
         kept = self._sealing.kept
-        states = [each for new in made.deliveries for each in new.sent if each.content]
-        brought = {(each.destination, kept("thing", each.object)): each.content for each in states}
+        brought = {(each.destination, kept("thing", each.object)): each.content for each in sent if each.content}
         return self._sealing.content(_pack([(*key, content) for key, content in brought.items()]), "states") if brought else b""
 
     def _state(self, sent: Sent, contents: bytes) -> Sent:
@@ -216,9 +244,8 @@ class Records:
         return replace(opened, digest=told[0], size=told[1], headers=told[-1])
 
     def _readable(self, text: str, *bound: str) -> str:
-        """A text with what is sealed in it; the journal's own words may stand around that."""
         try:
-            return SEALED_TEXT.sub(lambda found: self._sealing.open_text(found[0], *bound), text)
+            return self.open_text(text, *bound)
         except JournalBroken:
             return _EDITED
 
@@ -227,6 +254,20 @@ class Records:
             return self._sealing.open_name(kind, sealed)
         except JournalBroken:
             return _EDITED
+
+    # --- single values ------------------------------------------------------------------------------------------------
+
+    def name(self, kind: str, name: str) -> str:
+        """A name of a kind: digest, control, duplicate, lane, alias, thing, ledger, ``search`` and what it is searched by."""
+        return self._sealing.name(kind, name)
+
+    def open_name(self, kind: str, sealed: str) -> str:
+        """The same as it was given."""
+        return self._sealing.open_name(kind, sealed)
+
+    def open_text(self, text: str, *bound: str) -> str:
+        """A text with what is sealed in it; the journal's own words may stand around that."""
+        return SEALED_TEXT.sub(lambda found: self._sealing.open_text(found[0], *bound), text)
 
     # --- parts --------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Final
 from interop_engine.core.errors import JournalError
 
 NAMES: Final = "(names)"
-"""What the key for names is called: made of the file's first key, which must stay the first."""
+"""What the key for names is called: made of the file's first key, which stays the first until all is written anew."""
 
 
 def new_seals(kept: Iterable[str], seals: Sequence[str], *, holds: bool) -> tuple[str, ...]:
@@ -20,7 +20,10 @@ def new_seals(kept: Iterable[str], seals: Sequence[str], *, holds: bool) -> tupl
     if there and not seals:
         raise JournalError("The journal is encrypted: engine.yaml must name its keys, journal: {encrypt: {keys: FILE}}.")
     if seals and holds and not there:
-        raise JournalError("The journal holds messages in plain: an encrypted one begins empty, at a place of its own.")
+        raise JournalError(
+            "The journal holds messages in plain: an encrypted one begins empty, or is made of a file by `journal rekey`,"
+            " before engine.yaml names its keys."
+        )
     if lacking := sorted(there.difference(seals)):
         names = ", ".join(each.partition(" ")[0] for each in lacking)
         raise JournalError(

@@ -38,9 +38,9 @@ def back_up(source: Path, target: Path, progress: Progress = lambda _done, _of: 
     finally:
         reader.close()
         writer.close()
-    _make_durable(part)
+    make_durable(part)
     part.rename(target)
-    _make_durable(target.parent)
+    make_durable(target.parent)
 
 
 def restore(backup: Path, place: Path, *, force: bool = False, seals: Sequence[str] = ()) -> Path | None:
@@ -64,9 +64,9 @@ def restore(backup: Path, place: Path, *, force: bool = False, seals: Sequence[s
             os.fchmod(target.fileno(), 0o600)
             while data := source.read(1 << 20):
                 target.write(data)
-        _make_durable(part)
+        make_durable(part)
         part.rename(place)
-        _make_durable(place.parent)
+        make_durable(place.parent)
         return before
     finally:
         guard.give_back()
@@ -109,9 +109,7 @@ def _messages(path: Path) -> bool:
 
 def _aside(place: Path) -> Path:
     """Rename a journal with its write-ahead log, which holds what was committed last."""
-    number = 1
-    while (free := place.with_name(f"{place.name}.before-{number}")).exists():
-        number += 1
+    free = free_name(place)
     for suffix in ("-wal", "-shm"):
         if (log := place.with_name(place.name + suffix)).exists():
             log.rename(free.with_name(free.name + suffix))
@@ -119,7 +117,16 @@ def _aside(place: Path) -> Path:
     return free
 
 
-def _make_durable(path: Path) -> None:
+def free_name(place: Path) -> Path:
+    """What a journal will be called when another one takes its place; that it is called so already is no hindrance."""
+    number = 1
+    while (free := place.with_name(f"{place.name}.before-{number}")).exists() and not free.samefile(place):
+        number += 1
+    return free
+
+
+def make_durable(path: Path) -> None:
+    """Wait until a file, or which names a folder holds, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,6 +13,7 @@ versions: with both out of force nothing is known of the object, and it is sent 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,13 @@ def pack(carried: Iterable[tuple[int, Sequence[Sent]]]) -> Pack:
             states.append((each.destination, each.object, delivery, each.digest, each.version, each.rank, start, len(content)))
     encoded = _encode(states)
     return Pack(_by_key(states), b"".join((encoded, *places)), len(encoded))
+
+
+def carried(data: bytes, start: int) -> list[tuple[int, list[Sent]]]:
+    """What ``pack`` made a pack of, from what is written of it."""
+    whole = Pack({}, data, start)
+    of_each = itertools.groupby(_decode(data[:start]), lambda state: state[2])
+    return [(delivery, [whole.sent(state, whole=True) for state in states]) for delivery, states in of_each]
 
 
 def _unpack(data: bytes, start: int) -> Pack:

@@ -211,6 +211,26 @@ DROP_EVENTS: Final = """
 DELETE FROM events WHERE message IN (SELECT value FROM json_each(?)) AND what NOT IN ('discarded', 'replayed', 'retried')"""
 DROP_MESSAGES: Final = "DELETE FROM messages WHERE seq IN (SELECT value FROM json_each(?))"
 
+# --- another set of keys ----------------------------------------------------------------------------------------------
+
+TABLES: Final = r"SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+BUILT_ON_TABLES: Final = "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL ORDER BY rowid"
+COLUMNS: Final = "SELECT name FROM pragma_table_info(?)"
+SEQUENCES: Final = "SELECT name, seq FROM sqlite_sequence"
+DROP_SEQUENCES: Final = "DELETE FROM sqlite_sequence"
+ADD_SEQUENCE: Final = "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)"
+USED_BODIES: Final = "SELECT count(*) FROM bodies WHERE id IN (SELECT body FROM messages UNION SELECT body FROM deliveries)"
+ALL_MESSAGES: Final = "SELECT * FROM messages ORDER BY seq"
+BODY: Final = "SELECT digest, size, zipped, data FROM bodies WHERE id = ?"
+REPLAY_OF: Final = "SELECT replay_of FROM messages WHERE id = ?"
+MADE_OF: Final = "SELECT * FROM deliveries WHERE message = ? ORDER BY seq"
+ALL_ATTEMPTS: Final = """
+SELECT a.*, m.id FROM attempts a JOIN deliveries d ON d.seq = a.delivery JOIN messages m ON m.seq = d.message
+ORDER BY a.delivery, a.number"""
+ALL_EVENTS: Final = "SELECT e.*, m.id FROM events e LEFT JOIN messages m ON m.seq = e.message ORDER BY e.id"
+ALL_PACKS: Final = "SELECT * FROM packs ORDER BY id"
+COVERED: Final = "SELECT pack FROM sent_indexed"
+
 # --- configurations ---------------------------------------------------------------------------------------------------
 
 KEEP_CONFIG: Final = """
