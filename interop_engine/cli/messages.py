@@ -148,7 +148,7 @@ def _list(rows: list[MessageRow], zone: tzinfo | None) -> None:
 
     wide = output.has_room(_ONE_LINE)
     received = f"received ({output.offset(zone, datetime.now(UTC))})"
-    columns = ("id", received, "state", *(("channel", "type", "MSH-10", "why", "deliveries") if wide else ()))
+    columns = ("id", received, "channel", "type", "MSH-10", "state", "why", "deliveries") if wide else ("id", received, "state")
     output.table(columns, [_line(row, zone, wide=wide) for row in rows], whole=("id", received, "state"))
 
 
@@ -158,7 +158,7 @@ def _line(row: MessageRow, zone: tzinfo | None, *, wide: bool) -> tuple[Any, ...
     deliveries = [f"{each.destination}: {_progress(each)}" for each in row.deliveries]
     received, state = output.clock(row.received_at, zone), output.coloured(row.state, _STATES.get(row.state, ""))
     if wide:
-        return (row.id, received, state, *what, why, ", ".join(deliveries))
+        return (row.id, received, *what, state, why, ", ".join(deliveries))
     return (output.noted(row.id, [" ".join(what), *filter(None, [why]), *deliveries]), received, state)
 
 

@@ -50,4 +50,4 @@ async def test_others_are_acknowledged_while_a_large_message_is_mapped(tmp_path:
             meanwhile += 1
         (row,) = await node.runtime.journal.search(Selection(control_id="LARGE"))
         assert row.state == "transformed"
-        assert meanwhile > 10
+        assert meanwhile > 5  # worked on in the loop, it leaves room for three

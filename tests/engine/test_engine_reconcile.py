@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -63,7 +62,7 @@ def test_what_is_unchanged_is_sent_again_where_that_is_asked(write: str) -> None
 def test_what_is_not_known_whole_is_not_sent_again(write: str) -> None:
     """A stand-in over what its owner said, or a part of a result, would take something away."""
     item = draft(write=write, content={"status": "final"})
-    whole = {name: replace(each, content=None) for name, each in known(item, status="final", code={}).sent.items()}
+    whole = {name: each._replace(content=None) for name, each in known(item, status="final", code={}).sent.items()}
     assert reconcile([item], Known("", whole), "hub", resend=True).resources == ()
 
 
