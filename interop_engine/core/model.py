@@ -15,12 +15,24 @@ Media = Literal["hl7v2", "fhir"]
 Write = Literal["replace", "merge", "if-new", "add"]  # add: to lists of what is there already, else nothing
 
 
+class _Ids:
+    """The last id of this process, as a number."""
+
+    last = 0
+
+
 def new_id() -> str:
-    """A UUIDv7 (RFC 9562): unique, and sorted by the time it was made."""
+    """A UUIDv7 (RFC 9562): unique, and sorted by the time it was made; those of one process in the order they were made in.
+
+    Of one millisecond, and while the clock is put back, each is the one before it and a random step (section 6.2, method 2).
+    """
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
+    value = value & ~(0x7 << 61) | 0x4 << 61  # the variant, and a bit that leaves room for the steps
+    if value <= _Ids.last:
+        value = _Ids.last + 1 + int.from_bytes(os.urandom(4), "big")
+    _Ids.last = value
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

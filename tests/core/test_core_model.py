@@ -21,12 +21,25 @@ def test_an_id_is_a_uuid_of_version_seven() -> None:
 def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later millisecond sorts later, as text too; the time can be read back."""
     moments = [0, 1_000_000, 1_709_602_200_123_000_000, 1_709_602_200_124_000_000]
+    monkeypatch.setattr(model._Ids, "last", 0)
     ids = []
     for moment in moments:
         monkeypatch.setattr(model.time, "time_ns", lambda moment=moment: moment)
         ids.append(new_id())
     assert ids == sorted(ids)
     assert [uuid.UUID(each).int >> 80 for each in ids] == [moment // 1_000_000 for moment in moments]
+
+
+def test_ids_of_one_moment_sort_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are named by them are read in the order they were written in; so too while a clock is put back."""
+    now = 1_709_602_200_124_000_000
+    monkeypatch.setattr(model._Ids, "last", 0)
+    monkeypatch.setattr(model.time, "time_ns", lambda: now)
+    ids = [new_id() for _ in range(10_000)]
+    monkeypatch.setattr(model.time, "time_ns", lambda: now - 3_600_000_000_000)
+    ids += [new_id() for _ in range(100)]
+    assert ids == sorted(set(ids))
+    assert {(each.version, each.variant) for each in map(uuid.UUID, ids)} == {(7, uuid.RFC_4122)}
 
 
 def test_a_digest_is_sha256() -> None:
