@@ -25,6 +25,8 @@ Destination = Annotated[
 ]
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
 
+_ALL_COUNTS = 130  # columns
+
 _DONE = {
     "started": "started",
     "removed": "removed",
@@ -172,16 +174,7 @@ def _show_status(found: dict[str, Any]) -> None:
     output.write(f"{output.plain(found['site'])} ({found['facility']}), interop-engine {found['version']}")
     journal, exchange = found["journal"], found["exchange"]
     output.write(f"up for {output.span(found['uptime'])}, journal {_megabytes(journal['size'])}, exchange {_place(exchange)}")
-    rows: list[tuple[Any, ...]] = []
-    for each in found["channels"]:
-        counts = (each["received"], each["accepted"], each["rejected"], each["filtered"], _rate(each))
-        backlog = _backlog(each["backlog"], each["parked"])
-        rows.append((each["name"], _state(each), *counts, *backlog, _time(each["last_received"])))
-        for one in each["destinations"]:
-            backlog = _backlog(one["backlog"], one["backlog"]["parked"])
-            rows.append((f"  → {one['name']}", _health(one["health"]["problem"]), "", "", "", "", "", *backlog, ""))
-    numbers = ("received", "accepted", "rejected", "filtered", "1/5/15 min", "waiting", "parked")
-    output.table(("channel", "state", *numbers, "oldest", "last message"), rows, right=numbers)
+    _show_channels(found)
     for each in found["channels"]:
         for name, of in ((each["name"], each), *((f"{each['name']} → {one['name']}", one) for one in each["destinations"])):
             if over := of["backlog"].get("over"):
@@ -190,6 +183,24 @@ def _show_status(found: dict[str, Any]) -> None:
         output.remark("warning", f"exchange: {waiting}")
     for problem in found["problems"]:
         output.remark("error", problem)
+
+
+def _show_channels(found: dict[str, Any]) -> None:
+    """A line a channel, with its destinations below it; on a narrow terminal without what is seldom looked for."""
+    counted = ["received", "rejected"]
+    if wide := output.has_room(_ALL_COUNTS):
+        counted = ["received", "accepted", "rejected", "filtered"]
+    rows: list[tuple[Any, ...]] = []
+    for each in found["channels"]:
+        counts = [*(each[name] for name in counted), *([_rate(each)] if wide else [])]
+        backlog = _backlog(each["backlog"], each["parked"])
+        rows.append((each["name"], _state(each), *counts, *backlog, _time(each["last_received"], found["at"])))
+        for one in each["destinations"]:
+            backlog = _backlog(one["backlog"], one["backlog"]["parked"])
+            rows.append((f"  → {one['name']}", _health(one["health"]["problem"]), *[""] * len(counts), *backlog, ""))
+    numbers = (*counted, *(["1/5/15 min"] if wide else []), "waiting", "parked")
+    columns = ("channel", "state", *numbers, "oldest", "last message")
+    output.table(columns, rows, right=numbers, whole=("channel", *numbers, "oldest", "last message"))
 
 
 async def _show_left(project: Path) -> None:
@@ -234,8 +245,9 @@ def _backlog(backlog: dict[str, Any], parked: int) -> tuple[Any, ...]:
     return (backlog["waiting"], output.coloured(told, "bold red" if parked else ""), output.span(backlog["age"]))
 
 
-def _time(text: str | None) -> str:
-    return text[:19].replace("T", " ") if text else ""
+def _time(text: str | None, now: str) -> str:
+    """To the second; of today without its day."""
+    return "" if not text else text[11:19] if text[:10] == now[:10] else text[:19].replace("T", " ")
 
 
 def _megabytes(size: int) -> str:
