@@ -21,6 +21,7 @@ VIA = "via"  # header of what was passed on: the facilities before its sender, a
 _UNCONFIRMED = 5  # deliveries in a row without a confirm, after which the broker is left alone
 _PAUSE = Backoff(0.2, 1.0)  # seconds between looks at a broker that is away: nothing is sent for them
 _ADDRESS = frozenset({"receiver", "kind", "sender"})
+_SAID = frozenset({LANE, VIA, "event", "control-digest", "digest", "mapping", "config"})  # what a parcel may say of itself
 
 
 def _not_reserved(kind: str) -> str:
@@ -142,7 +143,7 @@ class ExchangeDestination:
 
 def _arrival(parcel: Parcel) -> Arrival:
     """The parcel as the journal takes it: ``delivery-id`` is the key by which a redelivery is known as a duplicate."""
-    headers = {name: value for name, value in parcel.headers.items() if name != FAULT}
+    headers = {name: value for name, value in parcel.headers.items() if name in _SAID}
     headers.update({"sender": parcel.sender, "receiver": parcel.receiver, "kind": parcel.kind, "delivery-id": parcel.delivery_id})
     return Arrival(
         data=parcel.body,

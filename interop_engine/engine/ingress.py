@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from interop_engine.connectors.exchange import VIA
 from interop_engine.core import events
 from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError
-from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable, digest, new_id
+from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
 from interop_engine.engine.aside import Aside
 from interop_engine.engine.backlog import Backlog
+from interop_engine.engine.parcels import bundle_row, delivery, delivery_key, sent_again
 from interop_engine.engine.reception import receive
 from interop_engine.engine.sequence import place
-from interop_engine.journal.base import MessageState, NewMessage
+from interop_engine.journal.base import MessageState
 
 if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interop_engine.engine.reception import Reception
     from interop_engine.engine.sequence import Place
     from interop_engine.engine.workers import Broken
-    from interop_engine.journal.base import Journal, Stored
+    from interop_engine.journal.base import Journal, NewMessage, Stored
 
 _LONGEST_NAME = 100  # characters of a facility's name that are logged
 
@@ -56,7 +56,7 @@ class Ingress:
     async def _take(self, arrival: Arrival) -> Answer:
         standing = await self._place(arrival)
         reception = await self._read(arrival, standing) if arrival.media == "hl7v2" else None
-        row = reception.row if reception is not None else _bundle_row(arrival, self._channel)
+        row = reception.row if reception is not None else bundle_row(arrival, self._channel)
         message = reception.message if reception is not None else None
         if message is not None and row.state is MessageState.RECEIVED:
             self._parsed.put(row.id, message)
@@ -64,6 +64,7 @@ class Ingress:
             stored = await self._journal.accept(row)
             if stored.duplicate:
                 self._parsed.take(row.id)
+                await self._keep_delivery(arrival, row, stored.id)
             answer = self._answer(arrival, row, stored, reception)
             if isinstance(answer, Refused) or message is None or row.code == "ack":
                 return answer
@@ -71,6 +72,11 @@ class Ingress:
         except JournalError:
             self._parsed.take(row.id)
             raise
+
+    async def _keep_delivery(self, arrival: Arrival, row: NewMessage, first: str) -> None:
+        """Of a message that came by another delivery: keep this one too, else its sender waits for what became of it."""
+        if (this := delivery(arrival.headers)) and delivery((await self._journal.content(first)).headers) != this:
+            await self._journal.accept(sent_again(row, delivery_key(arrival, self._channel), first))
 
     def _refused(self, error: JournalError) -> Unavailable:
         if isinstance(error, JournalBroken):
@@ -101,30 +107,3 @@ class Ingress:
             return Refused(stored.id, row.code, row.why, stored.reply)
         events.emit(events.MessageAccepted(self._channel.name, stored.id, stored.duplicate))
         return Accepted(stored.id, stored.reply, stored.duplicate)
-
-
-def _bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
-    """A FHIR bundle from another node: the sender's delivery id is the idempotency key, its lanes are kept as its own."""
-    headers = arrival.headers
-    delivery, sender = headers.get("delivery-id", ""), headers.get("sender", "")
-    lanes = tuple(f"{sender}/{lane}" for lane in headers.get("lane", "").split("\n") if lane) or (f"{sender}/",)
-    return NewMessage(
-        id=new_id(),
-        channel=channel.name,
-        data=arrival.data,
-        media="fhir",
-        received_at=arrival.received_at,
-        peer=arrival.peer,
-        control_id=delivery,
-        message_type=headers.get("event", ""),
-        digest=digest(arrival.data),
-        lanes=() if arrival.fault else lanes,
-        duplicate_key=f"{channel.name}|{sender}|{delivery}" if delivery else None,
-        known_for=channel.known_for,
-        state=MessageState.REJECTED if arrival.fault else MessageState.RECEIVED,
-        code="100" if arrival.fault else "",
-        why=arrival.fault,
-        search=tuple(("origin", name) for name in headers.get(VIA, "").split()[:1]),
-        headers=dict(headers),
-        config=channel.site,
-    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Arrival, digest, new_id
 from interop_engine.engine.acknowledgement import acknowledging
+from interop_engine.engine.parcels import delivery_key, origin
 from interop_engine.engine.subjects import lanes_of, search_keys
 from interop_engine.hl7 import ack
 from interop_engine.journal.base import MessageState, NewMessage
@@ -141,23 +142,34 @@ def _row(
         digest=digest(arrival.data),
         reply=_reply(id_, arrival, channel, seen, judgement, place.expected if place is not None else None),
         lanes=lanes_of(message, channel) if message is not None and judgement is _TAKEN else (),
-        duplicate_key=_duplicate_key(channel, message, judgement),
+        duplicate_key=_duplicate_key(arrival, channel, message, judgement),
         known_for=channel.known_for,
         state=judgement.state,
         code=judgement.code,
         why=judgement.why,
-        search=_search(message, place) if message is not None else (),
+        headers=dict(arrival.headers),
+        search=_search(arrival, message, place),
         config=channel.site,
     )
 
 
-def _search(message: Message, place: Place | None) -> tuple[tuple[str, str], ...]:
-    return (*search_keys(message), *((place.key,) if place is not None and place.key is not None else ()))
+def _search(arrival: Arrival, message: Message | None, place: Place | None) -> tuple[tuple[str, str], ...]:
+    if message is None:
+        return origin(arrival.headers)
+    return (
+        *search_keys(message),
+        *((place.key,) if place is not None and place.key is not None else ()),
+        *origin(arrival.headers),
+    )
 
 
-def _duplicate_key(channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
-    if message is None or not message.control_id or judgement.code == "ack" or judgement is _FORGED:
-        return None  # what is forged must not stand in for what its sender really sent
+def _duplicate_key(arrival: Arrival, channel: ChannelConfig, message: Message | None, judgement: _Judgement) -> str | None:
+    """By its sender's own name for it, so that it is known by whatever delivery it comes; else by that of the delivery."""
+    delivered = delivery_key(arrival, channel)
+    if message is None or not message.control_id or judgement.code == "ack":
+        return delivered
+    if judgement is _FORGED or (arrival.fault and delivered is not None):
+        return delivered  # what is forged must not stand in for what its sender really sent
     named = channel.named(message, channel.scope) if channel.named is not None else ()
     name = "~".join(filter(None, named)) or message.control_id
     return f"{channel.name}|{message.sending_application}|{message.sending_facility}|{name}"
