@@ -174,10 +174,13 @@ def _headers(received: Received) -> dict[str, str]:
 def _read(data: bytes) -> Resource | Parked:
     try:
         content = bundle.decode(data)
+        ambiguous = bundle.is_ambiguous(data, content)
     except (msgspec.DecodeError, ValueError) as error:
         return Parked("invalid-bundle", f"The body is not a FHIR resource in JSON: {type(error).__name__}")
     if content.get("resourceType") != "Bundle":
         return Parked("invalid-bundle", "The body is not a Bundle.")
+    if ambiguous:  # what is handed on must be what was looked at
+        return Parked("invalid-bundle", "A property stands twice in one object of the body.")
     return content
 
 
@@ -187,6 +190,8 @@ def _foreign(content: Resource) -> Parked | None:
         request = entry.get("request") or {}
         if request.get("method") != "PUT" or not (name := _object(entry)) or request.get("url") != name:
             return Parked("invalid-bundle", f"Bundle.entry[{number}] is no PUT of the resource it holds, by its type and id.")
+        if not entry["resource"]["id"].strip("."):  # FHIR allows it; in a path it names the folder above, or none
+            return Parked("invalid-bundle", f"Bundle.entry[{number}] has an id of dots alone, which no URL can name.")
     return None
 
 

@@ -6,6 +6,7 @@ at the server alike, and never change between the two.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +50,26 @@ def decode(data: bytes) -> Resource:
     if not isinstance(found, dict):
         raise ValueError("a resource is a JSON object")  # noqa: TRY004  (content, not a type of ours, is wrong)
     return found
+
+
+def is_ambiguous(data: bytes, decoded: Resource) -> bool:
+    """Whether a property stands twice in one object, so that another reader of the bytes may see what ``decode`` did not.
+
+    JSON of FHIR forbids it (https://hl7.org/fhir/R4/json.html). Raises ValueError where the JSON is nested too deeply.
+    """
+    if _encoder.encode(decoded) == data:  # as this engine writes it: the usual case, and a fast one
+        return False
+    repeated = False
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        nonlocal repeated
+        repeated = repeated or len({name for name, _ in pairs}) < len(pairs)
+
+    try:
+        json.loads(data, object_pairs_hook=look, parse_int=str, parse_float=str)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    return repeated
 
 
 def instant(moment: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,34 @@ def test_what_is_no_update_of_what_it_holds_is_not_done_for_others(
     assert isinstance(outcome, Parked)
     assert outcome.code == "invalid-bundle"
     assert "Bundle.entry[2]" in outcome.why
+
+
+@pytest.mark.parametrize("id_", [".", "..", "..."])
+def test_an_id_that_no_url_can_name_is_refused(hub: ChannelConfig, id_: str) -> None:
+    """``PUT Patient/..`` would be a PUT of the server's own address: dots are legal in an id, and not alone."""
+    bundle = whole_bundle()
+    resource = {"resourceType": "Patient", "id": id_}
+    request = {"method": "PUT", "url": f"Patient/{id_}"}
+    bundle["entry"].insert(2, {"fullUrl": f"https://elsewhere.example/Patient/{id_}", "resource": resource, "request": request})
+    outcome = relay.begin(received(bundle), hub)
+    assert isinstance(outcome, Parked)
+    assert (outcome.code, outcome.why) == ("invalid-bundle", "Bundle.entry[2] has an id of dots alone, which no URL can name.")
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        ('"method": "PUT"', '"method": "DELETE", "method": "PUT"'),
+        ('"resourceType": "Bundle"', '"entry": [], "resourceType": "Bundle"'),
+        ('"resourceType": "Patient"', '"\\u0069d": "p8", "resourceType": "Patient"'),
+        ('"family": ', '"family": "x", "family": '),
+    ],
+)
+def test_what_two_readers_may_read_differently_is_refused(hub: ChannelConfig, once: str, twice: str) -> None:
+    """A property that stands twice: we look at the last one, and a server may take the first. It is said wherever it stands."""
+    whole = received(whole_bundle())
+    data = whole.data.replace(once.encode(), twice.encode(), 1)
+    assert data != whole.data
+    outcome = relay.begin(replace(whole, data=data, digest=digest(data)), hub)
+    assert isinstance(outcome, Parked)
+    assert (outcome.code, outcome.why) == ("invalid-bundle", "A property stands twice in one object of the body.")
