@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from interop_engine.connectors.exchange import VIA
-from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Park, Question, Received, Resource, Sent, new_id
+from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Park, Question, Received, Resource, Sent, digest, new_id
 from interop_engine.engine import completion
 from interop_engine.engine.routing import addresses_of
 from interop_engine.engine.transform import Parked, invalid
@@ -71,7 +71,12 @@ def _forward(waiting: Waiting, known: Known, channel: ChannelConfig) -> Forward 
     findings: dict[str, None] = {}
     code, why = "", ""
     for destination in channel.destinations:
-        left, stale = _left(waiting, f"{channel.name}/{destination.name}", known)
+        place = f"{channel.name}/{destination.name}"
+        if waiting.late and _is_undated(waiting, place, known):
+            return Parked(
+                "undated", f"Something else was sent to {destination.name} of what it holds: which is newer is not said."
+            )
+        left, stale = _left(waiting, place, known)
         findings.update(dict.fromkeys(f"stale {name}" for name in stale))
         if left is None:
             code, why = "stale", "Something newer was sent already."
@@ -120,13 +125,25 @@ def _left(waiting: Waiting, place: str, known: Known) -> tuple[Resource | None, 
     return (left if remains else None), stale
 
 
+def _is_undated(waiting: Waiting, place: str, known: Known) -> bool:
+    """Whether something else was sent of an object that it holds, and one of the two does not say when it was made."""
+    at = _moment(waiting.content)
+    for entry in waiting.content.get("entry", ()):
+        before = known.sent.get((place, _object(entry)))
+        if before is not None and not (at and before.version):
+            own = waiting.received.digest, digest(bundle.encode(entry["resource"]))  # of a bundle, and of a message made of one
+            if before.digest not in own:
+                return True
+    return False
+
+
 _Made = tuple[NewDelivery | None, tuple[str, ...]]
 
 
 def _bundle(waiting: Waiting, left: Resource, destination: DestinationConfig, channel: ChannelConfig) -> _Made:
     received, at = waiting.received, _moment(waiting.content)
     place = f"{channel.name}/{destination.name}"
-    sent = tuple(Sent(place, name, received.digest, at) for name in _objects(left)) if at else ()
+    sent = tuple(Sent(place, name, received.digest, at) for name in _objects(left))
     body = received.data if left is waiting.content else bundle.encode(left)
     return NewDelivery(new_id(), destination.name, received.lanes, body, "fhir", _headers(received), sent), ()
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
+
+from interop_engine.core.model import Delivered
 from interop_engine.demo.fhir_server import Fault, FhirServer
+from interop_engine.exchange.base import Parcel
 from interop_engine.journal.base import DeliveryRow, DeliveryState, MessageRow, MessageState, Selection
 from tests.support.hub import make_hub_site
 from tests.support.node import Node, make_site, resources, running
@@ -60,6 +65,62 @@ async def test_an_old_result_is_not_sent_after_a_newer_one(tmp_path: Path) -> No
         made = await node.runtime.journal.show(again)
         assert (made.only, made.state, made.code) == ("hub/hub", MessageState.FILTERED, "stale")
         assert [each["status"] for each in resources(node.bundles("hub")[-1], "Observation")] == ["corrected"]
+
+
+def bundle_of(name: str, at: str) -> bytes:
+    """A patient, as another node says it is at a time; empty: it does not say when."""
+    patient = {"resourceType": "Patient", "id": "p1", "name": [{"text": name}]}
+    entry = {"fullUrl": "urn:p1", "resource": patient, "request": {"method": "PUT", "url": "Patient/p1"}}
+    made = {"resourceType": "Bundle", "type": "transaction", **({"timestamp": at} if at else {}), "entry": [entry]}
+    return json.dumps(made).encode()
+
+
+def relayed(delivery: str, name: str, at: str) -> Parcel:
+    """The same, on its way to the hub."""
+    return Parcel(delivery, "24002", "hub", "patient", bundle_of(name, at), "fhir", {"lane": "p1"})
+
+
+@pytest.mark.parametrize("way", ["retry", "replay", "resend"])
+@pytest.mark.parametrize(
+    ("old", "new", "ends"),
+    [
+        ("2026-11-21T09:00:00Z", "2026-11-21T10:00:00Z", "filtered stale"),
+        ("", "2026-11-21T10:00:00Z", "parked undated"),
+        ("2026-11-21T09:00:00Z", "", "parked undated"),
+        ("", "", "parked undated"),
+    ],
+)
+async def test_what_parked_at_a_hub_is_never_put_over_what_passed_it(
+    tmp_path: Path, way: str, old: str, new: str, ends: str
+) -> None:
+    """Nothing is known at a hub but which objects a bundle brings, and when it was made: that is enough, or a person is asked."""
+    async with FhirServer() as server, running(make_hub_site(tmp_path, server.url)) as node:
+        server.fail(Fault("refuse", status=422))
+        assert await node.runtime.exchange.publish(relayed("d1", "old", old)) == Delivered()
+        await node.settled()
+        late = await parked(node, "hub")
+        assert await node.runtime.exchange.publish(relayed("d2", "new", new)) == Delivered()
+        await node.settled()
+        journal = node.runtime.journal
+        (first, _) = await rows(node, "hub")
+        again = await (journal.retry(late.id) if way == "retry" else journal.replay(first.id, resend=way == "resend"))
+        assert again is not None
+        await node.settled()
+        assert [each["name"][0]["text"] for each in server.store.all("Patient")] == ["new"]
+        made = await journal.show(again)
+        assert f"{made.state} {made.code}" == ends
+
+
+@pytest.mark.parametrize("resend", [False, True])
+async def test_an_undated_bundle_that_nothing_passed_is_sent_again(tmp_path: Path, resend: bool) -> None:
+    """Where only itself was sent there is nothing to be put in order."""
+    async with FhirServer() as server, running(make_hub_site(tmp_path, server.url)) as node:
+        assert await node.runtime.exchange.publish(relayed("d1", "one", "")) == Delivered()
+        await node.settled()
+        (first,) = await rows(node, "hub")
+        again = await node.runtime.journal.replay(first.id, resend=resend)
+        await node.settled()
+        assert [each.state for each in (await node.runtime.journal.show(again)).deliveries] == [DeliveryState.DELIVERED]
 
 
 async def test_a_replay_goes_to_one_receiver_alone(tmp_path: Path) -> None:
