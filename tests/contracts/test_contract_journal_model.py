@@ -20,11 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Known, Park, Question, Retry
 from interop_engine.journal.base import HELD, Forward, Lease, NewMessage, Selection
+from interop_engine.journal.sqlite import sentstate
 from tests.support.journals import HUB, LAB, Store, ahead, delivery, lease_now, message, new_store, sent
 
 LANES = st.sampled_from([("a",), ("b",), ("a", "b"), ("b", "c"), ()])
 KEYS = st.sampled_from([None, "k1", "k2"])
-OBJECTS = ("Patient/1", "Patient/2")
+OBJECTS = ("Patient/1", "Patient/2", "Patient/3")
+BRING = st.lists(st.sets(st.sampled_from(OBJECTS), min_size=1), max_size=2)  # objects, for each delivery
+ENDS = st.lists(st.sampled_from(["delivered", "delivered", "parked"]), max_size=3)
 
 
 @dataclass
@@ -37,9 +40,10 @@ class Item:
     due_later: bool = False
     holds: bool = False  # its lanes, while it is parked
     lease: Lease | None = None
-    sent: tuple[str, str] | None = None  # object, version
+    sent: dict[str, str] = field(default_factory=dict)  # versions by object
     parent: str = ""
     new: NewMessage | None = None
+    pruned: bool = False
 
 
 @dataclass
@@ -78,23 +82,40 @@ class Model:
         for each in parked:
             each.state = "discarded"
 
-    def overtaken(self, item: Item) -> bool:
+    def overtaken(self, item: Item, remembered: int | None = None) -> bool:
         """Whether a later delivery that counts brought what this one carries."""
-        assert item.sent is not None
-        later = self.deliveries[self.deliveries.index(item) + 1 :]
-        return any(each.sent and each.sent[0] == item.sent[0] and each.state in {"waiting", "delivered"} for each in later)
+        later = {each.id for each in self.deliveries[self.deliveries.index(item) + 1 :]}
+        return any(each.id in later for thing in item.sent for each in self.counting(thing, remembered))
 
-    def version(self, thing: str) -> str | None:
+    def version(self, thing: str, remembered: int | None = None) -> str | None:
         """What counts as sent of an object."""
-        counted = [each for each in self.deliveries if each.sent and each.sent[0] == thing]
-        kept = [each.sent[1] for each in counted if each.sent and each.state in {"waiting", "delivered"}]
-        return kept[-1] if kept else None
+        kept = self.counting(thing, remembered)
+        return kept[-1].sent[thing] if kept else None
+
+    def counting(self, thing: str, remembered: int | None = None) -> list[Item]:
+        """The deliveries that count and brought an object; of the last so many messages that did."""
+        brought = [each for each in self.deliveries if thing in each.sent]
+        last = list(dict.fromkeys(each.parent for each in reversed(brought)))[:remembered]
+        return [each for each in brought if each.parent in last and each.state in {"waiting", "delivered"}]
+
+    def done(self) -> list[Item]:
+        """The messages that may be removed: neither the newest nor that of the newest delivery."""
+        due = {each.parent for each in self.deliveries if each.state in {"waiting", "parked"}}
+        due |= {each.parent for each in self.deliveries[-1:]} | {each.id for each in self.messages[-1:]}
+        return [each for each in self.kept() if each.id not in due and each.state not in {"received", "parked"}]
+
+    def kept(self) -> list[Item]:
+        """The messages that were not removed."""
+        return [each for each in self.messages if not each.pruned]
 
 
 class JournalLife(RuleBasedStateMachine):
     """Every rule does one thing to the journal and to the model, and compares."""
 
     new_store: ClassVar[Callable[[Path], Store]]
+    remembers: ClassVar[int | None] = (
+        None  # by how many of the messages that brought an object it tells at least, where not by all
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,21 +174,35 @@ class JournalLife(RuleBasedStateMachine):
         held = [item for item in items if item.lease]
         return data.draw(st.sampled_from(held)) if held else None
 
-    @rule(data=st.data(), count=st.integers(0, 2), lanes=LANES, thing=st.sampled_from(OBJECTS))
-    def forward(self, data: Any, count: int, lanes: tuple[str, ...], thing: str) -> None:
+    @rule(data=st.data(), bring=BRING, lanes=LANES)
+    def forward(self, data: Any, bring: list[set[str]], lanes: tuple[str, ...]) -> None:
         if (item := self._held(data, self.model.messages)) is None:
             return
         made = []
-        for _ in range(count):
+        for things in bring:
             self.versions += 1
-            made.append(delivery(lanes=lanes, sent=(sent(thing, str(self.versions)),)))
+            version = str(self.versions)
+            states = tuple(sent(thing, version, thing.encode()) for thing in sorted(things))
+            made.append(delivery(lanes=lanes, sent=states))
         stamp = self.do(self.journal.known(Question(objects=OBJECTS), ("exchange/hub",))).stamp
         assert self.do(self.journal.forward(item.lease, Forward(tuple(made), stamp=stamp)))
         item.lease = None
         item.state = "transformed" if made else "filtered"
         for each in made:
-            state = (each.sent[0].object, each.sent[0].version)
-            self.model.deliveries.append(Item(each.id, lanes, "waiting", sent=state, parent=item.id))
+            states = {state.object: state.version for state in each.sent}
+            self.model.deliveries.append(Item(each.id, lanes, "waiting", sent=states, parent=item.id))
+
+    @rule(data=st.data(), messages=st.lists(st.tuples(BRING, ENDS), min_size=1, max_size=5), prune=st.booleans())
+    def traffic(self, data: Any, messages: list[tuple[list[set[str]], list[str]]], prune: bool) -> None:
+        for bring, ends in messages:
+            self.accept((), None, "x")
+            self.lease_message()
+            self.forward(data, bring, ())
+            for how in ends:
+                self.lease_delivery()
+                self.settle(data, how)
+        if prune:
+            self.prune()
 
     @rule(data=st.data())
     def park_message(self, data: Any) -> None:
@@ -199,7 +234,9 @@ class JournalLife(RuleBasedStateMachine):
         if open_ := [each for each in self.model.deliveries if each.state in {"parked", "waiting"}]:
             item = data.draw(st.sampled_from(open_))
             made = self.do(self.journal.retry(item.id))
-            if item.state == "parked" and not item.holds and self.model.overtaken(item):
+            passed = item.state == "parked" and not item.holds
+            if passed and self.model.overtaken(item) and (made or self.model.overtaken(item, self.remembers)):
+                assert made is not None
                 item.state = "discarded"
                 of = next(each for each in self.model.messages if each.id == item.parent)
                 self.model.messages.append(Item(made, of.lanes, "received", new=of.new))
@@ -210,7 +247,7 @@ class JournalLife(RuleBasedStateMachine):
     @rule(data=st.data(), waiting=st.booleans())
     def discard(self, data: Any, waiting: bool) -> None:
         if self.model.messages:
-            item = data.draw(st.sampled_from(self.model.messages))
+            item = data.draw(st.sampled_from(self.model.kept()))
             states = {"parked", "waiting"} if waiting else {"parked"}
             meant = [each for each in self.model.deliveries if each.parent == item.id and each.state in states]
             meant += [item] if item.state == "parked" else []
@@ -226,13 +263,28 @@ class JournalLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def replay(self, data: Any) -> None:
         if self.model.messages:
-            item = data.draw(st.sampled_from(self.model.messages))
+            item = data.draw(st.sampled_from(self.model.kept()))
             again = Item(self.do(self.journal.replay(item.id)), item.lanes, "received", new=item.new)
             self.model.messages.append(again)
             for key, first in self.model.first.items():
                 if first is item:
                     self.model.first[key] = again
             self.model.supersede(item)
+
+    @rule()
+    def prune(self) -> None:
+        """What is done goes, with what receivers were sent and nobody asks about; the answers stay."""
+        for _ in range(2 * len(OBJECTS) if self.remembers else 0):
+            self.do(self.journal.keep_config("c1", "c1"))  # by then all has moved that was to move from memory to the table
+        known, done = self._known(), self.model.done()
+        removed = 0
+        while some := self.do(self.journal.prune()):
+            removed += some
+        assert removed == len(done)
+        for item in done:
+            item.pruned = True
+        self.model.first = {key: item for key, item in self.model.first.items() if not item.pruned}
+        assert self._known() == known
 
     @rule()
     def restart(self) -> None:
@@ -246,9 +298,10 @@ class JournalLife(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         rows = self.do(self.journal.search(Selection(limit=1000)))
-        assert {row.id: str(row.state) for row in rows} == {each.id: each.state for each in self.model.messages}
+        assert {row.id: str(row.state) for row in rows} == {each.id: each.state for each in self.model.kept()}
         got = {each.id: str(each.state) for row in rows for each in row.deliveries}
-        assert got == {each.id: each.state for each in self.model.deliveries}
+        kept = {each.id for each in self.model.kept()}
+        assert got == {each.id: each.state for each in self.model.deliveries if each.parent in kept}
 
     @invariant()
     def the_same_counts(self) -> None:
@@ -266,9 +319,16 @@ class JournalLife(RuleBasedStateMachine):
     def the_same_knowledge(self) -> None:
         if not hasattr(self, "journal"):
             return
-        known: Known = self.do(self.journal.known(Question(objects=OBJECTS), ("exchange/hub",)))
-        got = {thing: state.version for (_, thing), state in known.sent.items()}
-        assert got == {thing: version for thing in OBJECTS if (version := self.model.version(thing)) is not None}
+        known = self._known()
+        for thing in OBJECTS:
+            version = self.model.version(thing)
+            if thing not in known:
+                version = self.model.version(thing, self.remembers)
+            assert known.get(thing) == (None if version is None else (version, thing.encode()))
+
+    def _known(self) -> dict[str, tuple[str, bytes | None]]:
+        known: Known = self.do(self.journal.known(Question(whole=OBJECTS), ("exchange/hub",)))
+        return {thing: (state.version, state.content) for (_, thing), state in known.sent.items()}
 
 
 @pytest.mark.parametrize(
@@ -283,4 +343,19 @@ def test_random_lives(adapter: str, lives: int, request: pytest.FixtureRequest) 
     run_state_machine_as_test(
         Life,
         settings=settings(max_examples=lives, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)),
+    )
+
+
+def test_random_lives_with_little_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What receivers were sent moves from memory to a table that tells of two messages; only what it does not is removed."""
+    monkeypatch.setattr(sentstate, "_GENERATION", 2)
+    monkeypatch.setattr("interop_engine.journal.sqlite.warm._MOST_BYTES", 0)
+
+    class Life(JournalLife):
+        new_store = partial(new_store, "sqlite", request)
+        remembers = 2
+
+    run_state_machine_as_test(
+        Life,
+        settings=settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)),
     )

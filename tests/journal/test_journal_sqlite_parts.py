@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from interop_engine.core.model import Learned, Park, Question
+from interop_engine.core.model import Learned, Outcome, Park, Question
 from interop_engine.journal.base import STATES, Forward, Journal, MessageState, Queue, Selection
-from interop_engine.journal.sqlite import lanes, pruning, reads, schema, sentstate, transaction, writer
+from interop_engine.journal.sqlite import lanes, pruning, reads, schema, sentstate, sweeping, transaction, writer
 from interop_engine.journal.sqlite.lanes import Line, Row
 from interop_engine.journal.sqlite.transaction import Changes
 from interop_engine.journal.sqlite.warm import Warm
@@ -156,7 +157,6 @@ async def versions(journal: Journal) -> dict[str, str]:
 async def test_states_move_to_the_index_and_are_found_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every moment of the move, after it and after a restart in the middle, the newest state that counts is known."""
     monkeypatch.setattr(sentstate, "_GENERATION", 10)
-    monkeypatch.setattr(sentstate, "_SLICE", 3)
     expected: dict[str, str] = {}
     for round_ in range(4):
         async with store.opened() as journal:
@@ -187,6 +187,42 @@ async def test_the_state_before_is_found_in_the_index(store: Store, monkeypatch:
         connection = sentstate.apsw.Connection(str(store.place))
         assert connection.execute("SELECT pack, older FROM sent_index").fetchall() == [(2, 1), (2, 1)]
         connection.close()
+
+
+async def test_what_nothing_asks_for_any_more_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the same objects are sent, as many states stay as there are objects, twice; what is parked keeps its own."""
+    monkeypatch.setattr(sentstate, "_GENERATION", 2)
+    monkeypatch.setattr(sweeping, "STEP_PACKS", 3)
+    monkeypatch.setattr("interop_engine.journal.sqlite.warm._MOST_BYTES", 0)
+
+    async def passed(journal: Journal, version: str, outcome: Outcome = DELIVERED, rare: str = "Patient/9") -> str:
+        states = [sent(f"Patient/{n}", version, f"Patient/{n}@{version}".encode()) for n in range(4)]
+        await forwarded(journal, delivery(sent=(*states, sent(rare, version, f"{rare}@{version}".encode()))))
+        return await settled(journal, outcome)
+
+    async with store.opened() as journal:
+        parked = await passed(journal, "0", Park("x", "y"))
+        for round_ in range(6):
+            for step in range(20):
+                await passed(journal, f"{round_}.{step}", rare=f"Patient/{10 + round_}")
+            before = await versions(journal)
+            assert before["Patient/10"] == "0.19"
+            while await journal.prune():
+                pass
+            await journal.prune()
+            assert await versions(journal) == before
+        await passed(journal, "7", Park("x", "y"))
+        for _ in range(20):
+            await journal.accept(message())  # what is to be moved has moved
+        await journal.prune()
+        assert (await versions(journal))["Patient/0"] == "5.19"
+        with contextlib.closing(sentstate.apsw.Connection(str(store.place))) as connection:
+            states = connection.execute(
+                "SELECT count(*), max(id) FROM packs WHERE id < (SELECT pack FROM sent_indexed)"
+            ).fetchall()
+        assert states[0][0] < 20
+        assert states[0][1] > 100
+        assert await journal.retry(parked) is not None  # it is overtaken, which what it carries tells
 
 
 # --- what changed -----------------------------------------------------------------------------------------------------

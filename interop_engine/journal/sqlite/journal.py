@@ -27,7 +27,7 @@ from interop_engine.journal.base import (
     Selection,
     Stored,
 )
-from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema, statements
+from interop_engine.journal.sqlite import changes, learned, operators, pruning, schema, statements, sweeping
 from interop_engine.journal.sqlite import receipts as told
 from interop_engine.journal.sqlite.leases import Leases
 from interop_engine.journal.sqlite.reads import Reads
@@ -341,7 +341,14 @@ class SqliteJournal:
                 removed = await self._writer.do(partial(pruning.prune, found=found))
             else:
                 await asyncio.sleep(0)  # the event loop has other work
+        await self._sweep(most if before is None else removed)
         return removed
+
+    async def _sweep(self, messages: int) -> None:
+        """Look for what can go of what receivers were sent, for so many messages removed."""
+        for _ in range(0, messages * sweeping.PACKS_A_MESSAGE, sweeping.STEP_PACKS):
+            if not await self._writer.do(sweeping.sweep):
+                return
 
     async def shrink(self, limit: int = 0) -> bool:
         """Give a little of the free space back to the disk."""

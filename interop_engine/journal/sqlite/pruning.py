@@ -50,7 +50,7 @@ def prune(tx: Transaction, found: Sequence[int]) -> int:
     bodies = {body: of for _, of, _, body, _ in messages} | {body: of for _, of, _, _, body, _ in deliveries}
     for body, size in tx.rows(statements.BODY_LENGTHS, codec.text(list(bodies))):
         tx.count_stored(bodies[body], -size)
-    discarded = [(row[0],) for row in deliveries if row[3] == DeliveryState.DISCARDED and row[5]]
+    discarded = [(row[0], row[5]) for row in deliveries if row[3] == DeliveryState.DISCARDED and row[5]]
     tx.executemany(statements.KEEP_OUT_OF_FORCE, discarded)
     tx.execute(statements.DROP_ATTEMPTS, (codec.text([row[0] for row in deliveries]),))
     tx.execute(statements.DROP_BODIES, (codec.text(list(bodies)),))

@@ -179,6 +179,10 @@ FROM (SELECT channel, body FROM messages UNION SELECT channel, body FROM deliver
 GROUP BY of.channel;
 """
 
+_VERSION_7 = """
+ALTER TABLE sent_indexed ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;  -- the pack last looked at, see the module sweeping
+"""
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
@@ -186,6 +190,7 @@ MIGRATIONS = (
     _VERSION_4,
     _VERSION_5,
     _VERSION_6,
+    _VERSION_7,
 )  # the n-th brings a file from user_version n to n + 1
 
 

@@ -3,18 +3,19 @@
 A forward brings some twenty states; as rows of a table, keyed by ids that are random by nature, each would dirty a page of its
 own. So the states of one message are one row, a *pack*, written in order of arrival. Which pack has the newest state of an object
 is known by memory for the newest packs (``Recent``) and by a narrow table for the older ones (``sent_index``). When memory holds
-``_GENERATION`` entries they move to the table, sorted by key and a slice a group, so that neighbours share pages and nobody
-waits. After a restart the packs that the table does not cover are read again.
+``_GENERATION`` entries they move to the table, in order of their keys and a slice a group, so that neighbours share pages and
+nobody waits. After a restart the packs that the table does not cover are read again.
 
 A state counts while its delivery is neither parked nor discarded; else the one before it does. The table remembers two
-versions: with both out of force nothing is known of the object, and it is sent in full again, which is safe.
+versions: with both out of force nothing is known of the object, and it is sent in full again, which is safe. What the table
+remembers no more is removed from the packs by the module ``sweeping``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -26,7 +27,8 @@ from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.warm import Warm
 
 _GENERATION = 65_536
-_SLICE = 1_024
+_SLICE_BITS = 6  # of the key's number: a generation moves in 64 slices, each of some thousand rows
+_SLICES = 1 << _SLICE_BITS
 _STATE_BYTES = 700  # of a state in memory, without its content
 
 Key = tuple[str, str]  # destination, object
@@ -60,16 +62,25 @@ class Pack:
 
 def pack(carried: Iterable[tuple[int, Sequence[Sent]]]) -> Pack:
     """The pack of (delivery, what it brings). Equal contents are kept once."""
+    return _packed((delivery, each) for delivery, brought in carried for each in brought)
+
+
+def part(made: Pack, keeps: Callable[[State], bool]) -> Pack:
+    """A pack with some of the states of another."""
+    states = [state for of_key in made.states.values() for state in of_key]
+    return _packed((state[2], made.sent(state, whole=True)) for state in states if keeps(state))
+
+
+def _packed(brought: Iterable[tuple[int, Sent]]) -> Pack:
     places: dict[bytes, int] = {}
     size = 0
     states: list[State] = []
-    for delivery, brought in carried:
-        for each in brought:
-            content = each.content or b""
-            if (start := places.get(content)) is None:
-                start = places[content] = size
-                size += len(content)
-            states.append((each.destination, each.object, delivery, each.digest, each.version, each.rank, start, len(content)))
+    for delivery, each in brought:
+        content = each.content or b""
+        if (start := places.get(content)) is None:
+            start = places[content] = size
+            size += len(content)
+        states.append((each.destination, each.object, delivery, each.digest, each.version, each.rank, start, len(content)))
     encoded = _encode(states)
     return Pack(_by_key(states), b"".join((encoded, *places)), len(encoded))
 
@@ -81,7 +92,8 @@ def carried(data: bytes, start: int) -> list[tuple[int, list[Sent]]]:
     return [(delivery, [whole.sent(state, whole=True) for state in states]) for delivery, states in of_each]
 
 
-def _unpack(data: bytes, start: int) -> Pack:
+def unpack(data: bytes, start: int) -> Pack:
+    """The pack of a row, uncompressed."""
     return Pack(_by_key(_decode(data[:start])), data, start)
 
 
@@ -106,19 +118,24 @@ class Recent:
         self.indexed = bool(schema.rows(connection, statements.IS_INDEXED)[0][0])  # whether the table holds what memory does not
         self._new: dict[Key, tuple[int, ...]] = {}
         self._old: dict[Key, tuple[int, ...]] = {}
+        self._slices = _no_slices()  # the keys of the new generation, with their numbers
+        self._moving: list[list[tuple[int, Key]]] = []  # of the old one what the table does not have yet
         self._last = 0  # the newest pack of the old generation
-        self._moving: list[tuple[int, int, int | None]] = []
-        self._moved = 0
         self._newest = 0
         unpacker = codec.Unpacker()
         for number, states, size, data in schema.rows(connection, statements.PACKS_TO_INDEX):
-            self.add(number, _unpack(unpacker.pack(data, size), states))
+            self.add(number, unpack(unpacker.pack(data, size), states))
 
     def add(self, number: int, made: Pack) -> None:
         """A pack is durable."""
         new = self._new
         for key in made.states:
-            new[key] = (*new[key], number) if key in new else (number,)
+            if key in new:
+                new[key] = (*new[key], number)
+                continue
+            new[key] = (number,)
+            place = key_number(key)
+            self._slices[(place >> (64 - _SLICE_BITS)) + _SLICES // 2].append((place, key))
         self._newest = number
         self.packed.put(number, len(made.data) + _STATE_BYTES * len(made.states), made)
 
@@ -140,28 +157,31 @@ class Recent:
         return (*old, *new) if old is not new else new
 
     def slice(self) -> list[tuple[int, int, int | None]]:
-        """The next rows of ``sent_index`` to write, if it is time to."""
+        """The next rows of ``sent_index`` to write, if it is time to; the same again until they are durable."""
         if not self._moving and len(self._new) >= _GENERATION:
-            self._old = self._new
-            self._new = {}
+            self._moving = [keys for keys in self._slices if keys]
+            self._old, self._new = self._new, {}
+            self._slices = _no_slices()
             self._last = self._newest
-            self._moving = sorted(
-                (key_number(key), packs[-1], packs[-2] if len(packs) > 1 else None) for key, packs in self._old.items()
-            )
-            self._moved = 0
-        return self._moving[self._moved : self._moved + _SLICE]
+        if not self._moving:
+            return []
+        chains = ((place, self._old[key]) for place, key in sorted(self._moving[0]))
+        return [(place, packs[-1], packs[-2] if len(packs) > 1 else None) for place, packs in chains]
 
-    def covered(self, rows: int) -> int:
-        """The pack that the table covers once so many more rows are written; 0 where it is not the last slice."""
-        return self._last if rows and self._moved + rows >= len(self._moving) else 0
+    def covered(self) -> int:
+        """The pack that the table covers once this slice is written; 0 where it is not the last one."""
+        return self._last if len(self._moving) == 1 else 0
 
-    def moved(self, rows: int) -> None:
-        """So many rows are durable."""
-        self._moved += rows
-        if self._moving and self._moved >= len(self._moving):
+    def moved(self) -> None:
+        """The slice is durable."""
+        del self._moving[0]
+        if not self._moving:
             self._old = {}
-            self._moving = []
             self.indexed = True
+
+
+def _no_slices() -> list[list[tuple[int, Key]]]:
+    return [[] for _ in range(_SLICES)]
 
 
 class SentReader:
@@ -225,7 +245,7 @@ class SentReader:
         loaded = {number: made for number in numbers if (made := warm.get(number)) is not None}
         if cold := [number for number in numbers if number not in loaded]:
             for number, start, size, data in schema.rows(self._connection, statements.PACKS, (codec.text(cold),)):
-                loaded[number] = _unpack(self._unpacker.pack(data, size), start)
+                loaded[number] = unpack(self._unpacker.pack(data, size), start)
         return loaded
 
     def _void(self, deliveries: set[int]) -> set[int]:

@@ -125,6 +125,16 @@ INSERT INTO sent_index (key, pack, older) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
 IS_INDEXED: Final = "SELECT pack > 0 FROM sent_indexed"
 SET_INDEXED: Final = "UPDATE sent_indexed SET pack = ?"
 INDEXED: Final = "SELECT i.key, i.pack, i.older FROM json_each(?) q CROSS JOIN sent_index i ON i.key = q.value"
+# The newest pack that the table covers stays: packs are numbered on from the last one there is.
+PACKS_TO_SWEEP: Final = """
+SELECT p.id, p.states, p.size, p.data FROM sent_indexed i CROSS JOIN packs p ON p.id > i.swept AND p.id < i.pack
+ORDER BY p.id LIMIT ?"""
+SET_SWEPT: Final = "UPDATE sent_indexed SET swept = ?"
+OPEN_OF: Final = """
+SELECT d.seq FROM json_each(?) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('waiting', 'parked')"""
+DROP_PACK: Final = "DELETE FROM packs WHERE id = ?"
+CHANGE_PACK: Final = "UPDATE packs SET states = ?, size = ?, data = ? WHERE id = ?"
+COUNT_AGAIN: Final = "DELETE FROM out_of_force WHERE delivery IN (SELECT value FROM json_each(?))"
 VOID: Final = """
 SELECT d.seq FROM json_each(?1) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state IN ('parked', 'discarded')
 UNION ALL SELECT o.delivery FROM json_each(?1) q CROSS JOIN out_of_force o ON o.delivery = q.value"""
@@ -201,7 +211,8 @@ PRUNABLE: Final = _PRUNABLE + _DONE
 DELIVERIES_OF: Final = """
 SELECT d.seq, d.channel, d.destination, d.state, d.body, d.pack
 FROM json_each(?) q CROSS JOIN deliveries d ON d.message = q.value"""
-KEEP_OUT_OF_FORCE: Final = "INSERT OR IGNORE INTO out_of_force (delivery) VALUES (?)"
+KEEP_OUT_OF_FORCE: Final = """
+INSERT OR IGNORE INTO out_of_force (delivery) SELECT ? WHERE EXISTS (SELECT 1 FROM packs WHERE id = ?)"""
 DROP_ATTEMPTS: Final = "DELETE FROM attempts WHERE delivery IN (SELECT value FROM json_each(?))"
 DROP_BODIES: Final = "DELETE FROM bodies WHERE id IN (SELECT value FROM json_each(?))"
 DROP_DUPLICATES: Final = "DELETE FROM duplicates WHERE channel = ? AND key = ? AND message = ?"

@@ -167,7 +167,7 @@ class Transaction:
         self._sent: list[tuple[int, Pack]] = []
         self._force: list[tuple[int, bool]] = []
         self._merged: list[Mapping[str, str]] = []
-        self._indexed = 0
+        self._indexed = False
         self.at = codec.now()
         self.changes.begin()
 
@@ -180,7 +180,8 @@ class Transaction:
             self.recent.put_in_force(delivery, counts=counts)
         for merged in self._merged:
             self.merges.add(merged)
-        self.recent.moved(self._indexed)
+        if self._indexed:
+            self.recent.moved()
         self.changes.committed()
 
     def mark(self) -> Mark:
@@ -277,7 +278,7 @@ class Transaction:
         if self._received:
             self.executemany(statements.NOTE_RECEIVED, list(self._received.items()))
         if moving := self.recent.slice():
-            self._indexed = len(moving)
+            self._indexed = True
             self.executemany(statements.INDEX_SENT, moving)
-            if covered := self.recent.covered(self._indexed):
+            if covered := self.recent.covered():
                 self.execute(statements.SET_INDEXED, (covered,))
