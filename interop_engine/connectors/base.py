@@ -6,12 +6,14 @@ give the validation, the JSON Schema, the reference page and the defaults. ``con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Accept, Delivery, Outcome
 from interop_engine.core.units import Duration
 from interop_engine.exchange.base import Exchange
@@ -145,3 +147,21 @@ class Destination(Protocol):
 
     def health(self) -> ConnectorHealth:
         """How the destination is."""
+
+
+_holds: ContextVar[Callable[[], bool]] = ContextVar("holds", default=lambda: True)
+
+
+def deliver_while(holds: Callable[[], bool]) -> None:
+    """What this task delivers from now on is this node's to send as long as ``holds`` says so."""
+    _holds.set(holds)
+
+
+def before_sending() -> None:
+    """Raise UnknownItem where the delivery of this task may be another node's by now: this one stood still, or was cut off.
+
+    A destination whose receiver would take old bytes after newer ones asks it last of all before bytes leave: between lease and
+    sending a node can stand still at any line.
+    """
+    if not _holds.get()():
+        raise UnknownItem("The delivery may be another node's by now.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from pydantic import Field, model_validator
 
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.base import Options, before_sending
 from interop_engine.connectors.fhir_auth import TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_reply import Reply
 from interop_engine.connectors.tls import TlsClient
@@ -19,6 +19,7 @@ from interop_engine.core.units import Duration
 
 _MEDIA_TYPE = "application/fhir+json"
 _REDIRECTS = frozenset({307, 308})  # those that keep method and body (RFC 9110, 15.4)
+_LEAVING = frozenset({"http11.send_request_headers.started", "http11.send_request_body.started"})  # of httpcore, to its ``trace``
 
 UNREACHED = (httpx.HTTPError, TimeoutError, OSError, TokenServerDown)
 """What ``send`` raises where nothing says whether the server took the request; ``words`` says it for people."""
@@ -122,7 +123,9 @@ class FhirClient:
     async def _request(
         self, client: httpx.AsyncClient, method: str, url: str, body: bytes, headers: dict[str, str]
     ) -> tuple[Reply, str]:
-        extensions = {"sni_hostname": self._tls.server_name} if self._tls.server_name else {}
+        extensions: dict[str, Any] = {"trace": _on_step}
+        if self._tls.server_name:
+            extensions["sni_hostname"] = self._tls.server_name
         async with client.stream(method, url, content=body, headers=headers, extensions=extensions) as response:
             # Raw, since a few bytes can unpack to gigabytes; an encoding was not asked for.
             readable = response.headers.get("Content-Encoding", "identity") == "identity"
@@ -134,6 +137,12 @@ class FhirClient:
                     break
             reply = Reply(response.status_code, bytes(held), response.headers.get("Retry-After", ""), readable)
             return reply, _led_to(response)
+
+
+async def _on_step(step: str, _: dict[str, Any]) -> None:
+    """Bytes leave only while the delivery is ours. A server does not act on a request that lacks its body."""
+    if step in _LEAVING:
+        before_sending()
 
 
 def words(error: Exception) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from interop_engine.connectors.addresses import Address, read_address
-from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings, before_sending
 from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.mllp_answer import Answer, Expected
@@ -211,6 +211,7 @@ class _Line:
             ack: Ack | Retry | None = None
             try:
                 async with asyncio.timeout(self._options.ack_timeout):
+                    before_sending()
                     writer.write(framed)
                     await writer.drain()
                     while expected.control_id and ack is None:

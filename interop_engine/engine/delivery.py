@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from interop_engine.connectors.base import before_sending, deliver_while
 from interop_engine.core import events
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.core.retry import LONGEST_DELIVERY
 from interop_engine.engine.workers import Workers
@@ -140,11 +142,13 @@ class Deliverer:
     async def _handle(self, lease: Lease) -> None:
         delivery = lease.delivery
         assert delivery is not None
-        if not self._journal.holds(lease):
+        deliver_while(lambda: self._journal.holds(lease))
+        began = time.monotonic()
+        try:
+            outcome = self._given_up(delivery) or await self._attempt(delivery)
+        except UnknownItem:  # it may be another node's: nothing was sent
             await self._journal.release(lease)
             return
-        began = time.monotonic()
-        outcome = self._given_up(delivery) or await self._attempt(delivery)
         took = time.monotonic() - began
         gate = self._destination.gate
         pause = gate.pause if gate.problem else None
@@ -162,9 +166,13 @@ class Deliverer:
         return None
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
+        """Send it. Raises UnknownItem where it may be another node's by now, before anything is sent."""
         try:
+            before_sending()
             async with asyncio.timeout(LONGEST_DELIVERY) as limit:
                 return await self._destination.deliver(delivery)
+        except UnknownItem:
+            raise
         except TimeoutError as error:
             # Past the end of its lease another worker would send it too. What was taken of it is known to the connector.
             why = (

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from interop_engine.connectors.base import deliver_while
 from interop_engine.connectors.fhir_reply import read_retry_after
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.events import Event, subscribe
 from interop_engine.core.model import Delivered, Delivery, Park, Retry
 from tests.support.scripted_fhir import (
@@ -40,6 +42,16 @@ async def test_the_exact_bytes_are_posted_to_the_base_url(server: ScriptedServer
     assert expected.items() <= request.headers.items()
     assert request.headers["x-request-id"] == "d1"
     assert request.headers["authorization"] == f"Bearer {_TOKEN}"
+
+
+@pytest.mark.parametrize("answers", [[False], [True, False]], ids=["before its headers", "before its body"])
+async def test_a_request_does_not_leave_once_its_delivery_may_be_anothers(server: ScriptedServer, answers: list[bool]) -> None:
+    """A node can stand still at any line: it is asked again where bytes leave, and no server acts on half a request."""
+    deliver_while(lambda: answers.pop(0))
+    async with open_destination(server.url) as destination:
+        with pytest.raises(UnknownItem):
+            await destination.deliver(bundle_of())
+    assert (answers, server.requests) == ([], [])
 
 
 @pytest.mark.parametrize(
