@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.load import Log
 from tests.support.proxy import AWAY, RESET, SILENT, WELL, At, Fault, FaultProxy
-from tests.support.receivers import fhir_receiver, judge, judge_record, mllp_receiver
+from tests.support.receivers import Inbox, Verdict, fhir_receiver, judge, judge_record, longest_pause, mllp_receiver
 from tests.support.rig import KEPT, recovery, rig
 
 MESSAGES = 2_000
@@ -82,8 +82,17 @@ async def test_the_oracle_sees_each_fault() -> None:
         for control, data in (("M2", b"2"), ("M1", b"1"), ("M1", b"1"), ("M4", b"4"), ("M4", b"other"), ("M9", b"9")):
             receiver.inbox.note(control, data)
         verdict = judge(senders, receiver.inbox)
-        assert (verdict.lost, verdict.duplicated, verdict.inverted, verdict.unknown) == (1, 1, 1, 1)
+        assert verdict == Verdict(lost=1, duplicated=1, inverted=1, unknown=1, late=2)
         assert judge_record(senders, record).lost == 4
+
+
+def test_the_oracle_sees_a_patient_who_waits() -> None:
+    """Between two arrivals, and from the last until now where something of him is acknowledged and has not come."""
+    senders = _log_of({"BN1": ["M1", "M2"], "BN2": ["M3"]})
+    inbox = Inbox([("M1", ""), ("M3", ""), ("M2", "")], [1.0, 2.0, 5.0], {"M1": 0, "M3": 1, "M2": 2})
+    assert longest_pause(senders, inbox, 0.5) == 4.0
+    del inbox.first["M3"]
+    assert longest_pause(senders, inbox, 0.5) > 4.0
 
 
 def _log_of(sent: dict[str, list[str]]) -> Log:

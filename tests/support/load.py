@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import statistics
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 
 from interop_engine.hl7.framing import frame
@@ -51,7 +51,10 @@ def digest(control: str) -> str:
 
 @dataclass
 class Senders:
-    """So many connections to one MLLP port. ``rate``: messages a second in all, 0 for as fast as they are answered."""
+    """So many connections to one MLLP port. ``rate``: messages a second in all, 0 for as fast as they are answered.
+
+    ``others``: the ports of further nodes. Connections are spread over all of them, and go to the next where one does not answer.
+    """
 
     port: int
     connections: int = 8
@@ -59,6 +62,7 @@ class Senders:
     rate: float = 0.0
     timeout: float = 10.0
     resend: bool = True
+    others: tuple[int, ...] = ()
     stopping: bool = False  # set by whoever has enough of what ``send`` still has to send
     log: Log = field(default_factory=Log)
 
@@ -68,7 +72,7 @@ class Senders:
         await asyncio.gather(*(self._connection(n, first, count, start) for n in range(self.connections)))
 
     async def _connection(self, own: int, first: int, count: int, start: float) -> None:
-        line = _Line(self.port, self.timeout)
+        line = _Line((self.port, *self.others), own, self.timeout)
         for number in range(first, first + count):
             patient = number % self.patients
             if patient % self.connections != own:
@@ -99,10 +103,11 @@ class Senders:
 
 
 class _Line:
-    """A connection that is made when it is needed."""
+    """A connection that is made when it is needed, to the next port after each that gave no answer."""
 
-    def __init__(self, port: int, timeout: float) -> None:
-        self._port, self._timeout = port, timeout
+    def __init__(self, ports: tuple[int, ...], own: int, timeout: float) -> None:
+        self._ports, self._timeout = deque(ports), timeout
+        self._ports.rotate(-own)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, data: bytes) -> bytes | None:
@@ -110,12 +115,13 @@ class _Line:
         try:
             async with asyncio.timeout(self._timeout):
                 if self._streams is None:
-                    self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                    self._streams = await asyncio.open_connection("127.0.0.1", self._ports[0])
                 reader, writer = self._streams
                 writer.write(data)
                 return await reader.readuntil(b"\x1c\r")
         except (OSError, asyncio.IncompleteReadError):
             self.close()
+            self._ports.rotate(-1)
             return None
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import pwd
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -59,7 +60,7 @@ def available() -> bool:
 
 
 class Postgres:
-    """One server. ``start`` and ``kill`` may alternate: port and data stay."""
+    """One server. ``start`` and ``kill``, or ``vanish``, may alternate: port and data stay."""
 
     def __init__(self, folder: Path) -> None:
         home = programs()
@@ -115,6 +116,39 @@ class Postgres:
     def kill(self) -> None:
         """As a crash would end it: at once, without a checkpoint, the connections cut."""
         self._end(signal.SIGQUIT)
+
+    def vanish(self) -> None:
+        """SIGKILL of all its processes at once, as where the machine has no memory left: nobody ends a connection in order."""
+        self.freeze()  # else the first would see the others die, and begin to recover
+        others = [os.pidfd_open(child) for child in self._children()]
+        self._signal(signal.SIGKILL)
+        for each in others:  # until the last is gone they have the shared memory, and no new server starts
+            select.select([each], [], [])
+            os.close(each)
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """SIGSTOP of all its processes: connections stay, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)  # from here on it starts no more
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
+        """To all its processes: each of those that the first has started leads a group of its own."""
+        assert self._process is not None
+        for each in (*self._children(), self._process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, how)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        first = self._process.pid
+        return [int(each) for each in Path(f"/proc/{first}/task/{first}/children").read_text(encoding="ascii").split()]
 
     def stop(self) -> None:
         """End it; nobody needs its data any more. Twice is harmless."""

@@ -40,8 +40,12 @@ def until(condition: Callable[[], Any], what: str, seconds: float = _DEADLINE) -
 class Engine:
     """``interop-engine run`` on a site; its status API tells when it is ready and when all is settled."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], *options: str, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, folder: Path, environment: dict[str, str], *options: str, command: Sequence[str] = COMMAND, log: str = "engine.log"
+    ) -> None:
+        """``log``: the file in the folder that takes what it says; nodes that share a site have one each."""
         self._folder = folder
+        self._log = folder / log
         self._command = command
         self._options = options
         self._environment = {**os.environ, **environment}
@@ -50,7 +54,7 @@ class Engine:
 
     def start(self) -> None:
         """Start, and return when it takes messages in."""
-        with (self._folder / "engine.log").open("ab") as log:
+        with self._log.open("ab") as log:
             command = [*self._command, "run", str(self._folder), *self._options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment, cwd=_ROOT)
         until(self._ready, "the engine is ready")
@@ -60,6 +64,21 @@ class Engine:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it stands still, and its connections stay. So does a virtual machine that is paused."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it stood. Harmless where it does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
@@ -73,9 +92,10 @@ class Engine:
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code. Harmless where it does not run."""
-        if self._process is None or self._process.poll() is not None:
+        """SIGTERM, and the exit code; a frozen one goes on first. Harmless where it does not run."""
+        if self._process is None or not self.running:
             return 0
+        self.thaw()
         self._process.terminate()
         return self._process.wait(30)
 
@@ -100,7 +120,7 @@ class Engine:
     def _ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise AssertionError((self._folder / "engine.log").read_text(encoding="utf-8"))
+            raise AssertionError(self._log.read_text(encoding="utf-8"))
         with contextlib.suppress(OSError):  # not listening yet, or not ready: 503
             return self.get("/health/ready") is not None
         return False

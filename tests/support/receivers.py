@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from interop_engine.hl7.framing import frame
@@ -52,6 +52,7 @@ class Verdict:
     duplicated: int  # came as more than one message: under one control id with other bytes
     inverted: int  # came for the first time after a later message of its patient
     unknown: int = 0  # never sent
+    late: int = 0  # came, first or again, after a later message of its patient: a repeat too would bring an old state back
 
 
 def judge(log: Log, inbox: Inbox, key: Callable[[str], str] = lambda control: control) -> Verdict:
@@ -64,6 +65,7 @@ def judge(log: Log, inbox: Inbox, key: Callable[[str], str] = lambda control: co
         duplicated=len(set(inbox.arrivals)) - len(first),
         inverted=sum(_inversions([first[each] for each in controls if each in first]) for controls in keys.values()),
         unknown=len(first.keys() - sent),
+        late=_late(inbox, keys),
     )
 
 
@@ -73,6 +75,30 @@ def _inversions(places: Iterable[int]) -> int:
         found += place < latest
         latest = max(latest, place)
     return found
+
+
+def _late(inbox: Inbox, keys: Mapping[str, Sequence[str]]) -> int:
+    places = {each: (patient, number) for patient, controls in keys.items() for number, each in enumerate(controls)}
+    found, latest = 0, dict.fromkeys(keys, -1)
+    for patient, number in (places[each] for each, _ in inbox.arrivals if each in places):
+        found += number < latest[patient]
+        latest[patient] = max(latest[patient], number)
+    return found
+
+
+def longest_pause(log: Log, inbox: Inbox, since: float, key: Callable[[str], str] = lambda control: control) -> float:
+    """Seconds between two arrivals of one patient, the longest of any patient from a moment on; see ``judge``.
+
+    Where something of a patient is acknowledged and has not come, he waits until now.
+    """
+    patients = {key(control): patient for patient, controls in log.sent.items() for control in controls}
+    longest, latest = 0.0, dict.fromkeys(log.sent, since)
+    for (each, _), at in zip(inbox.arrivals, inbox.times, strict=True):
+        if at >= since and each in patients:
+            longest = max(longest, at - latest[patients[each]])
+            latest[patients[each]] = at
+    waiting = {patients[key(control)] for control in log.acknowledged if key(control) not in inbox.first}
+    return max(longest, *(time.monotonic() - latest[patient] for patient in waiting), 0.0)
 
 
 # --- MLLP --------------------------------------------------------------------------------------------------------------

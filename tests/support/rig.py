@@ -1,6 +1,6 @@
-"""A node between senders and receivers that keep logs of their own: what the suite of faults breaks, part by part.
+"""A node, or several on one journal, between senders and receivers with logs of their own: what the faults break, part by part.
 
-The engine is a process of its own. Results come in over MLLP and leave twice: as they are, over MLLP to a HIS; and as bundles
+Each engine is a process of its own. Results come in over MLLP and leave twice: as they are, over MLLP to a HIS; and as bundles
 over the exchange (RabbitMQ, or the embedded one) to the hub's channel, which writes them to a FHIR server.
 """
 
@@ -14,10 +14,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.load import Senders
+from tests.support.load import Senders, digest
 from tests.support.node import ROOT
 from tests.support.process import COMMAND, Engine, free_port
-from tests.support.receivers import FhirReceiver, MllpReceiver, Verdict, fhir_receiver, judge, judge_record, mllp_receiver
+from tests.support.receivers import (
+    FhirReceiver,
+    MllpReceiver,
+    Verdict,
+    fhir_receiver,
+    judge,
+    judge_record,
+    longest_pause,
+    mllp_receiver,
+)
 
 KEPT = Verdict(lost=0, duplicated=0, inverted=0)
 _RECOVERY = 10.0  # seconds
@@ -28,6 +37,9 @@ facility: "24001"
 timezone: Asia/Ho_Chi_Minh
 exchange: {exchange}
 status: {{listen: "127.0.0.1:${{STATUS_PORT}}"}}
+"""
+_SHARED = """\
+journal: {postgres: "${JOURNAL_URL}"}
 """
 _LAB = """\
 channel: lab-results
@@ -64,7 +76,7 @@ deliver:
 """
 _MAPPINGS = str(ROOT / "mappings")
 _NEEDED = ("oru_r01_lab.yaml", "common.yaml")
-CARELESS = (COMMAND[0], "-m", "tests.support.careless")
+CARELESS, SLOW, UNFENCED = ((COMMAND[0], "-m", "tests.support.careless", way) for way in ("early", "slow", "unfenced"))
 
 
 def recovery() -> float:
@@ -77,17 +89,27 @@ def recovery() -> float:
 
 @dataclass
 class Rig:
-    """Senders → engine → receivers."""
+    """Senders → engines → receivers."""
 
     folder: Path
-    engine: Engine
+    engines: Sequence[Engine]
     senders: Senders
     his: MllpReceiver
     record: FhirReceiver
 
+    @property
+    def engine(self) -> Engine:
+        """The first, and mostly the only one."""
+        return self.engines[0]
+
     def verdicts(self) -> tuple[Verdict, Verdict]:
         """Of the HIS's log and of the FHIR server's, against the senders'."""
         return judge(self.senders.log, self.his.inbox), judge_record(self.senders.log, self.record)
+
+    def longest_pause(self, since: float) -> float:
+        """Seconds that one patient's messages stood still at a receiver, the longest of any from a moment on."""
+        log = self.senders.log
+        return max(longest_pause(log, self.his.inbox, since), longest_pause(log, self.record.inbox, since, digest))
 
     async def acknowledged(self, count: int, seconds: float = 600.0) -> None:
         """Wait until so many messages are acknowledged."""
@@ -109,29 +131,33 @@ class Rig:
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until the engine has nothing to do."""
-        await asyncio.to_thread(self.engine.settled)
+        """Wait until there is nothing to do; asks an engine that lives."""
+        await asyncio.to_thread(next(each for each in self.engines if each.running).settled)
 
-    async def restart(self) -> float:
-        """Start the engine again; returns the moment the start began."""
+    async def restart(self, number: int = 0) -> float:
+        """Start an engine again; returns the moment the start began."""
         moment = time.monotonic()
-        await asyncio.to_thread(self.engine.start)
+        await asyncio.to_thread(self.engines[number].start)
         return moment
 
+    async def stop(self) -> None:
+        """Stop every engine."""
+        await asyncio.gather(*(asyncio.to_thread(each.stop) for each in self.engines))
+
     async def checked(self) -> bool:
-        """Stop the engine, and let ``journal check`` read every row and every checksum."""
-        await asyncio.to_thread(self.engine.stop)
+        """Stop, and let ``journal check`` read every row and every checksum."""
+        await self.stop()
         return await asyncio.to_thread(self.engine.verb, "journal", "check") == 0
 
 
-def make_site(folder: Path, exchange: str, channels: Mapping[str, str]) -> None:
-    """A site of these channels."""
+def make_site(folder: Path, exchange: str, channels: Mapping[str, str], *, shared: bool = False) -> None:
+    """A site of these channels; a ``shared`` journal's URL is in the environment."""
     copy_mappings(folder)
     (folder / "channels").mkdir()
     for name, text in channels.items():
         (folder / "channels" / f"{name}.yaml").write_text(text, encoding="utf-8")
     given = f'{{amqp: "{exchange}"}}' if "://" in exchange else exchange
-    (folder / "engine.yaml").write_text(_ENGINE.format(exchange=given), encoding="utf-8")
+    (folder / "engine.yaml").write_text(_ENGINE.format(exchange=given) + (_SHARED if shared else ""), encoding="utf-8")
 
 
 def copy_mappings(folder: Path) -> None:
@@ -158,14 +184,23 @@ async def rig(
     connections: int = 8,
     rate: float = 0.0,
     relay: bool = False,
+    journals: Sequence[str] = (),
 ) -> AsyncIterator[Rig]:
-    """A running node with its surroundings. ``exchange``: embedded, or a broker's URL. ``relay``: to the HIS alone."""
+    """A running node with its surroundings. ``exchange``: embedded, or a broker's URL. ``relay``: to the HIS alone.
+
+    ``journals``: a node for each, on one PostgreSQL journal; a node's URL is its own way there.
+    """
     async with mllp_receiver() as his, fhir_receiver() as record:
-        make_site(folder, exchange, _channels(his.port, record.server.url, relay=relay))
-        port = free_port()
-        engine = Engine(folder, {"STATUS_PORT": str(free_port()), "LAB_PORT": str(port)}, command=command)
-        await asyncio.to_thread(engine.start)
+        make_site(folder, exchange, _channels(his.port, record.server.url, relay=relay), shared=bool(journals))
+        ports = [free_port() for _ in journals or ("",)]
+        environments = [{"STATUS_PORT": str(free_port()), "LAB_PORT": str(port)} for port in ports]
+        for environment, url in zip(environments, journals, strict=False):
+            environment["JOURNAL_URL"] = url
+        engines = [Engine(folder, each, command=command, log=f"engine{n}.log") for n, each in enumerate(environments)]
+        senders = Senders(ports[0], connections, rate=rate, others=tuple(ports[1:]))
+        node = Rig(folder, engines, senders, his, record)
         try:
-            yield Rig(folder, engine, Senders(port, connections, rate=rate), his, record)
+            await asyncio.gather(*(asyncio.to_thread(each.start) for each in engines))
+            yield node
         finally:
-            await asyncio.to_thread(engine.stop)
+            await node.stop()
