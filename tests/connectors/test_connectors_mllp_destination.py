@@ -8,34 +8,13 @@ import socket
 import pytest
 from pydantic import ValidationError
 
-from interop_engine.connectors.base import deliver_while
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
-from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Media, Outcome, Park, Retry
 from interop_engine.hl7.ack import AckCode, AckError, acknowledge
 from interop_engine.hl7.framing import frame
 from interop_engine.hl7.message import parse
 from tests.support.mllp import AT, Channel, Peer, listening, message, surroundings, turns
 from tests.support.mllp_receiver import ack, answering, delivery, serving
-
-
-async def test_a_message_does_not_leave_once_its_delivery_may_be_anothers() -> None:
-    """Nor again, where a kept connection is found to be closed: meanwhile the node may have stood still."""
-    got: list[bytes] = []
-
-    async def serve(peer: Peer, _: int) -> None:
-        data = await peer.answer()
-        got.append(data)
-        await peer.send(ack(data))
-        got.append(await peer.answer())  # and closes without an answer
-
-    answers = [True, True, False]
-    deliver_while(lambda: answers.pop(0))
-    async with serving(serve) as destination:
-        assert await destination.deliver(delivery(message(1))) == Delivered("AA")
-        with pytest.raises(UnknownItem):
-            await destination.deliver(delivery(message(2)))
-    assert (answers, got) == ([], [message(1), message(2)])
 
 
 async def test_one_connection_for_many_messages() -> None:
