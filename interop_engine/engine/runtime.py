@@ -16,6 +16,7 @@ from interop_engine.engine.channel import Channel, Shared, receivers_first
 from interop_engine.engine.receipts import Receipts
 from interop_engine.engine.reload import Reload, Reloaded
 from interop_engine.engine.retention import Retention
+from interop_engine.engine.sharing import Sharing
 from interop_engine.engine.transformers import Beside, Inside
 from interop_engine.exchange import open_exchange
 from interop_engine.journal import open_journal
@@ -70,6 +71,7 @@ class Runtime:
         self.channels: Sequence[Channel] = [Channel(config, self.shared) for config in site.channels]
         self.retention = Retention(site, self.journal, self._broken)
         self.receipts = Receipts(options.facility, self.journal, self.exchange, self._broken)
+        self.sharing = Sharing(self.journal, self.exchange)
         self.steering = asyncio.Lock()
         """Held by who starts, stops or replaces channels."""
 
@@ -85,6 +87,7 @@ class Runtime:
             channels = {channel.name: channel for channel in self.channels}
             for config in receivers_first(self.site.channels):
                 await channels[config.name].open()
+            await self.sharing.start()
             await self.exchange.begin()
             for channel in self.channels:
                 channel.begin()
@@ -101,6 +104,7 @@ class Runtime:
         Channels fed by the exchange stop last: what the others still send in this process finds its receiver.
         """
         await self.retention.stop()
+        await self.sharing.stop()
         async with self.steering:
             fed = [channel for channel in self.channels if channel.config.connector == "exchange"]
             for group in ([channel for channel in self.channels if channel not in fed], fed):

@@ -83,6 +83,12 @@ class Exchange(Protocol):
         What none of them takes is refused, and not kept for one who is late. Before it, an embedded publish ends in Retry.
         """
 
+    def share(self, place: int, workers: int) -> None:
+        """Of so many workers that receive the same, this is the one of that place, from 0: each is to have a part of it.
+
+        It may be told anew at any time, and each worker something else for a moment: order is kept, and nothing is left unread.
+        """
+
     async def close(self) -> None:
         """Stop; twice is harmless."""
 

@@ -34,6 +34,9 @@ class EmbeddedExchange:
         """Open: who sent before the receivers are there would be told that there are none."""
         self._begun = True
 
+    def share(self, place: int, workers: int) -> None:
+        """Nothing to do: no other process receives here."""
+
     async def close(self) -> None:
         """Stop; takes that are under way end first."""
         self._begun = False

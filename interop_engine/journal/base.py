@@ -394,5 +394,8 @@ class Journal(Protocol):
     async def shrink(self, limit: int = 0) -> bool:
         """Give a little free space back to the disk, down to ``limit`` bytes; True where there is more. A database does not."""
 
+    async def workers(self) -> tuple[int, int]:
+        """This node's place, from 0, among the nodes that work on the journal now, and how many these are."""
+
     async def health(self) -> JournalHealth:
         """How the journal is."""

@@ -210,6 +210,10 @@ class SealedJournal:
         """Give a little of the free space back to the disk."""
         return await self._journal.shrink(limit)
 
+    async def workers(self) -> tuple[int, int]:
+        """This node's place among those that work on the journal."""
+        return await self._journal.workers()
+
     async def health(self) -> JournalHealth:
         """How the journal is."""
         return await self._journal.health()

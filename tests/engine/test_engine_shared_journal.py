@@ -9,6 +9,7 @@ import pytest
 
 from interop_engine import config
 from interop_engine.core.errors import ConfigError
+from interop_engine.exchange.embedded import EmbeddedExchange
 from tests.support.node import PORTS, make_site, resources, running
 from tests.support.postgres import fresh_journal
 from tests.support.texts import result
@@ -37,6 +38,29 @@ async def test_two_nodes_share_the_work(tmp_path: Path, postgres: str) -> None:
         reports = [report for bundle in one.bundles("hub") for report in resources(bundle, "DiagnosticReport")]
         assert sorted(report["status"] for report in reports) == ["corrected"] * 10 + ["final"] * 10
         assert len({report["id"] for report in reports}) == 10
+
+
+@pytest.mark.postgres
+async def test_each_node_tells_its_exchange_its_place(tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what the broker has for both is shared by them; who is left has all of it."""
+    places: dict[object, tuple[int, int]] = {}
+    monkeypatch.setattr(EmbeddedExchange, "share", lambda self, place, workers: places.update({self: (place, workers)}))
+    site = make_site(tmp_path, engine=ENGINE)
+    environment = {"JOURNAL_URL": fresh_journal(postgres)}
+
+    async def apart() -> bool:
+        return sorted(places.values()) == [(0, 2), (1, 2)]
+
+    async with running(site, environment) as one:
+        assert places == {one.runtime.exchange: (0, 1)}
+        async with running(site, environment) as two:
+            await two.until(apart)
+        del places[two.runtime.exchange]
+
+        async def alone() -> bool:
+            return places == {one.runtime.exchange: (0, 1)}
+
+        await one.until(alone)
 
 
 def test_a_journal_stands_in_one_place(tmp_path: Path) -> None:

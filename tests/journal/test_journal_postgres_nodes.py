@@ -52,6 +52,16 @@ async def test_what_one_node_accepts_another_hands_out_at_once(nodes: tuple[Jour
     assert held.message.id == stored.id
 
 
+async def test_each_node_has_a_place_of_its_own(nodes: tuple[Journal, Journal]) -> None:
+    """Among those that live: one that left is no longer counted."""
+    one, two = nodes
+    async with asyncio.timeout(30):
+        while sorted([await one.workers(), await two.workers()]) != [(0, 2), (1, 2)]:  # noqa: ASYNC110 - a beat tells nobody
+            await asyncio.sleep(0.05)
+    await two.close()
+    assert await one.workers() == (0, 1)
+
+
 async def test_a_lane_has_one_order_over_all_nodes(nodes: tuple[Journal, Journal]) -> None:
     """Accepted at either node, leased at either: one at a time and in order of arrival."""
     one, two = nodes

@@ -13,6 +13,7 @@ alarm      when the broker reads no publisher
 consumer   what a node receives, on one connection
 inbox      the queues of a receiver, and the channels they feed
 reader     one queue: order, acknowledgements
+share      which worker reads which queue, where several do the same
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from interop_engine.exchange.rabbitmq.consumer import Consumer
 from interop_engine.exchange.rabbitmq.inbox import RabbitSubscription
 from interop_engine.exchange.rabbitmq.publisher import Publisher
 from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.share import Place
 from interop_engine.exchange.rules import check_subscription
 
 _MOMENT = 3.0  # seconds that a start waits for a broker; a broker that comes later is connected to later
@@ -45,6 +47,10 @@ class RabbitExchange:
     async def begin(self) -> None:
         """Connect for consuming, and read what was subscribed to."""
         await self._consumer.begin(_MOMENT)
+
+    def share(self, place: int, workers: int) -> None:
+        """Read its own queues; see the contract."""
+        self._consumer.share.move(Place(place, workers))
 
     async def close(self) -> None:
         """Stop consuming, after the takes that are under way; then close both connections."""

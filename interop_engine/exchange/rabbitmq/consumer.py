@@ -10,6 +10,7 @@ from interop_engine.exchange.base import RECEIPT, Take
 from interop_engine.exchange.rabbitmq.inbox import Inbox, RabbitSubscription
 from interop_engine.exchange.rabbitmq.link import Link
 from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.share import Share
 from interop_engine.exchange.rabbitmq.topology import queues_of_channels, queues_of_receipts
 
 
@@ -17,6 +18,7 @@ class Consumer:
     """All inboxes of a node: of each name that it receives under, one for the channels and one for receipts."""
 
     def __init__(self, settings: Settings) -> None:
+        self.share = Share()
         self._settings = settings
         self._link = Link(settings, "consume", self._prepare, self._lost)
         self._connection: AbstractConnection | None = None  # from when the inboxes are being opened on it
@@ -61,7 +63,7 @@ class Consumer:
 
     def _new(self, receiver: str, *, receipts: bool) -> Inbox:
         queues = queues_of_receipts(receiver) if receipts else queues_of_channels(receiver, self._settings.queues)
-        inbox = self._inboxes[receiver, receipts] = Inbox(queues, self._link, self._settings)
+        inbox = self._inboxes[receiver, receipts] = Inbox(queues, self.share, self._link, self._settings)
         return inbox
 
     async def close(self) -> None:

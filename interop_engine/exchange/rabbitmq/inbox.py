@@ -15,6 +15,7 @@ from interop_engine.exchange.events import ParcelFaulty, TakeFailed
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
 from interop_engine.exchange.rabbitmq.reader import OPEN, Reader, first_of, prefetch
 from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.share import Share
 from interop_engine.exchange.rabbitmq.topology import Queues, bind_queues, declare_queues
 from interop_engine.exchange.rules import FAULT
 
@@ -68,9 +69,10 @@ class RabbitSubscription:
 class Inbox:
     """Reads a receiver's queues while somebody here is subscribed."""
 
-    def __init__(self, queues: Queues, link: Link, settings: Settings) -> None:
+    def __init__(self, queues: Queues, share: Share, link: Link, settings: Settings) -> None:
         self.subscriptions: list[RabbitSubscription] = []
         self._queues = queues
+        self._share = share
         self._link = link
         self._settings = settings
         self._kinds: set[str] = set()  # of all subscriptions, those that left too: their parcels wait for them
@@ -133,7 +135,10 @@ class Inbox:
 
     async def _read(self, connection: AbstractConnection) -> None:
         names, ahead = self._queues.names, prefetch(len(self._queues.names))
-        self._readers = [Reader(name, self.receiver, ahead, self._hand_over, self._link, self._settings) for name in names]
+        self._readers = [
+            Reader(name, turn, self.receiver, ahead, self._hand_over, self._link, self._settings)
+            for name, turn in zip(names, self._share.turns(len(names)), strict=True)
+        ]
         opened = await asyncio.gather(*(reader.open(connection) for reader in self._readers), return_exceptions=True)
         for problem in filter(None, opened):
             raise problem

@@ -21,6 +21,7 @@ from interop_engine.exchange.events import TakeFailed
 from interop_engine.exchange.rabbitmq import wire
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
 from interop_engine.exchange.rabbitmq.settings import Settings
+from interop_engine.exchange.rabbitmq.share import STAND_BY, Turn
 from interop_engine.exchange.rabbitmq.topology import TopologyError
 
 OPEN: Final = 15.0  # seconds for declaring and opening on a connection that is up
@@ -70,11 +71,14 @@ HandOver = Callable[[Parcel, asyncio.Event], Awaitable[bool]]
 class Reader:
     """One queue of a receiver. ``kind`` is what no channel takes now, so that the queue is given back; empty while it is read."""
 
-    def __init__(self, queue: str, receiver: str, ahead: int, hand_over: HandOver, link: Link, settings: Settings) -> None:
+    def __init__(
+        self, queue: str, turn: Turn, receiver: str, ahead: int, hand_over: HandOver, link: Link, settings: Settings
+    ) -> None:
         """``ahead``: see ``prefetch``."""
         self.kind = ""
         self.held = 0  # parcels that went back with the one of that kind
         self._queue = queue
+        self._turn = turn
         self._receiver = receiver
         self._ahead = ahead
         self._hand_over = hand_over
@@ -87,8 +91,9 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, connection: AbstractConnection) -> None:
-        """Read the queue from now on. Raises what the broker answers; ``shut`` it then too."""
-        await self._consume(connection)
+        """Read the queue from now on, another worker's a little later. Raises what the broker answers; ``shut`` it then too."""
+        if self._turn.own:
+            await self._consume(connection)
         self._task = asyncio.create_task(self._read(connection), name=f"queue {self._queue}")
 
     def resume(self) -> None:
@@ -122,23 +127,32 @@ class Reader:
             run.end()
 
     async def _read(self, connection: AbstractConnection) -> None:
-        """Until the end; while no channel takes what comes next, the queue is left to the broker."""
+        """Until the end; while no channel takes what comes next, or another worker is let before, the broker has the queue."""
         while True:
-            await self._work(self._run)
+            if self._channel is None and not await self._come(connection):
+                return
+            let_before = await self._work(self._run)
             self.held = self._run.held
             await self._close()
-            if not self.kind:
+            if not self.kind and not let_before:
                 return
+
+    async def _come(self, connection: AbstractConnection) -> bool:
+        """Consume once that is due; False where it cannot be, or all ends."""
+        if self.kind:
             await first_of(self._resumed, self._ended)
-            if self._ended.is_set():
-                return
-            self.kind = ""
-            try:
-                async with asyncio.timeout(OPEN):
-                    await self._consume(connection)
-            except BROKER_ERRORS as error:
-                self._link.drop(words(error))
-                return
+        elif not self._turn.own:
+            await first_of(self._turn.changed, self._ended, seconds=STAND_BY)
+        if self._ended.is_set():
+            return False
+        self.kind = ""
+        try:
+            async with asyncio.timeout(OPEN):
+                await self._consume(connection)
+        except BROKER_ERRORS as error:
+            self._link.drop(words(error))
+            return False
+        return True
 
     async def _close(self) -> None:
         channel, self._channel = self._channel, None
@@ -159,14 +173,22 @@ class Reader:
     def _cancelled(self, _: Any) -> None:
         self._link.drop("the broker cancelled a consumer (was its queue deleted?)")
 
-    async def _work(self, run: _Run) -> None:
-        """Take what arrives: buckets side by side, so that they wait for one commit together; within a bucket in turn."""
+    async def _work(self, run: _Run) -> bool:
+        """Take what arrives: buckets side by side, so that they wait for one commit together; within a bucket in turn.
+
+        True where it ended to let another worker before; what was not taken then goes back with the channel, in its order.
+        """
         under_way: dict[str, asyncio.Task[bool]] = {}
+        let_before = False
         while (message := await run.next()) is not None:
+            if let_before := self._turn.is_over():
+                run.end()
+                break
             bucket = (message.routing_key or "").rpartition(".")[2]
             task = asyncio.create_task(self._take(message, under_way.get(bucket), run))
             under_way[bucket] = task
         await asyncio.gather(*under_way.values())
+        return let_before
 
     async def _take(self, message: DeliveredMessage, before: asyncio.Task[bool] | None, run: _Run) -> bool:
         """Hand over and acknowledge, after what came before; False where that, or this, stays in the queue."""

@@ -284,6 +284,10 @@ class PostgresJournal:
         """How many deliveries, taken before, have no receipt but that they were accepted."""
         return await self._reads.overdue(before)
 
+    async def workers(self) -> tuple[int, int]:
+        """This node's place among those that beat."""
+        return await self._reads.workers(self._node)
+
     async def health(self) -> JournalHealth:
         """How the journal is."""
         place = schema.place(self._url)

@@ -22,6 +22,7 @@ from interop_engine.journal.base import (
     Selection,
 )
 from interop_engine.journal.postgres import statements
+from interop_engine.journal.postgres.heart import DEAD_SECONDS
 from interop_engine.journal.postgres.sessions import Session, Sessions
 from interop_engine.journal.receipts import report, with_receipts
 
@@ -161,6 +162,11 @@ class Reads:
         waiting = [message for message, rows in found.items() if any(row.state == DeliveryState.WAITING for row in rows)]
         behind = dict[str, str](await self._listing.rows(statements.BEHIND, (waiting,))) if waiting else {}
         return {message: [replace(row, behind=behind.get(row.id, "")) for row in rows] for message, rows in found.items()}
+
+    async def workers(self, node: str) -> tuple[int, int]:
+        """A node's place among those that beat, by their ids, and their number; it counts before its first beat too."""
+        ((before, others),) = await self._health.rows(statements.WORKERS, (node, node, DEAD_SECONDS))
+        return before, others + 1
 
     # --- receipts -----------------------------------------------------------------------------------------------------
 

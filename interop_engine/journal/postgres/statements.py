@@ -32,6 +32,8 @@ END_CONNECTION: Final = "SELECT pg_terminate_backend(%s)"
 SURROUNDINGS: Final = """
 SELECT clock(), EXISTS (SELECT 1 FROM pg_stat_replication WHERE state = 'streaming')
        AND current_setting('synchronous_standby_names') = ''"""
+WORKERS: Final = """
+SELECT count(*) FILTER (WHERE node < %s), count(*) FILTER (WHERE node <> %s) FROM nodes WHERE beat >= clock() - %s * 1000000"""
 LEAVE: Final = "DELETE FROM nodes WHERE node = %s"
 ANY_DEAD: Final = "SELECT 1 FROM nodes WHERE beat < clock() - %s * 1000000 LIMIT 1"
 BURY: Final = "SELECT q_channel, q_destination FROM bury(%s)"

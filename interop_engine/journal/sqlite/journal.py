@@ -284,6 +284,10 @@ class SqliteJournal:
         """How many deliveries, taken before, have no receipt but that they were accepted."""
         return told.overdue(self._reads, codec.micros(before))
 
+    async def workers(self) -> tuple[int, int]:
+        """A file has one node."""
+        return 0, 1
+
     async def health(self) -> JournalHealth:
         """How the journal is."""
         wal = _size(self._path.with_name(self._path.name + "-wal"))
