@@ -11,8 +11,8 @@ A message
         ├─ accept as rejected ───────────► REJECTED
         └─ accept as ignored ────────────► FILTERED
 
-A TRANSFORMED message with a parked delivery that is replayed, or sent again, is SUPERSEDED too, and that delivery DISCARDED.
-A replay for one destination leaves the message as it is, and discards only what is parked for that destination.
+A TRANSFORMED message with a parked delivery that is replayed, or sent again, is SUPERSEDED too, and that delivery DISCARDED; for
+one destination the message stays as it is, and only what is parked for that destination is DISCARDED.
 
 A delivery
 ----------
@@ -44,8 +44,7 @@ from typing import Final, Protocol
 
 from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Report, Sent
 
-HELD: Final = datetime(9999, 12, 1, tzinfo=UTC)
-"""When a parked delivery that holds its lanes is due: never by itself."""
+HELD: Final = datetime(9999, 12, 1, tzinfo=UTC)  # when a parked delivery that holds its lanes is due: never by itself
 
 
 class MessageState(StrEnum):
@@ -126,7 +125,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One item, handed to one worker. ``fence`` lets the journal refuse a worker whose lease has ended."""
+    """One item, handed to one worker. By ``fence`` a worker whose lease has ended is refused."""
 
     queue: Queue
     lanes: tuple[str, ...]
@@ -154,9 +153,9 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The result of a transformation. With no deliveries the message ends FILTERED, and ``code``/``why`` say so.
+    """The result of a transformation, made with the ``Known`` of ``stamp``; with no deliveries FILTERED: ``code``, ``why``.
 
-    ``stamp`` is that of the ``Known`` it was made with. ``ledger``: populated paths nobody read, and codes without a target.
+    ``ledger``: populated paths nobody read, and codes without a target.
     """
 
     deliveries: tuple[NewDelivery, ...] = ()
@@ -376,7 +375,7 @@ class Journal(Protocol):
         """
 
     async def reported(self, numbers: Sequence[int]) -> None:
-        """These reports were sent; what changed since they were read is still to be."""
+        """These were sent; what changed since they were read is still to be."""
 
     async def keep_receipts(self, by: str, receipts: Sequence[Receipt]) -> None:
         """Keep what a receiver says with its deliveries; what it says of others' is dropped, and so is what is older."""
