@@ -1,10 +1,11 @@
 """Searching a journal of a million messages: what each condition costs, alone and two together, first page and a deep one.
 
-    ./dev bench search [--messages 1000000] [--rounds 40] [--backlog 0.25] [--keep FILE]
+    ./dev bench search [--messages 1000000] [--rounds 40] [--backlog 0.25] [--old] [--keep FILE]
 
 The journal is filled through its own statements, in large transactions and without contents: a year and a half of a provincial
 hospital with 20 channels, 100,000 patients, some hundred parked deliveries, a thousand messages still to be mapped, and two
-destinations that are away: one for two days, one that a quarter of all messages wait for.
+destinations that are away: one for two days, one that a quarter of all messages wait for (with --old: the oldest quarter, while
+what came later is delivered).
 Then it is opened as the operator's verbs open it, read-only, and asked for pages of 50. A deep page is the one before the
 ten-thousandth match, or before the middle one where there are fewer.
 """
@@ -41,7 +42,7 @@ CHUNK = 20_000
 DEEP = 10_000
 
 
-def rows(count: int, backlog: float = 0.0) -> Iterator[dict[str, Any]]:
+def rows(count: int, backlog: float = 0.0, *, old: bool = False) -> Iterator[dict[str, Any]]:
     """What is written of each message, in order of arrival. ``backlog``: the share that waits for a destination."""
     chance = random.Random(7)  # the same journal each time
     for number in range(1, count + 1):
@@ -59,7 +60,8 @@ def rows(count: int, backlog: float = 0.0) -> Iterator[dict[str, Any]]:
             if dice < 0.997
             else "parked"
         )
-        waits = (channel == "channel-00" and number > count - AWAY * 8) or dice > 0.97 - backlog
+        behind = number <= count * backlog if old else dice > 0.97 - backlog
+        waits = (channel == "channel-00" and number > count - AWAY * 8) or behind
         delivered = "parked" if dice < 0.0005 else "waiting" if waits else "delivered"
         yield {
             "seq": number, "channel": channel, "type": type_, "state": state, "at": codec.micros(START + number * STEP),
@@ -67,13 +69,13 @@ def rows(count: int, backlog: float = 0.0) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def fill(path: Path, count: int, backlog: float = 0.0) -> None:
+def fill(path: Path, count: int, backlog: float = 0.0, *, old: bool = False) -> None:
     """Write the messages, their keys and their deliveries."""
     schema.connect_writer(path).close()
     connection = apsw.Connection(str(path))
     connection.pragma("synchronous", "OFF")
     connection.pragma("cache_size", -400_000)
-    made = rows(count, backlog)
+    made = rows(count, backlog, old=old)
     while chunk := list(islice(made, CHUNK)):
         with connection:
             connection.executemany(statements.ADD_MESSAGE, (_message(row) for row in chunk))
@@ -201,6 +203,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--backlog", type=float, default=0.25, help="the share of the messages that waits for a destination")
+    parser.add_argument("--old", action="store_true", help="it is the oldest that waits")
     parser.add_argument("--keep", type=Path, default=None, help="fill this file, or use it as it is")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -208,7 +211,7 @@ def main(arguments: list[str]) -> None:
         print(describe())
         if not path.exists():
             start = time.perf_counter()
-            fill(path, options.messages, options.backlog)
+            fill(path, options.messages, options.backlog, old=options.old)
             size = path.stat().st_size / 1e6
             print(f"{options.messages:,} messages filled in {time.perf_counter() - start:.0f} s, {size:.0f} MB without contents")
         asyncio.run(measure(path, options.messages, options.rounds))

@@ -194,9 +194,12 @@ BEGIN
   END LOOP;
   FOR each IN SELECT * FROM json_to_recordset(p_deliveries)
       AS d (id text, destination text, lanes json, body integer, media text, headers text) LOOP
-    INSERT INTO deliveries (id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at)
-      VALUES (each.id, p_seq, p_channel, each.destination, 'waiting', ARRAY(SELECT json_array_elements_text(each.lanes)),
-              bodies_made[each.body], b_size[each.body], encode(b_digest[each.body], 'hex'), each.media, each.headers, p_now)
+    INSERT INTO deliveries (id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at,
+                            received_at, message_type)
+      SELECT each.id, p_seq, p_channel, each.destination, 'waiting', ARRAY(SELECT json_array_elements_text(each.lanes)),
+             bodies_made[each.body], b_size[each.body], encode(b_digest[each.body], 'hex'), each.media, each.headers, p_now,
+             m.received_at, m.message_type
+      FROM messages m WHERE m.seq = p_seq
       RETURNING seq INTO made;
     deliveries_made := deliveries_made || made;
     PERFORM count_delivery(p_channel, each.destination, 'waiting', 1);

@@ -27,9 +27,10 @@ from interop_engine.journal.postgres.sessions import Session, Sessions
 from interop_engine.journal.receipts import report, with_receipts
 
 _OF_DELIVERIES = {
-    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked')",
-    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting')",
+    "delivery-parked": "parked",
+    "delivery-waiting": "waiting",
 }
+_HAS_OPEN = "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = '{}')"
 _ANSWER_SECONDS = 20.0
 _WORKING = 3  # connections for what workers ask; a database has some hundred for all its nodes
 _HEALTH_SECONDS = 3.0
@@ -127,13 +128,28 @@ class Reads:
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """Messages, newest first."""
+        place = await self._one(statements.PLACE, selection.before, "message") if selection.before is not None else ()
+        found: dict[int, Sequence[Any]] = {}
+        others = selection
+        if not (selection.search or selection.control_id):  # else few are left to look at
+            for state in filter(_OF_DELIVERIES.__contains__, selection.states):
+                newest, values = _newest_open(selection, _OF_DELIVERIES[state], place)
+                rows = await self._listing.rows(statements.ROWS_OF_OPEN.format(newest), values)
+                found.update((row[0], row) for row in rows)
+            others = replace(selection, states=tuple(state for state in selection.states if state not in _OF_DELIVERIES))
+        if others.states or not selection.states:
+            found.update((row[0], row) for row in await self._newest(others, place))
+        newest_first = sorted(found.values(), key=lambda row: (row[4], row[0]), reverse=True)
+        return await self._message_rows(newest_first[: selection.limit])
+
+    async def _newest(self, selection: Selection, place: Sequence[Any]) -> Sequence[Sequence[Any]]:
         conditions, values = _conditions(selection)
-        if selection.before is not None:
+        if place:
             conditions.append("(m.received_at, m.seq) < (%s, %s)")
-            values.extend(await self._one(statements.PLACE, selection.before, "message"))
+            values.extend(place)
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         query = f"{statements.ROWS}{where} ORDER BY m.received_at DESC, m.seq DESC LIMIT %s"
-        return await self._message_rows(await self._listing.rows(query, (*values, selection.limit)))
+        return await self._listing.rows(query, (*values, selection.limit))
 
     async def show(self, message_id: str) -> MessageRow:
         """One message."""
@@ -258,6 +274,24 @@ def _queue(kind: str, channel: str, name: str) -> Queue:
     return Queue(channel, name if kind == "delivery" else None)
 
 
+def _newest_open(selection: Selection, state: str, place: Sequence[Any]) -> tuple[str, list[Any]]:
+    """The condition on deliveries in ``state``, and its values: their indexes have the order in which messages came."""
+    conditions = ["d.state IN ('waiting', 'parked') AND d.state = %s"]
+    values: list[Any] = [state]
+    for condition, value in (
+        ("d.channel = %s", selection.channel),
+        ("d.message_type = %s", selection.message_type),
+        ("d.received_at >= %s", selection.since and codec.micros(selection.since)),
+        ("d.received_at < %s", selection.until and codec.micros(selection.until)),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(texts.name(value) if isinstance(value, str) else value)
+    if place:
+        conditions.append("(d.received_at, d.message) < (%s, %s)")
+    return " AND ".join(conditions), [*values, *place, selection.limit]
+
+
 def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
     """Conditions and their values."""
     conditions: list[str] = []
@@ -272,12 +306,9 @@ def _conditions(selection: Selection) -> tuple[list[str], list[Any]]:
     if selection.channel is not None:
         add("m.channel = %s", selection.channel)
     if selection.states:
-        parts = [_OF_DELIVERIES[state] for state in selection.states if state in _OF_DELIVERIES]
+        parts = [_HAS_OPEN.format(_OF_DELIVERIES[state]) for state in selection.states if state in _OF_DELIVERIES]
         own = [state for state in selection.states if state in _MESSAGE_STATES]
-        if parts and not own:  # the few messages of open deliveries are found by those; beside a state they would not be
-            add(f"({' OR '.join(parts)})")
-        else:
-            add(f"({' OR '.join([*parts, 'm.state = ANY (%s)'])})", own)
+        add(f"({' OR '.join([*parts, 'm.state = ANY (%s)'])})", own)
     if selection.since is not None:
         add("m.received_at >= %s", codec.micros(selection.since))
     if selection.until is not None:

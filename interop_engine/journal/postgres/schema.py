@@ -18,7 +18,16 @@ from interop_engine.core.errors import JournalError
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 # The n-th brings a schema from version n to n + 1.
-MIGRATIONS: Final = ("tables.sql", "tables2.sql", "tables3.sql", "tables4.sql", "tables5.sql", "tables6.sql", "tables7.sql")
+MIGRATIONS: Final = (
+    "tables.sql",
+    "tables2.sql",
+    "tables3.sql",
+    "tables4.sql",
+    "tables5.sql",
+    "tables6.sql",
+    "tables7.sql",
+    "tables8.sql",
+)
 _FUNCTIONS: Final = ("lanes.sql", "changes.sql", "operators.sql")  # replaced as a whole after a migration
 OLDEST_SERVER: Final = 130000
 _LIMITS_TURNS: Final = 170000

@@ -136,6 +136,10 @@ SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_t
        m.replay_of, m.arrivals, m.findings, m.config,
        coalesce((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through, m.resend
 FROM messages m"""
+_OF_OPEN: Final = """ JOIN (SELECT DISTINCT d.received_at, d.message FROM deliveries d WHERE {}
+            ORDER BY d.received_at DESC, d.message DESC LIMIT %s) o ON o.message = m.seq
+ORDER BY m.received_at DESC, m.seq DESC"""
+ROWS_OF_OPEN: Final = ROWS + _OF_OPEN
 ROW_BY_ID: Final = ROWS + " WHERE m.id = %s"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """

@@ -144,13 +144,9 @@ class Reads:
         return self._rows(newest[: selection.limit])
 
     def _backlog(self, channel: str | None) -> dict[str, int]:
-        """How many messages are received and how many deliveries wait, of a channel or all."""
+        """How many messages are received, of a channel or all."""
         messages = schema.rows(self.connection, statements.MESSAGE_COUNTS)
-        deliveries = schema.rows(self.connection, statements.DELIVERY_COUNTS)
-        return {
-            MessageState.RECEIVED: sum(n for of, state, n in messages if state == "received" and channel in (None, of)),
-            "delivery-waiting": sum(n for of, _, state, n in deliveries if state == "waiting" and channel in (None, of)),
-        }
+        return {MessageState.RECEIVED: sum(n for of, state, n in messages if state == "received" and channel in (None, of))}
 
     def show(self, message_id: str) -> MessageRow:
         """One message."""

@@ -181,6 +181,17 @@ GROUP BY of.channel;
 
 _VERSION_7 = """
 ALTER TABLE sent_indexed ADD COLUMN swept INTEGER NOT NULL DEFAULT 0;  -- the pack last looked at, see the module sweeping
+
+-- Of an open delivery, what its message is found by: so what waits, or is parked, is found in the order its messages came.
+ALTER TABLE deliveries ADD COLUMN received_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN message_type TEXT NOT NULL DEFAULT '';
+UPDATE deliveries SET received_at = m.received_at, message_type = m.message_type
+FROM messages m WHERE m.seq = deliveries.message AND deliveries.state IN ('waiting', 'parked');
+DROP INDEX deliveries_parked;
+CREATE INDEX deliveries_open ON deliveries (state, received_at, message) WHERE state IN ('waiting', 'parked');
+CREATE INDEX deliveries_open_channel ON deliveries (channel, state, received_at, message, message_type)
+  WHERE state IN ('waiting', 'parked');
+CREATE INDEX deliveries_open_type ON deliveries (message_type, state, received_at, message) WHERE state IN ('waiting', 'parked');
 """
 
 MIGRATIONS = (

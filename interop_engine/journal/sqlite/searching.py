@@ -16,12 +16,8 @@ from interop_engine.journal.base import MessageState, Selection
 from interop_engine.journal.sqlite import statements
 
 _COMMON = frozenset({MessageState.RECEIVED, MessageState.TRANSFORMED})
-_BACKLOG = frozenset({MessageState.RECEIVED, "delivery-waiting"})  # states that may have many, or few
-_OPEN = {
-    MessageState.RECEIVED: "m.seq IN (SELECT seq FROM messages WHERE state = 'received'{})",
-    "delivery-parked": "m.seq IN (SELECT message FROM deliveries WHERE state = 'parked'{})",
-    "delivery-waiting": "m.seq IN (SELECT message FROM deliveries WHERE state = 'waiting'{})",
-}
+_RECEIVED = "m.seq IN (SELECT seq FROM messages WHERE state = 'received'{})"
+_OPEN = {"delivery-parked": "parked", "delivery-waiting": "waiting"}  # states of deliveries
 _HAS_OPEN = {
     MessageState.RECEIVED: "+m.state = 'received'",
     "delivery-parked": "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.seq AND d.state = 'parked')",
@@ -51,8 +47,10 @@ def is_plain(selection: Selection) -> bool:
 
 
 def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, many: Container[str]) -> Query:
-    found = _Conditions()
     few = bool(selection.search) or selection.control_id is not None
+    if state in _OPEN and not few:
+        return _open(selection, _OPEN[state], place)
+    found = _Conditions()
     for kind, value in selection.search:
         found.add("m.seq IN (SELECT message FROM search_keys WHERE kind = ? AND value = ?)", kind, value)
     if selection.control_id is not None:
@@ -74,16 +72,37 @@ def _query(selection: Selection, state: str, place: tuple[Any, ...] | None, many
     return query, [*found.values, selection.limit]
 
 
+def _open(selection: Selection, state: str, place: tuple[Any, ...] | None) -> Query:
+    """Messages with a delivery in ``state``, found by the deliveries, whose indexes have the order of receipt."""
+    found = _Conditions()
+    found.add(f"d.state IN ('waiting', 'parked') AND d.state = '{state}'")
+    index = "deliveries_open"
+    if selection.message_type is not None:
+        index = "deliveries_open_type"
+        found.add(f"{_hidden(selection.channel is not None)}d.message_type = ?", texts.name(selection.message_type))
+    if selection.channel is not None:
+        index = "deliveries_open_channel"
+        found.add("d.channel = ?", selection.channel)
+    if selection.since is not None:
+        found.add("d.received_at >= ?", codec.micros(selection.since))
+    if selection.until is not None:
+        found.add("d.received_at < ?", codec.micros(selection.until))
+    if place is not None:
+        found.add("(d.received_at, d.message) < (?, ?)", *place)
+    newest = statements.NEWEST_OPEN.format(index, " AND ".join(found.texts))
+    return f"{statements.ROWS}({newest}) o CROSS JOIN messages m ON m.seq = o.message", [*found.values, selection.limit]
+
+
 def _add_state(found: _Conditions, state: str, channel: str | None, *, few: bool, many: bool) -> bool:
     """Whether the conditions so far name few messages."""
     if not state:
         return few
-    if state in _OPEN:
-        if few or (state in _BACKLOG and many):
-            found.add(_HAS_OPEN[state])
-            return few
+    if state in _OPEN or (state == MessageState.RECEIVED and (few or many)):
+        found.add(_HAS_OPEN[state])
+        return few
+    if state == MessageState.RECEIVED:
         of = () if channel is None else (channel,)
-        found.add(_OPEN[state].format(" AND channel = ?" if of else ""), *of)
+        found.add(_RECEIVED.format(" AND channel = ?" if of else ""), *of)
         return True
     found.add(f"{_hidden(few or state in _COMMON)}m.state = '{MessageState(state)}'")
     if state in _COMMON:

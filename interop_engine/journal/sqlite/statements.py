@@ -64,8 +64,9 @@ NOTE_ARRIVAL: Final = "UPDATE messages SET arrivals = arrivals + 1 WHERE seq = ?
 LAST_DELIVERY: Final = "SELECT ifnull(max(seq), 0) FROM deliveries"
 ADD_DELIVERY: Final = """
 INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at,
-                        pack)
-VALUES (?, ?, ?, ?, ?, 'waiting', ?, ?, ?, ?, ?, ?, ?, ?)"""
+                        pack, received_at, message_type)
+SELECT ?1, ?2, ?3, ?4, ?5, 'waiting', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, received_at, message_type
+FROM messages WHERE seq = ?3"""
 SETTLE: Final = """
 UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?, settled_at = ?, code = ?, why = ?
 WHERE seq = ? AND state = 'waiting'"""
@@ -256,6 +257,9 @@ ROWS: Final = """
 SELECT m.seq, m.id, m.channel, m.state, m.received_at, m.control_id, m.message_type, m.peer, m.size, m.code, m.why,
        m.replay_of, m.arrivals, m.findings, m.config,
        ifnull((SELECT git_commit FROM configs c WHERE c.config = m.config), ''), m.only_to, m.through, m.resend FROM """
+NEWEST_OPEN: Final = """
+SELECT DISTINCT d.received_at, d.message FROM deliveries d INDEXED BY {} WHERE {}
+ORDER BY d.received_at DESC, d.message DESC LIMIT ?"""
 ROW_BY_ID: Final = ROWS + "messages m WHERE m.id = ?"
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
 ROW_DELIVERIES: Final = """
