@@ -30,6 +30,7 @@ from interop_engine.exchange.rabbitmq.topology import TopologyError
 
 HEARTBEAT = 10  # seconds
 _ATTEMPT = 15.0  # seconds for connecting and declaring
+_SWALLOWED = 1.0  # seconds after which a task is cancelled again: the library swallows a cancellation now and then
 _PAUSE = tenacity.wait_random_exponential(multiplier=0.2, max=2)  # a broker that is back is used within ten seconds
 
 # Everything the library may raise where a broker, the network or an operator did something.
@@ -95,8 +96,10 @@ class Link:
     async def close(self) -> None:
         """End for good. Twice is harmless."""
         keeper, self._keeper = self._keeper, None
-        if keeper is not None:
+        while keeper is not None and not keeper.done():
             keeper.cancel()
+            await asyncio.wait([keeper], timeout=_SWALLOWED)
+        if keeper is not None:
             await asyncio.gather(keeper, return_exceptions=True)
         self.problem = "closed"
 
