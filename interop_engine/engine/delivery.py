@@ -167,21 +167,17 @@ class Deliverer:
 
     async def _attempt(self, delivery: Delivery) -> Outcome:
         """Send it. Raises UnknownItem where it may be another node's by now, before anything is sent."""
+        limit = asyncio.timeout(LONGEST_DELIVERY)
         try:
             before_sending()
-            async with asyncio.timeout(LONGEST_DELIVERY) as limit:
+            async with limit:
                 return await self._destination.deliver(delivery)
         except UnknownItem:
             raise
-        except TimeoutError as error:
-            # Past the end of its lease another worker would send it too. What was taken of it is known to the connector.
-            why = (
-                f"It took longer than {LONGEST_DELIVERY:g} s"
-                if limit.expired()
-                else f"The connector failed: {type(error).__name__}"
-            )
-            return Retry(why, code="too-long" if limit.expired() else "internal")
         except Exception as error:  # noqa: BLE001 - a connector's mistake must neither lose the delivery nor stop the others
+            # Past the end of its lease another worker would send it too. What was taken of it is known to the connector.
+            if limit.expired():
+                return Retry(f"It took longer than {LONGEST_DELIVERY:g} s", code="too-long")
             place = (delivery.channel, delivery.destination, delivery.id)
             events.emit(events.ConnectorFailed(*place, type(error).__name__, _place(error)))
             return Retry(f"The connector failed: {type(error).__name__}", code="internal")
