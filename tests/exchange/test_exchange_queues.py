@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aio_pika
 import pytest
 
 from interop_engine.core.model import Delivered
-from interop_engine.exchange import open_exchange
-from interop_engine.exchange.base import BUCKETS, Exchange, Parcel, bucket
+from interop_engine.exchange.base import BUCKETS, Parcel, bucket
 from interop_engine.exchange.rabbitmq.topology import COUNTS, binding_keys, queue_names
+from tests.support.exchanges import declaring
 
 _names = itertools.count(random.randrange(10**9))
 
@@ -29,16 +27,6 @@ def test_every_bucket_finds_one_queue(count: int) -> None:
     assert {len(each) for each in keys} == {BUCKETS // count}
     assert sorted(key for each in keys for key in each) == sorted(f"lab.*.hub.{number}" for number in range(BUCKETS))
     assert len(set(queue_names("hub", count))) == count
-
-
-@asynccontextmanager
-async def node(url: str, queues: int = 1) -> AsyncIterator[Exchange]:
-    """A node that declares what it needs."""
-    exchange = open_exchange(url, name="test", queues=queues)
-    await exchange.open()
-    await exchange.begin()
-    yield exchange
-    await exchange.close()
 
 
 class Inbox:
@@ -84,7 +72,7 @@ def senders(count: int) -> list[str]:
 async def test_senders_are_taken_side_by_side_and_each_in_order(place: str) -> None:
     """What one sender sent is taken in turn; another's does not wait for it."""
     receiver, inbox = f"q{next(_names)}", Inbox()
-    async with node(place, 4) as exchange:
+    async with declaring(place, 4) as exchange:
         await exchange.subscribe(receiver, ["lab"], inbox.take)
         parcels = [Parcel(f"{s}-{n}", s, receiver, "lab", b"{}", "fhir") for n in range(5) for s in senders(6)]
         sending = [asyncio.create_task(exchange.publish(each)) for each in parcels]
@@ -102,17 +90,17 @@ async def test_the_number_of_queues_changes_once_they_are_drained(broker: str) -
     receiver, inbox = f"q{next(_names)}", Inbox()
     old, new = queue_names(receiver, 1)[0], queue_names(receiver, 2)
     inbox.open.set()
-    async with node(broker) as exchange:
+    async with declaring(broker) as exchange:
         await (await exchange.subscribe(receiver, ["lab"], inbox.take)).close()
         assert await exchange.publish(Parcel("1", "24001", receiver, "lab", b"{}", "fhir")) == Delivered()
-    async with node(broker, 2) as exchange:
+    async with declaring(broker, 2) as exchange:
         await exchange.subscribe(receiver, ["lab"], inbox.take)
         await inbox.until(lambda: f"the queue {old} still has 1 parcels" in exchange.health().problem)
         assert inbox.parcels == []
-    async with node(broker) as exchange:
+    async with declaring(broker) as exchange:
         await exchange.subscribe(receiver, ["lab"], inbox.take)
         await inbox.until(lambda: len(inbox.parcels) == 1)
-    async with node(broker, 2) as exchange:
+    async with declaring(broker, 2) as exchange:
         await exchange.subscribe(receiver, ["lab"], inbox.take)
         await inbox.until(lambda: exchange.health().problem == "")
         assert await exchange.publish(Parcel("2", "24001", receiver, "lab", b"{}", "fhir")) == Delivered()

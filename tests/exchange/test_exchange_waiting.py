@@ -6,8 +6,7 @@ import asyncio
 import itertools
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import aio_pika
@@ -20,6 +19,7 @@ from interop_engine.exchange.base import BUCKETS, Exchange, Parcel, bucket
 from interop_engine.exchange.rabbitmq import inbox
 from interop_engine.exchange.rabbitmq.topology import COUNTS, EXCHANGE, queue_names
 from tests.support.broker import Broker
+from tests.support.exchanges import declaring
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -30,16 +30,6 @@ _names = itertools.count(random.randrange(10**9))
 def receiver() -> str:
     """A receiver's name that nobody else uses."""
     return f"w{next(_names)}"
-
-
-@asynccontextmanager
-async def node(url: str, queues: int = 1) -> AsyncIterator[Exchange]:
-    """A node that declares what it needs, at work."""
-    exchange = open_exchange(url, name="test", queues=queues)
-    await exchange.open()
-    await exchange.begin()
-    yield exchange
-    await exchange.close()
 
 
 class Taken:
@@ -93,7 +83,7 @@ async def sent(node: Exchange, *parcels: Parcel) -> None:
 async def test_nothing_is_held_for_a_stopped_channel(own_broker: Broker, receiver: str) -> None:
     """All goes back to the broker, in words in the health, and comes in its order when the channel is there again."""
     lab, imaging = Taken(), Taken()
-    async with node(own_broker.url) as exchange:
+    async with declaring(own_broker.url) as exchange:
         stopped = await exchange.subscribe(receiver, ["lab"], lab.take)
         await exchange.subscribe(receiver, ["imaging"], imaging.take)
         await stopped.close()
@@ -117,7 +107,7 @@ async def test_only_the_queue_that_holds_it_waits(broker: str, receiver: str) ->
     """Over several queues, senders of the others go on."""
     lab, imaging = Taken(), Taken()
     one, other = next((str(n), "0") for n in itertools.count() if bucket(str(n)) % 4 != bucket("0") % 4)
-    async with node(broker, 4) as exchange:
+    async with declaring(broker, 4) as exchange:
         stopped = await exchange.subscribe(receiver, ["lab"], lab.take)
         await exchange.subscribe(receiver, ["imaging"], imaging.take)
         await stopped.close()
@@ -130,7 +120,7 @@ async def test_only_the_queue_that_holds_it_waits(broker: str, receiver: str) ->
 async def test_who_stands_by_takes_over_from_a_stopped_channel(broker: str, receiver: str) -> None:
     """Two nodes under one name: what one cannot take now, the other does."""
     first, second, imaging = Taken(), Taken(), Taken()
-    async with node(broker) as one, node(broker) as other:
+    async with declaring(broker) as one, declaring(broker) as other:
         stopped = await one.subscribe(receiver, ["lab"], first.take)
         await one.subscribe(receiver, ["imaging"], imaging.take)
         await other.subscribe(receiver, ["lab", "imaging"], second.take)
@@ -149,7 +139,7 @@ async def test_what_a_stopped_channel_refused_goes_to_another_of_its_kind(broker
         return False
 
     taken = Taken()
-    async with node(broker) as exchange:
+    async with declaring(broker) as exchange:
         refusing = await exchange.subscribe(receiver, ["lab"], refuse)
         await sent(exchange, parcel(receiver, "A", 0, "lab"), parcel(receiver, "A", 1, "lab"))
         await refused.wait()
@@ -165,7 +155,7 @@ async def test_a_long_take_is_no_fault_of_the_broker(
     """A journal that is away while a channel stops: the take ends in its own time, once, and nothing is said of the broker."""
     lab, imaging = Taken(), Taken()
     lab.gate.clear()
-    async with node(broker) as exchange:
+    async with declaring(broker) as exchange:
         taking = await exchange.subscribe(receiver, ["lab"], lab.take)
         stopping = await exchange.subscribe(receiver, ["imaging"], imaging.take) if leaving == "another" else taking
         await sent(exchange, parcel(receiver, "A", 0, "lab"))
@@ -212,7 +202,7 @@ async def test_each_key_is_bound_once(broker: str, receiver: str, monkeypatch: p
 async def test_a_worker_holds_few_parcels_whatever_the_number_of_queues(own_broker: Broker, receiver: str, queues: int) -> None:
     """At most 64 over all queues of a receiver, and two of each where there are as many queues."""
     taken = Taken()
-    async with node(own_broker.url, queues) as exchange:
+    async with declaring(own_broker.url, queues) as exchange:
         await exchange.subscribe(receiver, ["lab"], taken.take)
         said = await asyncio.to_thread(
             own_broker.control, "list_consumers", "queue_name", "prefetch_count", "--formatter", "json"
@@ -224,7 +214,7 @@ async def test_a_worker_holds_few_parcels_whatever_the_number_of_queues(own_brok
 async def test_a_receipt_in_a_channels_queue_is_left_to_the_queue_of_receipts(broker: str, receiver: str) -> None:
     """A binding made by hand brings it there too: rejected, it would be receipted, and that receipt rejected in turn."""
     lab, receipts = Taken(), Taken()
-    async with node(broker) as exchange, await aio_pika.connect(broker) as connection:
+    async with declaring(broker) as exchange, await aio_pika.connect(broker) as connection:
         await exchange.subscribe(receiver, ["lab"], lab.take)
         await exchange.subscribe(receiver, ["receipt"], receipts.take)
         queue = await (await connection.channel()).get_queue(queue_names(receiver, 1)[0], ensure=True)
