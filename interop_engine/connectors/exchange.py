@@ -122,7 +122,7 @@ class ExchangeDestination:
         match outcome:
             case Retry(code="exchange-down"):
                 self._breaker.trip(outcome.why)
-            case Retry(code="unconfirmed"):
+            case Retry(code="unconfirmed" | "nacked"):
                 self._breaker.failure(outcome.why)
             case _:
                 self._breaker.success()

@@ -12,9 +12,10 @@ from interop_engine.connectors.exchange import (
     ExchangeSource,
     ExchangeSourceOptions,
 )
-from interop_engine.core.model import Accepted, Answer, Arrival, Delivered, Delivery, Park, Refused, Retry, Unavailable
+from interop_engine.core.model import Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Park, Refused, Retry, Unavailable
 from interop_engine.exchange import open_exchange
 from interop_engine.exchange.base import Exchange, Parcel
+from interop_engine.exchange.embedded import EmbeddedExchange
 
 _HEADERS = {"receiver": "hub", "kind": "lab", "control-digest": "ab" * 32, "event": "ORU^R01", "mapping": "", "config": "c1"}
 
@@ -117,6 +118,27 @@ async def test_a_delivery_without_a_receiver_parks(headers: dict[str, str], code
     outcome = await _destination(exchange).deliver(_delivery(**headers))
     assert isinstance(outcome, Park)
     assert outcome.code == code
+
+
+async def test_a_broker_that_takes_nothing_is_left_alone() -> None:
+    """What it says it did not take is no fault of the message: after five in a row the others wait for one."""
+
+    class Refusing(EmbeddedExchange):
+        attempts = 0
+
+        async def publish(self, parcel: Parcel) -> Outcome:
+            self.attempts += 1
+            return Retry("the broker did not take it", "nacked", counts=False)
+
+    exchange = Refusing()
+    destination = _destination(exchange)
+    outcomes = [await destination.deliver(_delivery()) for _ in range(6)]
+    assert [isinstance(outcome, Retry) and (outcome.code, outcome.counts) for outcome in outcomes] == [
+        *[("nacked", False)] * 5,
+        ("breaker-open", False),
+    ]
+    assert exchange.attempts == 5
+    assert destination.gate.problem == "the broker did not take it"
 
 
 async def test_a_stopped_source_takes_nothing() -> None:

@@ -16,6 +16,7 @@ from interop_engine.exchange.base import Parcel
 from interop_engine.exchange.events import ExchangeAlarm, ExchangeAlarmEnded
 from interop_engine.exchange.rabbitmq import alarm, wire
 from interop_engine.exchange.rabbitmq.link import BROKER_ERRORS, Link, OnlyOurCancellation, words
+from interop_engine.exchange.rabbitmq.nacks import Nacks
 from interop_engine.exchange.rabbitmq.refusals import Refusals
 from interop_engine.exchange.rabbitmq.settings import Settings
 from interop_engine.exchange.rabbitmq.topology import EXCHANGE, ensure_exchange
@@ -32,6 +33,7 @@ class Publisher:
         self._channel: UnderlayChannel | None = None
         self._kept: AbstractChannel | None = None  # only held: a channel that nobody holds is closed
         self._refusals = Refusals(settings.max_message)
+        self._nacks = Nacks()
         self._alarm = ""  # the broker's own word for it
         self._stalled = False
         self._deadlines: set[asyncio.Timeout] = set()
@@ -66,6 +68,7 @@ class Publisher:
         outcome = await self._attempt(channel, parcel, body, properties)
         if isinstance(outcome, Delivered):
             self._stalled = False
+            self._nacks.taken(parcel.routing_key)
         return outcome
 
     async def _attempt(self, channel: UnderlayChannel, parcel: Parcel, body: bytes, properties: Basic.Properties) -> Outcome:
@@ -85,7 +88,7 @@ class Publisher:
                         wait=self._stalled,
                     )
         except DeliveryError as error:
-            return unrouted(parcel) if isinstance(error, PublishError) else Retry("the broker did not take it", "nacked")
+            return unrouted(parcel) if isinstance(error, PublishError) else self._nacked(parcel)
         except TimeoutError:  # it may have arrived: the next attempt carries the same delivery id
             if channel is not self._channel:
                 return self._down()
@@ -104,11 +107,17 @@ class Publisher:
         why = words(error) if isinstance(error, ChannelNotFoundEntity) else self._link.problem
         return Retry(f"no broker: {why or 'the channel was lost'}", "exchange-down", counts=False, sent=sent)
 
+    def _nacked(self, parcel: Parcel) -> Retry:
+        if self._nacks.refused(parcel.routing_key):
+            self._link.drop(f'the broker does not take what is for "{parcel.receiver}"')
+        return Retry("the broker did not take it: the receiver's queue is full, or has no leader", "nacked", counts=False)
+
     def _alarmed(self, *, sent: bool = True) -> Retry:
         return Retry(_alarm(self._alarm), "exchange-alarm", counts=False, sent=sent)
 
     async def _prepare(self, connection: AbstractConnection) -> None:
         self._refusals.connected(connection)
+        self._nacks.connected()
         self._stalled = False
         self._alarm = ""
         alarm.listen(connection, self._told)
