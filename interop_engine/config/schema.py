@@ -131,7 +131,11 @@ Queues = Annotated[int, AfterValidator(_shared_out)]
 class AmqpOptions(Options):
     """RabbitMQ as the exchange."""
 
-    amqp: str = Field(description="The broker's URL, with its credentials.", examples=["${RABBITMQ_URL}"])
+    amqp: str = Field(
+        description="The broker's URL, with its credentials; of a cluster with all its hosts: where one does not answer,"
+        " the next is taken.",
+        examples=["${RABBITMQ_URL}", "amqps://24001:PASSWORD@mq1,mq2,mq3/"],
+    )
     name: str = Field(
         "", description="What the broker's operator sees of this node; without it, its facility.", examples=["edge-1"]
     )

@@ -24,6 +24,10 @@ from interop_engine.exchange.rabbitmq.address import read_address
         "amqp://node:secret@127.0.0.1:port/",
         "secret",
         "",
+        "amqp://node:secret@127.0.0.1,/",
+        "amqp://node:secret@127.0.0.1,127.0.0.1:port/",
+        "amqp://node:secret@127.0.0.1,broker.example/",  # one of them in clear
+        "amqps://guest:guest@127.0.0.1,broker.example/",
     ],
 )
 def test_an_open_door_is_refused_without_repeating_the_url(url: str) -> None:
@@ -41,6 +45,7 @@ def test_an_open_door_is_refused_without_repeating_the_url(url: str) -> None:
         ("amqp://localhost", "amqp://localhost:5672"),
         ("amqp://node:secret@[::1]:5673/hospital", "amqp://[::1]:5673/hospital"),
         ("amqps://node:secret@broker.example/?cafile=/etc/ca.pem", "amqps://broker.example:5671"),
+        ("amqps://node:secret@one, two:5681,[fe80::1]:5/hospital", "amqps://one:5671,two:5681,[fe80::1]:5/hospital"),
     ],
 )
 def test_the_location_shows_no_credentials(url: str, location: str) -> None:
@@ -48,6 +53,14 @@ def test_the_location_shows_no_credentials(url: str, location: str) -> None:
     address = read_address(url, allow_plain=False)
     assert address.location == location
     assert "secret" not in repr(address)
+
+
+def test_each_node_of_a_cluster_has_a_url() -> None:
+    """User, virtual host and options are the same for all; ports may differ."""
+    address = read_address("amqps://n%40de:s%2Fecret@one,two:5681/hospital?cafile=/etc/ca.pem", allow_plain=False)
+    assert address.urls == tuple(f"amqps://n%40de:s%2Fecret@{host}/hospital?cafile=/etc/ca.pem" for host in ("one", "two:5681"))
+    assert address.locations == ("amqps://one:5671/hospital", "amqps://two:5681/hospital")
+    assert address.user == "n@de"
 
 
 def test_plain_amqp_off_this_machine_can_be_allowed() -> None:

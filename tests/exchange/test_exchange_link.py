@@ -7,7 +7,10 @@ from typing import Any
 
 import aio_pika
 import pytest
+import tenacity
 
+from interop_engine.core.events import Event, subscribe
+from interop_engine.exchange.events import ExchangeLost
 from interop_engine.exchange.rabbitmq import link
 from interop_engine.exchange.rabbitmq.address import read_address
 from interop_engine.exchange.rabbitmq.link import Link
@@ -16,6 +19,35 @@ from interop_engine.exchange.rabbitmq.settings import Settings
 
 async def nothing(*_: Any) -> None:
     """Prepare nothing, and lose nothing."""
+
+
+async def test_where_a_node_does_not_answer_the_next_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other, round and round; what is wrong is told once, though each node says something else."""
+    tried: list[str] = []
+    enough = asyncio.Event()
+
+    async def connect(url: str, **_: Any) -> None:
+        tried.append(url)
+        if len(tried) == 6:
+            enough.set()
+        raise ConnectionError if url.endswith("one") else TimeoutError
+
+    monkeypatch.setattr(aio_pika, "connect", connect)
+    monkeypatch.setattr(link, "_PAUSE", tenacity.wait_none())
+    settings = Settings(address=read_address("amqp://node:secret@one,two", allow_plain=True), name="test")
+    made = Link(settings, "publish", nothing, nothing)
+    events: list[Event] = []
+    unsubscribe = subscribe(events.append)
+    made.start()
+    async with asyncio.timeout(10):
+        await enough.wait()
+    await made.close()
+    unsubscribe()
+    assert tried[:4] == ["amqp://node:secret@one", "amqp://node:secret@two"] * 2
+    assert [each.why for each in events if isinstance(each, ExchangeLost)] == [
+        "the broker cannot be reached, or closed the connection",
+        "the broker does not answer",
+    ]
 
 
 async def test_it_ends_though_the_library_swallows_a_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:

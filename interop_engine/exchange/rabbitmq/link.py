@@ -50,7 +50,10 @@ class FilesError(RuntimeError):
 
 
 class Link:
-    """Keeps one connection up. ``prepare`` declares what is needed on it; ``problem`` is empty while it can be used."""
+    """Keeps one connection up. ``prepare`` declares what is needed on it; ``problem`` is empty while it can be used.
+
+    Of a cluster it stays with one node as long as that serves, and takes the next in the address where it does not.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,8 @@ class Link:
         self.problem = "not connected yet"
         self._settings = settings
         self._address = settings.address
+        self._node = 0  # which of the cluster's
+        self._told: set[str] = set()  # what is wrong, since the last connection
         self._purpose = purpose
         self._prepare = prepare
         self._lost = lost
@@ -108,8 +113,10 @@ class Link:
             while True:
                 await self._connect()
                 await self._gone.wait()
-                emit(ExchangeLost(self._address.location, self._purpose, self.problem))
+                self._told.add(self.problem)
+                emit(ExchangeLost(self._address.locations[self._node], self._purpose, self.problem))
                 await self._disconnect()
+                self._next_node()
         finally:
             await self._disconnect()
 
@@ -121,8 +128,9 @@ class Link:
             with attempt:
                 await self._attempt()
         self.problem = ""
+        self._told.clear()
         self._up.set()  # where it was lost meanwhile, ``_gone`` is set already
-        emit(ExchangeConnected(self._address.location, self._purpose))
+        emit(ExchangeConnected(self._address.locations[self._node], self._purpose))
 
     async def _attempt(self) -> None:
         self._gone = asyncio.Event()
@@ -141,8 +149,8 @@ class Link:
         except OSError as error:
             raise FilesError(f"a certificate or key of TLS cannot be used ({_why(error)}): check says which") from None
         self._connection = connection = await aio_pika.connect(
-            self._address.url,
-            timeout=_ATTEMPT,
+            self._address.urls[self._node],
+            timeout=_ATTEMPT / len(self._address.urls),  # a node that stands still still takes connections
             heartbeat=HEARTBEAT,
             client_properties={"connection_name": f"{self._settings.name} {self._purpose}"},
             ssl_context=context,
@@ -161,9 +169,14 @@ class Link:
     def _failed(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome is not None else None
         problem = words(error) if error is not None else "not connected"
-        if problem != self.problem:  # once, not at every attempt
+        if problem not in self._told:  # once, not at every attempt
+            self._told.add(problem)
             emit(ExchangeLost(self._address.location, self._purpose, problem))
         self.problem = problem
+        self._next_node()
+
+    def _next_node(self) -> None:
+        self._node = (self._node + 1) % len(self._address.urls)
 
     async def _disconnect(self) -> None:
         self._up.clear()
