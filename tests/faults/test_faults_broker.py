@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.broker import Broker
-from tests.support.cluster import running_cluster
+from tests.support.broker import Broker, available
+from tests.support.cluster import Cluster, running_cluster
+from tests.support.needs import require
 from tests.support.outage import outage, through
 from tests.support.proxy import AWAY, SILENT, WELL, FaultProxy
 from tests.support.rig import KEPT, recovery, rig
@@ -107,28 +108,62 @@ async def test_a_broker_away_for_a_minute(tmp_path: Path, own_broker: Broker) ->
         print(await outage(node, own_broker, rate=200, seconds=60))
 
 
-@pytest.mark.soak
+Away = Callable[[Cluster, Broker], None]
+
+
+def _dead(_: Cluster, node: Broker) -> None:
+    node.kill()
+
+
+def _started(_: Cluster, node: Broker) -> None:
+    node.start()
+
+
+def _frozen(_: Cluster, node: Broker) -> None:
+    node.freeze()
+
+
+def _thawed(_: Cluster, node: Broker) -> None:
+    node.thaw()
+
+
+_AWAY: dict[str, tuple[Away, Away]] = {
+    "dies": (_dead, _started),
+    "stands still": (_frozen, _thawed),
+    "is cut off": (Cluster.cut_off, Cluster.bring_back),
+}
+_LONG = {"stands still": pytest.mark.soak}  # until a node is missed that still takes connections
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three nodes, which each test leaves up and together."""
+    require(available(), "RabbitMQ (apt-get install rabbitmq-server)")
+    with running_cluster() as ours:
+        yield ours
+
+
 @pytest.mark.rabbitmq
-@pytest.mark.timeout(1200)
-async def test_one_of_three_nodes_dies_and_comes_back(tmp_path: Path) -> None:
-    """Quorum queues on three nodes: each is killed once under load and brought back; traffic goes on by way of the others."""
-    with running_cluster() as cluster:
-        async with (
-            FaultProxy(*(("127.0.0.1", each.port) for each in cluster)) as proxy,
-            rig(tmp_path / "site", exchange=through(proxy, cluster[0].url), rate=_RATE) as node,
-        ):
-            sending = asyncio.create_task(node.senders.send(0, _ENDLESS))
-            await node.recorded(_RATE)
-            for each in cluster:
-                await asyncio.to_thread(each.kill)
-                killed = time.monotonic()
-                await node.recorded(len(node.record.inbox) + _RATE)
-                print(f"\na node killed: the next parcel {node.record.inbox.pause_after(killed):.1f} s later")
-                await asyncio.to_thread(each.start)
-                await node.recorded(len(node.record.inbox) + _RATE)
-            node.senders.stopping = True
-            await sending
-            await node.arrived()
-            assert node.senders.log.broken == 0
-            assert node.verdicts() == (KEPT, KEPT)
-            assert await node.checked()
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("what", [pytest.param(each, marks=_LONG.get(each, pytest.mark.faults)) for each in _AWAY])
+async def test_one_of_three_nodes(tmp_path: Path, cluster: Cluster, what: str, scale: int) -> None:
+    """Each node of a quorum is taken away under load: traffic goes on by way of the others before it is back, and after."""
+    harm, mend = _AWAY[what]
+    async with rig(tmp_path / "site", exchange=cluster.url, rate=_RATE) as node:
+        sending = asyncio.create_task(node.senders.send(0, _ENDLESS))
+        await node.recorded(_RATE)
+        for each in cluster.nodes * max(1, scale // 5):
+            began = time.monotonic()
+            await asyncio.to_thread(harm, cluster, each)
+            await node.recorded(len(node.record.inbox) + 5 * _RATE)
+            print(f"\none of three {what}: no patient's results stood still for longer than {node.longest_pause(began):.1f} s")
+            back = time.monotonic()
+            await asyncio.to_thread(mend, cluster, each)
+            await node.recorded(len(node.record.inbox) + 5 * _RATE)
+            print(f"back again: for no longer than {node.longest_pause(back):.1f} s")
+        node.senders.stopping = True
+        await sending
+        await node.arrived()
+        assert node.senders.log.broken == 0
+        assert node.verdicts() == (KEPT, KEPT)
+        assert await node.checked()

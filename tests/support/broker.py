@@ -44,6 +44,8 @@ disk_free_limit.absolute = 20MB
 raft.wal_max_size_bytes = 33554432
 max_message_size = 33554432
 heartbeat = 10
+net_ticktime = 8
+cluster_partition_handling = pause_minority
 """
 _TLS = """
 listeners.ssl.local = 127.0.0.1:{port}
@@ -70,16 +72,20 @@ class Broker:
         self.folder = folder
         self.port, self.tls_port, self._epmd_port, self._dist_port = _free_ports(4)
         self._authority = authority
-        self.user, self._password, self._cookie = "interop", secrets.token_hex(12), secrets.token_hex(16)
+        self.user, self._password, self.cookie = "interop", secrets.token_hex(12), secrets.token_hex(16)
         self._has_epmd = beside is None
         if beside is not None:
-            self._epmd_port, self._password, self._cookie = beside._epmd_port, beside._password, beside._cookie
-        self.url = f"amqp://{self.user}:{self._password}@127.0.0.1:{self.port}/"
+            self._epmd_port, self._password, self.cookie = beside._epmd_port, beside._password, beside.cookie
+        self.url = self.url_of(self)
         self.node = f"interop-{self.port}@localhost"
         self._epmd: subprocess.Popen[bytes] | None = None
         self._beam: subprocess.Popen[bytes] | None = None
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="broker")
         self._configure()
+
+    def url_of(self, *nodes: Broker) -> str:
+        """The URL of a cluster that it is one of."""
+        return f"amqp://{self.user}:{self._password}@{','.join(f'127.0.0.1:{node.port}' for node in nodes)}/"
 
     def start(self) -> None:
         """Start, and return when it speaks AMQP."""
@@ -94,6 +100,18 @@ class Broker:
         beam, self._beam = self._beam, None
         if beam is not None:
             _end_group(beam, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Let it stand still: the kernel still takes connections for it, and bytes."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, which: signal.Signals) -> None:
+        assert self._beam is not None
+        os.killpg(self._beam.pid, which)
 
     def stop(self) -> None:
         """End everything that was started. Twice is harmless."""
@@ -127,7 +145,7 @@ class Broker:
         home, folder = self.folder / "home", self.folder
         home.mkdir(parents=True)
         cookie = home / ".erlang.cookie"
-        cookie.write_text(self._cookie)
+        cookie.write_text(self.cookie)
         cookie.chmod(0o400)
         text = _CONFIG.format(port=self.port, user=self.user, password=self._password)
         if self._authority is not None:

@@ -28,7 +28,7 @@ from interop_engine.exchange.events import ExchangeConnected, ExchangeLost
 from interop_engine.exchange.rabbitmq.settings import Settings
 from interop_engine.exchange.rabbitmq.topology import TopologyError
 
-HEARTBEAT = 10  # seconds
+HEARTBEAT = 5  # seconds; the library takes a broker for dead after three of them, and three seconds
 _ATTEMPT = 15.0  # seconds for connecting and declaring
 _SWALLOWED = 1.0  # seconds after which a task is cancelled again: the library swallows a cancellation now and then
 _PAUSE = tenacity.wait_random_exponential(multiplier=0.2, max=2)  # a broker that is back is used within ten seconds
