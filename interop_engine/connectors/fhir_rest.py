@@ -7,6 +7,7 @@ server that is down, a message that fails alone, a Bundle of which half is taken
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from interop_engine.connectors.addresses import is_safe_url
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.breaker import BreakerOptions
-from interop_engine.connectors.events import DestinationBarred, DestinationDown, DestinationUp
+from interop_engine.connectors.events import DestinationBarred, DestinationDown
 from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_client import UNREACHED, FhirClient, FhirTimeouts, words
 from interop_engine.connectors.fhir_pieces import NO_BUNDLE, Cut, Cutting, Piece, Write
@@ -33,7 +34,7 @@ from interop_engine.connectors.fhir_reply import (
 from interop_engine.connectors.fhir_troubles import Progress, Streak, Troubles
 from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.tls import TlsClient
-from interop_engine.core.events import Event, emit
+from interop_engine.core.events import Event
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
 from interop_engine.core.units import Size
 
@@ -119,7 +120,6 @@ class FhirRestDestination:
 
     def __init__(self, options: FhirRestOptions, surroundings: Surroundings) -> None:
         self._options = options
-        self._surroundings = surroundings
         self._cutting = Cutting(options.bundle, options.entries, options.write, options.keys)
         self._client = FhirClient(
             options.url,
@@ -135,7 +135,6 @@ class FhirRestDestination:
         self._troubles = Troubles()
         self._streak = Streak()
         self._bar = ""  # the code of the refusal that the breaker is open for, empty for another reason
-        self._told: type[Event] = DestinationUp
         self._flying = 0
 
     async def open(self) -> None:
@@ -159,7 +158,8 @@ class FhirRestDestination:
         progress = self._troubles.of(delivery.id)
         requests, last = 0, Delivered()
         while progress.done < len(pieces):
-            outcome = await self._guarded(delivery.id, pieces[progress.done], progress)
+            send = partial(self._counted, delivery.id, pieces[progress.done], progress)
+            outcome = await self.gate.attempt(send, self._left_alone)
             if isinstance(outcome, Park):
                 self._troubles.settled(delivery.id)
             if not isinstance(outcome, Delivered):
@@ -180,21 +180,13 @@ class FhirRestDestination:
         self._troubles.passed(delivery)
         return last if len(pieces) == 1 else Delivered(f"{entries} entries in {len(pieces)} pieces, {requests} of them now")
 
-    async def _guarded(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
-        """Send a piece, unless the server is left alone; tell where that begins or ends."""
-        if (wait := self._breaker.wait()) is not None:
-            return Retry(f"waiting for the server: {self._breaker.problem}", "breaker-open", after=wait, counts=False, sent=False)
-        ahead = self._breaker.probing
+    async def _counted(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
         self._troubles.keep(delivery, progress)
         self._flying += 1
         try:
-            outcome = await self._attempt(delivery, piece, progress)
+            return await self._attempt(delivery, piece, progress)
         finally:
             self._flying -= 1
-            if ahead:
-                self._breaker.abandon()  # has no effect where the attempt was reported
-        self._tell()
-        return outcome
 
     async def _attempt(self, delivery: str, piece: Piece, progress: Progress) -> Outcome:
         asked = [number for number in range(len(piece.names)) if number not in progress.taken]
@@ -275,15 +267,9 @@ class FhirRestDestination:
         if self._breaker.problem == why:
             self._bar = bar
 
-    def _tell(self) -> None:
-        """Say what the breaker has come to: open, for a refusal or for another reason, or closed."""
-        place = (self._surroundings.channel, self._surroundings.name)
-        event: Event = DestinationUp(*place)
-        if self._breaker.problem:
-            event = DestinationBarred(*place, self._bar) if self._bar else DestinationDown(*place)
-        if type(event) is not self._told:
-            self._told = type(event)
-            emit(event)
+    def _left_alone(self, channel: str, destination: str) -> Event:
+        """What is told of a server that is left alone: whether a person must act."""
+        return DestinationBarred(channel, destination, self._bar) if self._bar else DestinationDown(channel, destination)
 
 
 def _shown(why: str) -> str:

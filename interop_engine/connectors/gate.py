@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from interop_engine.connectors.breaker import Breaker
 from interop_engine.connectors.events import DestinationDown, DestinationUp
-from interop_engine.core.events import emit
+from interop_engine.core.events import Event, emit
 from interop_engine.core.model import Outcome, Retry
 
 
@@ -26,6 +26,7 @@ class Gate:
         self._channel = channel
         self._destination = destination
         self._ahead = False  # one is inside, or about to be, although the breaker is open
+        self._told: type[Event] = DestinationUp
         self._changed = asyncio.Event()
         breaker.changed = self._tell_all
 
@@ -69,22 +70,26 @@ class Gate:
             self._ahead = False
             self._tell_all()
 
-    async def attempt(self, send: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        """Send, unless the receiver was left alone meanwhile; tell where that begins or ends.
+    async def attempt(
+        self, send: Callable[[], Awaitable[Outcome]], left_alone: Callable[[str, str], Event] = DestinationDown
+    ) -> Outcome:
+        """Send, unless the receiver was left alone meanwhile; tell where that begins or ends, or where its kind changes.
 
-        ``send`` reports ``success``, ``failure`` or ``trip`` to the breaker.
+        ``send`` reports ``success``, ``failure`` or ``trip`` to the breaker. ``left_alone``: what is told of a receiver that is,
+        of channel and destination.
         """
         if (wait := self._breaker.wait()) is not None:
             return Retry(f"waiting for the receiver: {self.problem}", "breaker-open", after=wait, counts=False, sent=False)
-        probing, before = self._breaker.probing, bool(self.problem)
+        probing = self._breaker.probing
         try:
             outcome = await send()
         finally:
             if probing:
                 self._breaker.abandon()  # has no effect where the attempt was reported
-        if before != bool(self.problem):
-            happened = DestinationDown if self.problem else DestinationUp
-            emit(happened(self._channel, self._destination))
+        happened = (left_alone if self.problem else DestinationUp)(self._channel, self._destination)
+        if type(happened) is not self._told:  # which may have been by another one that was under way as well
+            self._told = type(happened)
+            emit(happened)
         return outcome
 
     async def _go_ahead(self) -> bool:

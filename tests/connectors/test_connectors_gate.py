@@ -81,7 +81,7 @@ async def test_what_is_sent_reports_and_is_told() -> None:
     """It is said once that a receiver takes nothing, and once that it does again; what the gate holds back was not sent."""
     seen: list[Event] = []
     end = subscribe(seen.append)
-    breaker = Breaker(2, Backoff(0.001, 0.001))
+    breaker = Breaker(2, Backoff(3600, 3600))
     gate = Gate(breaker, "lab", "his")
 
     async def fail() -> Outcome:
@@ -99,7 +99,38 @@ async def test_what_is_sent_reports_and_is_told() -> None:
     assert isinstance(held, Retry)
     assert (held.code, held.counts, held.sent) == ("breaker-open", False, False)
     assert gate.problem in held.why
+    gate.go()
     assert await gate.enter()
     assert await gate.attempt(pass_) == Delivered()
     end()
+    assert [type(each).__name__ for each in seen] == ["DestinationDown", "DestinationUp"]
+
+
+async def test_what_several_found_out_at_once_is_told_once() -> None:
+    """Of those under way as a receiver went away each finds it; of those that find it back one came in before it was away."""
+    seen: list[Event] = []
+    end = subscribe(seen.append)
+    breaker = Breaker(1, Backoff(3600, 3600))
+    gate = Gate(breaker, "lab", "his")
+    may_fail, may_pass = asyncio.Event(), asyncio.Event()
+
+    async def fail() -> Outcome:
+        await may_fail.wait()
+        breaker.failure("no connection")
+        return Retry("no connection", "connect")
+
+    async def pass_() -> Outcome:
+        await may_pass.wait()
+        breaker.success()
+        return Delivered()
+
+    passing = asyncio.create_task(gate.attempt(pass_))
+    failing = [asyncio.create_task(gate.attempt(fail)) for _ in range(3)]
+    await asyncio.wait([passing, *failing], timeout=0)
+    may_fail.set()
+    await asyncio.gather(*failing)
+    may_pass.set()
+    await passing
+    end()
+    assert gate.problem == ""
     assert [type(each).__name__ for each in seen] == ["DestinationDown", "DestinationUp"]
