@@ -21,10 +21,11 @@ import httpx
 from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors import events
+from interop_engine.connectors.aside import Aside
 from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.fhir_reply import LONGEST_WAIT, read_retry_after
 from interop_engine.connectors.http_source import HttpAuth
-from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes
+from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Arrival, Unavailable
@@ -108,7 +109,7 @@ class PollFault(Exception):  # noqa: N818 - what is wrong with a reply, said to 
 class _Item:
     """One item of a reply; an ``id`` only where it is confirmed by it, a ``fault`` where it holds no message."""
 
-    body: bytes
+    messages: list[bytes]
     id: str = ""
     fault: str = ""
 
@@ -123,6 +124,7 @@ class HttpPoller:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
+        self._aside = Aside()
 
     async def start(self, accept: Accept) -> None:
         """Begin to read; a server that is down is not an error here. Raises OSError where a certificate cannot be used."""
@@ -177,7 +179,7 @@ class HttpPoller:
         reply = await self._read(client, before)
         if not reply.strip():
             return False
-        items, mark = self._items(reply)
+        items, mark = await self._aside.do(len(reply), _items, reply, self._options)
         fault: PollFault | None = None
         for item in items:
             if self._stopping.is_set() or not await self._take(item, accept):
@@ -216,31 +218,9 @@ class HttpPoller:
         except FileNotFoundError:
             return ""
 
-    def _items(self, reply: bytes) -> tuple[list[_Item], str]:
-        """The items of a reply and the next mark. Raises PollFault for what is no JSON.
-
-        An item without a message is taken as one with a fault: it is kept as rejected, and holds up no other.
-        """
-        options = self._options
-        if not options.items:
-            return [_Item(reply)], ""
-        try:
-            document = json.loads(reply)
-        except (ValueError, RecursionError):
-            raise PollFault("the reply is not JSON") from None
-        items = []
-        for found in follow(document, options.items):
-            body = _one(found, options.hl7)
-            id_ = _one(found, options.confirm.id) if options.confirm is not None else ""
-            if body:
-                items.append(_Item(message_bytes(body), id_))
-            else:
-                items.append(_Item(json.dumps(found).encode(), id_, f"The item has no message at {options.hl7 or 'its place'}."))
-        return items, _one(document, options.mark.path) if options.mark is not None else ""
-
     async def _take(self, item: _Item, accept: Accept) -> bool:
         peer = urlsplit(self._options.url).netloc
-        for message in [item.body] if item.fault else split_batch(item.body):
+        for message in item.messages:
             if isinstance(await accept(Arrival(message, "hl7v2", datetime.now(UTC), peer, fault=item.fault)), Unavailable):
                 return False
         return True
@@ -265,6 +245,29 @@ def pause_after(error: Exception, failures: int, every: float) -> float:
 def _asked(response: httpx.Response) -> float:
     """Seconds that the server asked to be left alone (RFC 9110, Retry-After), an hour at most."""
     return min(read_retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)) or 0.0, LONGEST_WAIT)
+
+
+def _items(reply: bytes, options: HttpPollerOptions) -> tuple[list[_Item], str]:
+    """The items of a reply and the next mark. Raises PollFault for what is no JSON, or too much of it.
+
+    An item without a message is taken as one with a fault: it is kept as rejected, and holds up no other.
+    """
+    if not options.items:
+        return [_Item(split_batch(reply))], ""
+    try:
+        document = read_json(reply)
+    except ValueError as error:
+        raise PollFault(f"the reply cannot be read: {error}") from None
+    items = []
+    for found in follow(document, options.items):
+        body = _one(found, options.hl7)
+        id_ = _one(found, options.confirm.id) if options.confirm is not None else ""
+        if body:
+            items.append(_Item(split_batch(message_bytes(body)), id_))
+        else:
+            fault = f"The item has no message at {options.hl7 or 'its place'}."
+            items.append(_Item([json.dumps(found).encode()], id_, fault))
+    return items, _one(document, options.mark.path) if options.mark is not None else ""
 
 
 def _one(value: Any, path: str) -> str:

@@ -22,12 +22,12 @@ from starlette.responses import Response
 
 from interop_engine.connectors import events
 from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.aside import Aside
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
 from interop_engine.connectors.listener import Listening
 from interop_engine.core.events import emit
-from interop_engine.core.garbage import uncollected
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.ack import read_ack
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _MEDIA_TYPE = "application/hl7-v2"
-_LARGE = 100_000  # bytes of a body; smaller ones are read before a thread would have begun
 _LINGER = 15.0  # seconds in which the rest of a body nobody wants is let by, so that its sender comes to read why
 _POSITIVE = frozenset({"AA", "CA"})
 
@@ -133,6 +132,7 @@ class HttpSource:
         self._root = surroundings.root
         self._server: HttpServer | None = None
         self._requests = 0
+        self._aside = Aside()
 
     async def start(self, accept: Accept) -> None:
         """Listen. Raises OSError where the address or a file of the certificate cannot be used."""
@@ -196,7 +196,7 @@ class HttpSource:
         if body is None:
             return self._unread(peer, 413, f"The body is larger than {options.max_body} bytes.", {"Connection": "close"})
         try:
-            parts = await _aside(body, options.json_path)
+            parts = await self._aside.do(len(body), _parts, body, options.json_path)
         except ValueError as error:
             return self._refused(peer, 400, str(error))
         return await self._commit(parts, self._arrival(peer, request, sender))
@@ -293,14 +293,6 @@ async def _read(request: Request, limit: int) -> bytes | None:
             return None
         body += chunk
     return bytes(body)
-
-
-async def _aside(body: bytes, path: str) -> list[_Part]:
-    """The messages of a body; of a large one in a thread, so that no other connection waits for it."""
-    if len(body) < _LARGE:
-        return _parts(body, path)
-    with uncollected():
-        return await asyncio.to_thread(_parts, body, path)
 
 
 def _parts(body: bytes, path: str) -> list[_Part]:

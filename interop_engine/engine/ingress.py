@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from interop_engine.connectors.aside import Aside
 from interop_engine.core import events
 from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.engine.acknowledgement import Acknowledgements, acknowledging
-from interop_engine.engine.aside import Aside
 from interop_engine.engine.backlog import Backlog
 from interop_engine.engine.parcels import bundle_row, delivery, delivery_key, sent_again
 from interop_engine.engine.reception import receive

@@ -22,11 +22,11 @@ from multiprocessing.context import ForkContext, SpawnContext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interop_engine.config.loader import load
+from interop_engine.connectors.aside import Aside
 from interop_engine.core import events
 from interop_engine.core.garbage import collect_seldom
 from interop_engine.core.model import Known, Question
 from interop_engine.engine import relay
-from interop_engine.engine.aside import Aside
 from interop_engine.engine.transform import Parked, Prepared, prepare, transform
 from interop_engine.journal.base import Forward
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from interop_engine.connectors import http_poller, inside_json
 from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions, PollFault, pause_after
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Unavailable
@@ -128,7 +130,8 @@ async def test_the_mark_survives_a_restart(tmp_path: Path) -> None:
     [
         (Response(status_code=500), "the server answered 500"),
         (Response(status_code=302, headers={"Location": "http://169.254.169.254/"}), "the server answered 302"),
-        (b"{", "the reply is not JSON"),
+        (b"{", "the reply cannot be read: The body is not JSON."),
+        (b"[" * 90_000, "the reply cannot be read: The body is not JSON."),
         (Response(b"<html>", media_type="text/html"), "the server answered with a page for people (a login?)"),
         (b"x" * 200_000, "the reply is larger than 100000 bytes"),
     ],
@@ -142,6 +145,34 @@ async def test_replies_that_are_none(tmp_path: Path, reply: Any, problem: str) -
         assert channel.arrivals == []
         lis.replies = [items(1)]
         await until(lambda: len(channel.arrivals) == 1 and poller.health().problem == "")
+
+
+async def test_a_reply_of_nothing_but_values(tmp_path: Path) -> None:
+    """Too many values are refused before the interpreter makes them, as in what is posted to us."""
+    lis, channel = Lis(*[b"[" + b"{}," * 300_000 + b"1]"] * 50), Channel()
+    async with polling(lis, channel, tmp_path, items="[*]", hl7="hl7") as poller:
+        await until(lambda: "more than 200000 values" in poller.health().problem)
+    assert channel.arrivals == []
+
+
+@pytest.mark.parametrize(("size", "aside"), [(10, False), (200_000, True)])
+async def test_a_large_reply_is_read_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, *, aside: bool
+) -> None:
+    """So that the loop gets its turns; a small one is done before a thread would have begun."""
+    threads: list[threading.Thread] = []
+
+    def noting(body: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return inside_json.read_json(body)
+
+    monkeypatch.setattr(http_poller, "read_json", noting)
+    large = message(1, f"OBX|{'x' * size}\r")
+    channel = Channel()
+    async with polling(Lis({"data": [{"hl7": large.decode()}]}), channel, tmp_path, items="data[*]", hl7="hl7"):
+        await until(lambda: len(channel.arrivals) == 1)
+    assert data(channel) == [large]
+    assert [thread is not threading.main_thread() for thread in threads] == [aside]
 
 
 async def test_an_item_without_a_message_holds_up_no_other(tmp_path: Path) -> None:

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 
-from interop_engine.engine.aside import Aside
 from interop_engine.journal.base import Selection
 from tests.support.node import make_site, running
 
 _HEADER = "MSH|^~\\&|LIS|24001|||20240305083000||ORU^R01|{id}|P|2.5.1\rPID|1||BN1^^^BV24001^MR||Nguyễn^Ánh\r"
 _SMALL = _HEADER + "OBR|1||A{id}|718-7^Hb^LN|||20240305080000\rOBX|1|NM|718-7^Hb^LN||13{id}|g/dL|||||F\r"
-
-
-async def test_large_work_is_done_in_a_thread_and_small_work_at_once() -> None:
-    """By the size of the message; what the work raises is raised."""
-    aside = Aside()
-    assert await aside.do(10, threading.get_ident) == threading.get_ident()
-    assert await aside.do(10_000_000, threading.get_ident) != threading.get_ident()
-
-
-async def test_large_work_is_done_one_at_a_time() -> None:
-    """Two large messages at once would need twice the memory."""
-    aside, busy, most = Aside(), 0, 0
-    begun = threading.Event()
-
-    def work() -> None:
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        begun.wait(0.01)
-        busy -= 1
-
-    await asyncio.gather(*(aside.do(10_000_000, work) for _ in range(5)))
-    assert most == 1
 
 
 async def test_others_are_acknowledged_while_a_large_message_is_mapped(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Work on a large message: in a thread, one such message at a time, so that no other connection waits for it.
 
 The interpreter's lock is shared, so such work is not done sooner by it; but the event loop gets its turn every few
-milliseconds, where it would stand still for seconds.
+milliseconds, where it would stand still for seconds. Sources and the engine use it alike.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Aside:
         self._turn = asyncio.Lock()
 
     async def do(self, size: int, work: Callable[_Given, _Made], *given: _Given.args, **more: _Given.kwargs) -> _Made:
-        """What ``work`` makes of a message of so many bytes."""
+        """What ``work`` makes of a message, or a body, of so many bytes. Raises what it raises."""
         if size < _LARGE:
             return work(*given, **more)
         async with self._turn:
