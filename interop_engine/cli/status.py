@@ -115,8 +115,7 @@ def reload_channels(
 ) -> None:
     """Let a running engine take the site as its folder has it now: all of it, or nothing and 1 where anything is wrong.
 
-    What is configured as it was keeps its connections. With a name that channel alone is taken, closed and opened, for example
-    after its certificate was renewed.
+    What is configured as it was keeps its connections. With a name that channel alone is taken, closed and opened.
     """
     from interop_engine.core.errors import ConfigError
 
@@ -177,8 +176,9 @@ def _show_status(found: dict[str, Any]) -> None:
     _show_channels(found)
     for each in found["channels"]:
         for name, of in ((each["name"], each), *((f"{each['name']} → {one['name']}", one) for one in each["destinations"])):
-            if over := of["backlog"].get("over"):
-                output.remark("warning", f"{name}: {over}")
+            health = of["source"] if of is each else of["health"]
+            for warning in filter(None, (of["backlog"].get("over"), health.get("warning"))):
+                output.remark("warning", f"{name}: {warning}")
     for waiting in exchange.get("waiting", ()):
         output.remark("warning", f"exchange: {waiting}")
     for problem in found["problems"]:

@@ -107,12 +107,16 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class ConnectorHealth:
-    """How a connector is, for the status page. ``problem`` says in words what is wrong, empty while nothing is."""
+    """How a connector is, for the status page. ``problem`` says in words what is wrong, empty while nothing is.
+
+    ``warning``: what a person should see to although it works, empty while there is nothing.
+    """
 
     place: str  # "0.0.0.0:2575", "https://hub/fhir" (never with credentials)
     connections: int = 0
     problem: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
+    warning: str = ""
 
 
 class Source(Protocol):

@@ -96,6 +96,26 @@ class SourceUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateTaken(Event):
+    """A file of TLS has changed and was read. ``connector``: the destination, or "source"."""
+
+    sentence: ClassVar[str] = "A renewed certificate is in use for new connections."
+    channel: str
+    connector: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNotTaken(Event):
+    """A file of TLS has changed and cannot be used. ``connector``: the destination, or "source"."""
+
+    sentence: ClassVar[str] = "A renewed certificate cannot be used; the one before it stays in use until the next start."
+    level: ClassVar[str] = "error"
+    channel: str
+    connector: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationDown(Event):
     """A receiver does not answer, or says that it cannot work at present."""
 

@@ -10,9 +10,10 @@ from typing import Any, Self
 import httpx
 from pydantic import Field, model_validator
 
-from interop_engine.connectors.base import Options, before_sending
+from interop_engine.connectors.base import Options, Surroundings, before_sending
 from interop_engine.connectors.fhir_auth import TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_reply import Reply
+from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.retry import LONGEST_REQUEST
 from interop_engine.core.units import Duration
@@ -48,14 +49,23 @@ class FhirClient:
     """The connections to one server."""
 
     def __init__(
-        self, url: str, tokens: Tokens, tls: TlsClient, times: FhirTimeouts, *, root: str, connections: int, max_reply: int
+        self,
+        url: str,
+        tokens: Tokens,
+        tls: TlsClient,
+        times: FhirTimeouts,
+        surroundings: Surroundings,
+        *,
+        connections: int,
+        max_reply: int,
     ) -> None:
         """``max_reply``: bytes of a reply that are read."""
         self._url = url
         self._tokens = tokens
         self._tls = tls
         self._times = times
-        self._root = root
+        self._surroundings = surroundings
+        self._context: RenewedTls | None = None
         self._connections = connections
         self._max_reply = max_reply
         self._client: httpx.AsyncClient | None = None
@@ -65,9 +75,14 @@ class FhirClient:
         """Make the pool; the first request connects. Raises OSError where a file of ``tls`` cannot be used."""
         if self._client is not None:
             return
-        context = await asyncio.to_thread(self._tls.context, self._root)
+        self._context = context = await asyncio.to_thread(RenewedTls, self._tls, self._surroundings)
         self._client = self._made(context, self._connections)
         self._token_client = self._made(context, 1)
+
+    @property
+    def warning(self) -> str:
+        """Why the files of ``tls`` as they are now cannot be used; empty while they are."""
+        return self._context.problem if self._context is not None else ""
 
     def _made(self, context: ssl.SSLContext, connections: int) -> httpx.AsyncClient:
         times = self._times

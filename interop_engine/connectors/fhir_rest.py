@@ -126,7 +126,7 @@ class FhirRestDestination:
             Tokens(options.auth, surroundings.root),
             options.tls or TlsClient(ca_file="", server_name="", certificate="", key=""),
             options.timeouts,
-            root=surroundings.root,
+            surroundings,
             connections=options.concurrency,
             max_reply=options.max_reply,
         )
@@ -148,7 +148,7 @@ class FhirRestDestination:
     def health(self) -> ConnectorHealth:
         """Why nothing is taken, and since when, where that is so."""
         problem = str(self._streak) or self._breaker.problem
-        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=problem)
+        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=problem, warning=self._client.warning)
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Send every piece that the server has not taken, until one is not taken."""

@@ -26,6 +26,7 @@ from interop_engine.connectors.base import ConnectorHealth, Options, Surrounding
 from interop_engine.connectors.fhir_reply import LONGEST_WAIT, read_retry_after
 from interop_engine.connectors.http_source import HttpAuth
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
+from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Arrival, Unavailable
@@ -120,7 +121,8 @@ class HttpPoller:
     def __init__(self, options: HttpPollerOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._channel = surroundings.channel
-        self._root = surroundings.root
+        self._surroundings = surroundings
+        self._tls: RenewedTls | None = None
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
@@ -129,9 +131,9 @@ class HttpPoller:
     async def start(self, accept: Accept) -> None:
         """Begin to read; a server that is down is not an error here. Raises OSError where a certificate cannot be used."""
         tls = self._options.tls or TlsClient.model_validate({})
-        context = await asyncio.to_thread(tls.context, self._root)
+        self._tls = await asyncio.to_thread(RenewedTls, tls, self._surroundings)
         self._stopping.clear()
-        self._task = asyncio.create_task(self._run(accept, context), name=f"{self._channel} poller")
+        self._task = asyncio.create_task(self._run(accept, self._tls), name=f"{self._channel} poller")
 
     async def stop(self) -> None:
         """Stop after the message that is under way. Twice is harmless."""
@@ -143,7 +145,8 @@ class HttpPoller:
     def health(self) -> ConnectorHealth:
         """The URL, and why it could not be read the last time, if so."""
         parts = urlsplit(self._options.url)
-        return ConnectorHealth(place=f"{parts.scheme}://{parts.netloc}{parts.path}", problem=self._problem)
+        warning = self._tls.problem if self._tls is not None else ""
+        return ConnectorHealth(f"{parts.scheme}://{parts.netloc}{parts.path}", problem=self._problem, warning=warning)
 
     async def _run(self, accept: Accept, context: ssl.SSLContext) -> None:
         auth = self._options.auth
@@ -191,7 +194,7 @@ class HttpPoller:
         if fault is not None:
             raise fault
         if mark and self._options.mark is not None:
-            await asyncio.to_thread(_keep, Path(self._root, self._options.mark.file), mark)
+            await asyncio.to_thread(_keep, Path(self._surroundings.root, self._options.mark.file), mark)
         return bool(items and mark and mark != before)
 
     async def _read(self, client: httpx.AsyncClient, mark: str) -> bytes:
@@ -214,7 +217,7 @@ class HttpPoller:
         if self._options.mark is None:
             return ""
         try:
-            return await asyncio.to_thread(Path(self._root, self._options.mark.file).read_text, encoding="utf-8")
+            return await asyncio.to_thread(Path(self._surroundings.root, self._options.mark.file).read_text, encoding="utf-8")
         except FileNotFoundError:
             return ""
 

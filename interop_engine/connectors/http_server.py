@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -99,14 +98,13 @@ class HttpServer:
         host: str,
         port: int,
         *,
-        tls: Callable[[], ssl.SSLContext] | None = None,
+        tls: ssl.SSLContext | None = None,
         limits: Limits | None = None,
         channel: str = "",
     ) -> None:
         """``app`` is an ASGI application, of that channel if of any. Port 0 is any free port; ``address`` tells which."""
         self._app = app
         self._tls = tls
-        self._context: ssl.SSLContext | None = None
         self._host, self._port = host, port
         self._channel = channel
         self._listener = Listener(channel, limits or Limits(), self._serve)
@@ -120,9 +118,7 @@ class HttpServer:
         return len(self._listener.tasks)
 
     async def start(self) -> None:
-        """Listen. Raises OSError where that is impossible (a port in use, a certificate that cannot be read)."""
-        if self._tls is not None:
-            self._context = await asyncio.to_thread(self._tls)
+        """Listen. Raises OSError where that is impossible (a port in use)."""
         self.address = self._listener.bind(self._host, self._port)
         # Not serve(): that takes over the process's signals. No sockets: the connections are the listener's.
         self._task = asyncio.create_task(self._server._serve([]), name="http server")  # noqa: SLF001
@@ -146,7 +142,7 @@ class HttpServer:
     async def _serve(self, sock: socket.socket, peer: str) -> None:
         protocol = _Protocol(self._server, self._channel)
         try:
-            transport = await connect(sock, protocol, self._context)
+            transport = await connect(sock, protocol, self._tls)
         except OSError as error:
             emit(events.ConnectionDropped(self._channel, peer, handshake_fault(error)))
             return

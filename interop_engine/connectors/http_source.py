@@ -27,6 +27,7 @@ from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Optio
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
 from interop_engine.connectors.listener import Listening
+from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
@@ -129,7 +130,8 @@ class HttpSource:
     def __init__(self, options: HttpSourceOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._channel = surroundings.channel
-        self._root = surroundings.root
+        self._surroundings = surroundings
+        self._tls: RenewedTls | None = None
         self._server: HttpServer | None = None
         self._requests = 0
         self._aside = Aside()
@@ -137,13 +139,14 @@ class HttpSource:
     async def start(self, accept: Accept) -> None:
         """Listen. Raises OSError where the address or a file of the certificate cannot be used."""
         self._accept = accept
-        tls = self._options.tls
+        if self._options.tls is not None:
+            self._tls = await asyncio.to_thread(RenewedTls, self._options.tls, self._surroundings)
         host, port = read_address(self._options.listen)
         server = HttpServer(
             self,
             host,
             port,
-            tls=(lambda: tls.context(self._root)) if tls is not None else None,
+            tls=self._tls,
             limits=self._options.limits,
             channel=self._channel,
         )
@@ -160,7 +163,8 @@ class HttpSource:
         """Where it listens, and how many are connected."""
         if self._server is None:
             return ConnectorHealth(place=self._options.listen, problem="not listening")
-        return ConnectorHealth(place=self._server.address, connections=self._server.connections)
+        warning = self._tls.problem if self._tls is not None else ""
+        return ConnectorHealth(place=self._server.address, connections=self._server.connections, warning=warning)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""

@@ -21,6 +21,7 @@ from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surround
 from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.mllp_answer import Answer, Expected
+from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.sockets import keep_alive
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
@@ -106,7 +107,8 @@ class MllpDestination:
 
     def __init__(self, options: MllpDestinationOptions, surroundings: Surroundings) -> None:
         self._options = options
-        self._root = surroundings.root
+        self._surroundings = surroundings
+        self._tls: RenewedTls | None = None
         self._breaker = options.breaker.breaker()
         self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
         self._lines: list[_Line] = []
@@ -117,8 +119,9 @@ class MllpDestination:
         """Make ready; the first delivery connects. Raises OSError where a file of the certificate cannot be used."""
         if self._lines:
             return
-        tls = await asyncio.to_thread(self._options.tls.context, self._root) if self._options.tls else None
-        self._lines = [_Line(self._options, tls) for _ in range(self._options.concurrency)]
+        if self._options.tls is not None:
+            self._tls = await asyncio.to_thread(RenewedTls, self._options.tls, self._surroundings)
+        self._lines = [_Line(self._options, self._tls) for _ in range(self._options.concurrency)]
         for line in self._lines:
             self._free.put_nowait(line)
 
@@ -165,8 +168,12 @@ class MllpDestination:
 
     def health(self) -> ConnectorHealth:
         """How many are connected, and why the last delivery failed, if it did."""
-        connections = sum(line.connected for line in self._lines)
-        return ConnectorHealth(place=self._options.connect, connections=connections, problem=self.gate.problem or self._problem)
+        return ConnectorHealth(
+            place=self._options.connect,
+            connections=sum(line.connected for line in self._lines),
+            problem=self.gate.problem or self._problem,
+            warning=self._tls.problem if self._tls is not None else "",
+        )
 
 
 def _expected(message: Message, *, application: bool) -> Expected:

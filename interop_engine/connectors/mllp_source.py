@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from typing import Literal
 
 from pydantic import Field
@@ -14,6 +13,7 @@ from interop_engine.connectors.addresses import read_address
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Surroundings
 from interop_engine.connectors.listener import Listener, Listening, connect, handshake_fault
 from interop_engine.connectors.mllp_connection import PACKET, Connection, PeerInfo
+from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import peer_names
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept
@@ -47,18 +47,18 @@ class MllpSource:
     def __init__(self, options: MllpSourceOptions, surroundings: Surroundings) -> None:
         self._options = options
         self._channel = surroundings.channel
-        self._root = surroundings.root
+        self._surroundings = surroundings
         self._listener: Listener | None = None
         self._handshakes: set[asyncio.Task[None]] = set()  # those that are not connected yet
         self._connections: set[Connection] = set()
-        self._tls: ssl.SSLContext | None = None
+        self._tls: RenewedTls | None = None
         self._place = options.listen
 
     async def start(self, accept: Accept) -> None:
         """Listen. Raises OSError where the address or a file of the certificate cannot be used."""
         self._accept = accept
         if self._options.tls is not None:
-            self._tls = await asyncio.to_thread(self._options.tls.context, self._root)
+            self._tls = await asyncio.to_thread(RenewedTls, self._options.tls, self._surroundings)
         listener = Listener(self._channel, self._options.limits, self._serve)
         self._place = listener.bind(*read_address(self._options.listen))
         listener.listen()
@@ -88,7 +88,8 @@ class MllpSource:
         """Where it listens, and how many are connected."""
         if self._listener is None:
             return ConnectorHealth(place=self._place, problem="not listening")
-        return ConnectorHealth(place=self._place, connections=len(self._listener.tasks))
+        warning = self._tls.problem if self._tls is not None else ""
+        return ConnectorHealth(place=self._place, connections=len(self._listener.tasks), warning=warning)
 
     async def _serve(self, sock: socket.socket, peer: str) -> None:
         task = asyncio.current_task()

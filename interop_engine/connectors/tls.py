@@ -86,6 +86,16 @@ class TlsFault:
     kind: Literal["unreadable", "mismatch", "expired", "expiring"]
     message: str
 
+    @property
+    def is_unusable(self) -> bool:
+        """Whether nothing can be wrapped in TLS with it."""
+        return self.kind in ("unreadable", "mismatch")
+
+
+def files(options: TlsServer | TlsPeer) -> list[str]:
+    """The files that these options name."""
+    return [name for key in (*_CERTIFICATES, "key") if (name := getattr(options, key, ""))]
+
 
 def faults(options: TlsServer | TlsPeer, root: str, now: datetime) -> Iterator[TlsFault]:
     """What is wrong with the files of these options, or soon will be."""
@@ -94,7 +104,7 @@ def faults(options: TlsServer | TlsPeer, root: str, now: datetime) -> Iterator[T
         name = getattr(options, key, "")
         if name:
             found = list(_certificate_faults(key, name, root, now))
-            readable = readable and not any(fault.kind == "unreadable" for fault in found)
+            readable = readable and not any(fault.is_unusable for fault in found)
             yield from found
     if options.key and not Path(root, options.key).is_file():
         yield TlsFault("key", "unreadable", f"the file {options.key} is not there")

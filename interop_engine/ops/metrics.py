@@ -129,6 +129,11 @@ class _Gauges(CollectorRegistry):
         labels = ("channel", "destination")
         up = ((k, not d.health.problem) for k, d in destinations)
         yield _family("destination_up", "1 while nothing is known against the destination.", labels, up)
+        seen_to = [((c.name, ""), c.source) for c in self._status.channels] + [(key, d.health) for key, d in destinations]
+        what = (
+            "1 while a person should see to it though it works: renewed files of TLS cannot be used (destination empty: source)."
+        )
+        yield _family("warning", what, labels, ((k, bool(health.warning)) for k, health in seen_to))
         what = "(destination empty: for transformation)"
         yield _family("waiting", f"Items waiting {what}.", labels, ((k, b.waiting) for k, b in backlogs))
         yield _family("parked", f"Items parked {what}.", labels, ((k, b.parked) for k, b in backlogs))

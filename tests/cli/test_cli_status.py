@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from interop_engine.cli import output
+from interop_engine.connectors.base import ConnectorHealth
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.exchange.base import ExchangeHealth
 from interop_engine.ops.api import Watch, application
@@ -98,6 +99,25 @@ async def test_status_warns_of_what_waits_for_a_stopped_channel() -> None:
     assert (code, f"exchange: {waiting[0]}" in stderr) == (0, True)
     await server.stop()
     watch.close()
+
+
+async def test_status_warns_of_what_a_person_should_see_to() -> None:
+    """A source and a destination that work, and will not after the next start: it is no reason not to be ready."""
+    watch = Watch(observed := FakeEngine())
+    channel = observed.channels[0]
+    channel.source_health = ConnectorHealth("0.0.0.0:2575", warning="the key is another's")
+    channel.destination_healths = {"hub": ConnectorHealth("hub", warning="no certificate in PEM")}
+    server = HttpServer(application(watch, "127.0.0.1"), "127.0.0.1", 0)
+    await server.start()
+    code, _, stderr = await run("status", f"http://{server.address}")
+    metrics = watch.metrics.exposition(await watch.status()).decode()
+    await server.stop()
+    watch.close()
+    assert code == 0
+    assert "lab: the key is another's" in stderr
+    assert "lab → hub: no certificate in PEM" in stderr
+    assert 'interop_engine_warning{channel="lab",destination=""} 1.0' in metrics
+    assert 'interop_engine_destination_up{channel="lab",destination="hub"} 1.0' in metrics
 
 
 def test_a_span_is_written_as_people_say_it() -> None:
