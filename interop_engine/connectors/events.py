@@ -9,57 +9,60 @@ from interop_engine.core.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class PeerTurnedAway(Event):
+class PeerEvent(Event):
+    """What a peer can make happen as often as it connects: a line a minute is logged of each address. ``peer``: with its port."""
+
+    channel: str
+    peer: str
+
+    @property
+    def crowd(self) -> str:
+        """The channel and the address."""
+        return f"{self.channel} {self.peer.rpartition(':')[0]}"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerTurnedAway(PeerEvent):
     """A connection was closed unread."""
 
     sentence: ClassVar[str] = "A connection was closed unread."
     level: ClassVar[str] = "warning"
-    channel: str
-    peer: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionDropped(Event):
+class ConnectionDropped(PeerEvent):
     """A connection was closed by us because of how its peer behaved, or because nothing could be committed."""
 
     sentence: ClassVar[str] = "A connection was closed without an answer."
     level: ClassVar[str] = "warning"
-    channel: str
-    peer: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class JunkSkipped(Event):
+class JunkSkipped(PeerEvent):
     """A peer sent bytes outside any frame."""
 
     sentence: ClassVar[str] = "Bytes outside any frame were skipped."
     level: ClassVar[str] = "warning"
-    channel: str
-    peer: str
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class FrameCut(Event):
+class FrameCut(PeerEvent):
     """A peer ended its connection inside a frame, of which ``count`` bytes had come."""
 
     sentence: ClassVar[str] = "A connection ended in the middle of a frame; nothing of it was taken."
     level: ClassVar[str] = "warning"
-    channel: str
-    peer: str
     count: int
 
 
 @dataclass(frozen=True, slots=True)
-class RequestRefused(Event):
+class RequestRefused(PeerEvent):
     """An HTTP request was answered with an error. ``channel`` is empty where it was for the engine's own pages."""
 
     sentence: ClassVar[str] = "An HTTP request was refused; nothing of it was taken."
     level: ClassVar[str] = "warning"
-    channel: str
-    peer: str
     status: int
     why: str
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import structlog
 
+from interop_engine.core.crowds import Crowds
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,6 +32,11 @@ class Event:
         """``MessageParked`` → ``message_parked``."""
         return _words(cls.__name__)
 
+    @property
+    def crowd(self) -> str:
+        """Of what a line a minute is logged, however often it happens; empty where each has its own."""
+        return ""
+
 
 @cache
 def _words(name: str) -> str:
@@ -37,16 +44,24 @@ def _words(name: str) -> str:
 
 
 _LOGGER = "interop_engine"
+_crowds: Crowds[Event] = Crowds()
 _sinks: list[Callable[[Event], None]] = []
 
 
 def emit(event: Event) -> None:
-    """Log the event and hand it to every sink (the metrics)."""
-    if _logged(structlog.get_config()["wrapper_class"], event.level):  # most events are of a level that is not
-        fields = {f.name: value for f in dataclasses.fields(event) if (value := getattr(event, f.name)) not in ("", None)}
-        getattr(structlog.get_logger(_LOGGER), event.level)(event.sentence, event_type=event.name(), **fields)
+    """Log the event and hand it to every sink (the metrics); of a crowd's see ``Crowds``, every sink is handed each."""
+    for before, times in _crowds.over():
+        _log(before, times=times)
+    if not (crowd := event.crowd) or _crowds.tells((event.name(), crowd), event):
+        _log(event)
     for sink in _sinks:
         sink(event)
+
+
+def _log(event: Event, **more: int) -> None:
+    if _logged(structlog.get_config()["wrapper_class"], event.level):  # most events are of a level that is not
+        fields = {f.name: value for f in dataclasses.fields(event) if (value := getattr(event, f.name)) not in ("", None)}
+        getattr(structlog.get_logger(_LOGGER), event.level)(event.sentence, event_type=event.name(), **fields, **more)
 
 
 @cache

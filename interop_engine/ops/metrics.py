@@ -52,7 +52,9 @@ class Metrics:
         # Else there is a second series beside each counter, which nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
-        self._events = self._counter("events", "Events by type; each is one log line.", "event", "level")
+        self._events = self._counter(
+            "events", "Events by type; each is one log line, of what peers do one a minute.", "event", "level"
+        )
         self._messages = self._counter("messages", "Messages by what became of them.", "channel", "result")
         self._pruned = self._counter("journal_pruned_messages", "Old messages removed from the journal.", "why")
         self._deliveries = self._counter("deliveries", "Delivery attempts by outcome.", "channel", "destination", "result")

@@ -6,11 +6,16 @@ import asyncio
 import contextlib
 
 import pytest
+import structlog
+from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from interop_engine.connectors import mllp_source
 from interop_engine.connectors.mllp_source import MllpSourceOptions
+from interop_engine.core import events as core_events
+from interop_engine.core.crowds import Crowds
 from interop_engine.hl7.framing import frame
+from interop_engine.ops.metrics import Metrics
 from tests.support.mllp import Channel, code_and_id, connected, listening, message, turns, until
 
 
@@ -33,6 +38,26 @@ async def test_too_many_connections() -> None:
             assert await second.ended()
         assert source.health().connections == 1
         assert code_and_id(await first.ask(message("A2"))) == ("AA", "A2")
+
+
+async def test_who_is_turned_away_again_and_again_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sender that loops, or a scanner, does not fill the log: a line with how often it was. The metric counts each."""
+    now = [1_000.0]
+    monkeypatch.setattr(core_events, "_crowds", Crowds(lambda: now[0]))
+    metrics = Metrics()
+    end = core_events.subscribe(metrics.note)
+    with structlog.testing.capture_logs() as lines:
+        async with listening(Channel(), allow=["10.20.0.0/16"]) as source:
+            for _ in range(20):
+                async with connected(source) as peer:
+                    assert await peer.ended()
+        now[0] += 60
+        core_events.emit(core_events.EngineStopped("Test"))
+    end()
+    told = [(line["peer"].partition(":")[0], line.get("times")) for line in lines if line["event_type"] == "peer_turned_away"]
+    assert told == [("127.0.0.1", None), ("127.0.0.1", 19)]
+    counted = generate_latest(metrics._registry).decode()
+    assert 'interop_engine_events_total{event="peer_turned_away",level="warning"} 20.0' in counted
 
 
 async def test_stop_in_the_middle_of_a_frame() -> None:
