@@ -6,6 +6,7 @@ engine while one runs.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import msgspec
 from interop_engine.core.diagnostics import Mistake
 from interop_engine.core.errors import ConfigError, InteropError, UnknownItem
 from interop_engine.journal.base import MessageRow, Selection
+from interop_engine.ops.paging import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,7 +82,17 @@ class Api:
         return found
 
     async def search(self, selection: Selection) -> list[MessageRow]:
-        """List messages, newest first."""
+        """List messages, newest first; more than the engine gives at once come a page at a time."""
+        rows: list[MessageRow] = []
+        while len(rows) < selection.limit:
+            limit = min(selection.limit - len(rows), PAGE)
+            rows += (page := await self._page(dataclasses.replace(selection, limit=limit)))
+            if len(page) < limit:
+                break
+            selection = dataclasses.replace(selection, before=page[-1].id)
+        return rows
+
+    async def _page(self, selection: Selection) -> list[MessageRow]:
         query = {name: value for name, value in msgspec.to_builtins(selection).items() if value not in (None, [], "")}
         query["search"] = [f"{kind}:{value}" for kind, value in selection.search]
         answer = await self._ask("GET", "/messages", params=query)

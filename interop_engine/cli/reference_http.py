@@ -26,7 +26,7 @@ def routes() -> Iterator[tuple[str, str, str]]:
     for route in application(cast("Any", None), "").routes:
         methods, endpoint = getattr(route, "methods", ()), getattr(route, "endpoint", None)
         for method in sorted(methods):
-            yield f"`{method}`", f"`{getattr(route, 'path', '')}`", (endpoint.__doc__ or "") if endpoint else ""
+            yield f"`{method}`", f"`{getattr(route, 'path', '')}`", " ".join((getattr(endpoint, "__doc__", "") or "").split())
 
 
 def metrics() -> Iterator[tuple[str, str, str, str]]:

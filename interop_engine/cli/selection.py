@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli.inputs import moment
+from interop_engine.ops.paging import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +32,6 @@ MessageType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help=
 Search = Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, what would be done to messages found is only counted.")]
 
-_PAGE = 1_000
-
 
 def selected(
     *,
@@ -43,7 +42,7 @@ def selected(
     control_id: str | None,
     message_type: str | None,
     search: list[str] | None,
-    limit: int = _PAGE,
+    limit: int = PAGE,
 ) -> Selection:
     """The conditions as typed. Raises BadParameter."""
     from interop_engine.journal.base import STATES, Selection

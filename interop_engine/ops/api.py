@@ -20,8 +20,9 @@ from fastapi.responses import PlainTextResponse
 
 from interop_engine.core import events
 from interop_engine.core.errors import ConfigError, JournalError, UnknownItem
-from interop_engine.journal.base import MessageRow, Selection
+from interop_engine.journal.base import STATES, MessageRow, Selection
 from interop_engine.ops.metrics import CONTENT_TYPE, Metrics
+from interop_engine.ops.paging import PAGE
 from interop_engine.ops.rates import Arrivals
 from interop_engine.ops.status import Status, observe, problems
 
@@ -130,10 +131,14 @@ def _reading(api: FastAPI, watch: Watch) -> None:
 def _messages(api: FastAPI, watch: Watch) -> None:
     @api.get("/messages")
     async def messages(request: Request) -> Response:
-        """Messages, newest first, by `channel`, `states`, `since`, `until`, `control_id`, `message_type`, `search`, `limit`."""
+        """Messages, newest first, by `channel`, `states`, `since`, `until`, `control_id`, `message_type`, `search`.
+
+        `limit`: at most so many, 1 to 1000, 50 without it; `before`: those behind this id, the last of the page before. 400 where
+        one of them is not so, or a time has no offset.
+        """
         try:
-            selection = msgspec.convert(_query(request), Selection, strict=False)
-        except msgspec.ValidationError as error:
+            selection = _selection(request)
+        except ValueError as error:
             return _problem(400, str(error))
         return _json([_without_patient(row) for row in await watch.observed.journal.search(selection)])
 
@@ -233,6 +238,18 @@ async def _reload(observed: Observed, only: str) -> Response:
     except OSError as error:
         return _problem(409, f"The site cannot be read: {error.filename or ''} {error.strerror or error}")
     return _json(done, 409 if done.problem else 200)
+
+
+def _selection(request: Request) -> Selection:
+    """What to list. Raises ValueError where that is not said as it should be."""
+    selection = msgspec.convert(_query(request), Selection, strict=False)
+    if not 1 <= selection.limit <= PAGE:
+        raise ValueError(f"limit is 1 to {PAGE}; for more ask again with before: the last id of the page before.")
+    if unknown := set(selection.states).difference(STATES):
+        raise ValueError(f"There is no state {', '.join(sorted(unknown))}; there are {', '.join(STATES)}.")
+    if any(each is not None and each.tzinfo is None for each in (selection.since, selection.until)):
+        raise ValueError("since and until need an offset: 2026-03-01T08:00:00+07:00, with %2B for the plus sign.")
+    return selection
 
 
 def _query(request: Request) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from interop_engine.cli import access
 from interop_engine.core.model import Park, Retry, new_id
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, NewDelivery, Queue
@@ -22,6 +23,17 @@ async def test_messages_are_listed_newest_first(site: tuple[str, dict[str, str]]
     assert [row["state"] for row in rows] == ["transformed", "rejected", "parked"]
     _, text, _ = await run("messages", "list", "--project", folder)
     assert "hub: parked" in text
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("2", 2), ("3", 3), ("50", 3)])
+async def test_a_long_listing_comes_a_page_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
+) -> None:
+    """Of a running engine: more than it gives at once, in the same order, each once."""
+    monkeypatch.setattr(access, "PAGE", 1)
+    async with engine(tmp_path) as (url, ids):
+        rows = await shown("messages", "list", "--url", url, "--limit", limit)
+    assert [row["id"] for row in rows] == [ids["sent"], ids["rejected"], ids["parked"]][:expected]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from interop_engine.cli.reference_http import routes
 from interop_engine.connectors.addresses import read_address
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core import events
@@ -16,6 +17,7 @@ from interop_engine.core.diagnostics import Mark, Mistake
 from interop_engine.core.errors import ConfigError
 from interop_engine.engine.reload import Reloaded
 from interop_engine.ops.api import Watch, application
+from interop_engine.ops.paging import PAGE
 from tests.support.observed import FakeEngine
 
 OPERATE = {"x-interop-engine": "operate"}
@@ -91,6 +93,31 @@ async def test_a_foreign_host_name_is_refused(client: httpx.AsyncClient) -> None
         assert (host, (await client.get("/status", headers={"host": host})).status_code) == (host, status)
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"limit": "many"}, "int"),
+        ({"limit": "0"}, f"limit is 1 to {PAGE};"),
+        ({"limit": "-1"}, f"limit is 1 to {PAGE};"),  # to a database it is no limit at all
+        ({"limit": str(PAGE + 1)}, f"limit is 1 to {PAGE};"),
+        ({"states": "parkd"}, "There is no state parkd;"),
+        ({"since": "2026-03-01T00:00:00"}, "since and until need an offset"),
+        ({"until": "yesterday"}, "until"),
+    ],
+)
+async def test_what_cannot_be_listed_is_said(client: httpx.AsyncClient, query: dict[str, str], told: str) -> None:
+    """No request takes the memory of all messages at once; a slip finds nothing, and so is no answer."""
+    answer = await client.get("/messages", params=query)
+    assert (answer.status_code, told in answer.json()["problem"]) == (400, True)
+
+
+async def test_the_largest_page_is_listed(client: httpx.AsyncClient) -> None:
+    """And the reference says how large it is."""
+    assert (await client.get("/messages", params={"limit": str(PAGE)})).status_code == 200
+    (told,) = (text for method, path, text in routes() if (method, path) == ("`GET`", "`/messages`"))
+    assert f"1 to {PAGE}" in told
+
+
 async def test_messages_are_listed_without_their_search_keys(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     """Patient and order numbers stay in the journal, and so do receivers' words; the conditions of the query reach it typed."""
     query = {"channel": "lab", "states": ["parked", "rejected"], "since": "2026-03-01T00:00:00+07:00", "limit": "5"}
@@ -102,7 +129,6 @@ async def test_messages_are_listed_without_their_search_keys(client: httpx.Async
     assert "states=('parked', 'rejected')" in asked
     assert "limit=5" in asked
     assert "search=(('patient', 'BN001'),)" in asked
-    assert (await client.get("/messages", params={"limit": "many"})).status_code == 400
     assert (await client.get("/messages/m9")).status_code == 404
 
 
