@@ -28,10 +28,11 @@ _EDITED = "(not as it was written)"
 
 _Row = TypeVar("_Row", NewMessage, Received)
 _MessageHeaders = tuple[str, dict[str, str]]  # the id it was received under, its headers
+_Content = tuple[str, str, bytes]  # whose, of which object, the content
 _DeliveryHeaders = tuple[str, int, str, list[str], dict[str, str]]  # digest and size of its bytes, media, lanes, its headers
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[tuple[str, str, bytes]]).decode
+_unpack = msgspec.msgpack.Decoder(list[_Content]).decode
 _message_headers = msgspec.json.Decoder(_MessageHeaders).decode
 _delivery_headers = msgspec.json.Decoder(_DeliveryHeaders).decode
 
@@ -118,7 +119,7 @@ class Records:
             search=self._search(made.search),
         )
 
-    def _delivery(self, new: NewDelivery, message: str, body: bytes, contents: bytes) -> NewDelivery:
+    def _delivery(self, new: NewDelivery, message: str, body: bytes, contents: Mapping[_Content, bytes]) -> NewDelivery:
         told = _encode((digest(new.body), len(new.body), new.media, new.lanes, dict(new.headers)))
         headers = self._sealed(new.headers, told, "delivery", new.id, message, new.destination, digest(body))
         sent = tuple(self._state(each, contents) for each in new.sent)
@@ -184,16 +185,33 @@ class Records:
         opened: dict[bytes, dict[tuple[str, str], bytes]] = {}
         return [self._open_state(each, opened) for each in sent]
 
-    def _contents(self, sent: Iterable[Sent]) -> bytes:
-        """The contents of all states together, which the journal keeps once: alike as they are, that is a fifth of their room."""
-        kept = self._sealing.kept
-        brought = {(each.destination, kept("thing", each.object)): each.content for each in sent if each.content}
-        return self._sealing.content(_pack([(*key, content) for key, content in brought.items()]), "states") if brought else b""
+    def _contents(self, sent: Iterable[Sent]) -> dict[_Content, bytes]:
+        """Where each content is: those of all states together, kept once by the journal: alike as they are, a fifth of the room.
 
-    def _state(self, sent: Sent, contents: bytes) -> Sent:
+        In one of these an object is found by its name: where it has several versions, each further one stands in a further one.
+        """
+        versions: dict[tuple[str, str], dict[bytes, None]] = {}
+        for each in sent:
+            if each.content:
+                versions.setdefault(self._content_key(each), {})[each.content] = None
+        together: list[list[_Content]] = []
+        for (destination, thing), contents in versions.items():
+            for n, content in enumerate(contents):
+                if n == len(together):
+                    together.append([])
+                together[n].append((destination, thing, content))
+        sealed = ((self._sealing.content(_pack(each), "states"), each) for each in together)
+        return {content: pack for pack, each in sealed for content in each}
+
+    def _content_key(self, sent: Sent) -> tuple[str, str]:
+        """What a state's content is found by: the names as they will be when they are opened."""
+        return sent.destination, self._sealing.kept("thing", sent.object)
+
+    def _state(self, sent: Sent, contents: Mapping[_Content, bytes]) -> Sent:
         name = self._sealing.name
         thing, known = name("thing", sent.object), name("digest", sent.digest)
-        return Sent(sent.destination, thing, known, sent.version, sent.rank, contents if sent.content else sent.content)
+        content = contents[(*self._content_key(sent), sent.content)] if sent.content else sent.content
+        return Sent(sent.destination, thing, known, sent.version, sent.rank, content)
 
     def _open_state(self, sent: Sent, opened: dict[bytes, dict[tuple[str, str], bytes]]) -> Sent:
         name = self._sealing.open_name

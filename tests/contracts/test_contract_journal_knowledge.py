@@ -126,6 +126,18 @@ async def test_one_object_in_two_deliveries_counts_while_one_arrives(journal: Jo
     assert versions(await journal.known(question, NAMES)) == {"Patient/1": "1"}
 
 
+async def test_each_delivery_of_a_message_keeps_its_own_content(journal: Journal) -> None:
+    """One object in two versions, of one message to one receiver: what counts is known with the bytes that it was sent with."""
+    pieces = [(version, delivery(lanes=(), sent=(sent(version=version, content=version.encode()),))) for version in "12"]
+    stored = await forwarded(journal, *(piece for _, piece in pieces))
+    question = Question(whole=("Patient/1",))
+    counts = [[(state.version, state.content) for state in (await journal.known(question, NAMES)).sent.values()]]
+    await settled(journal, DELIVERED)
+    await journal.discard(stored, "the second piece only", waiting=True)
+    counts.append([(state.version, state.content) for state in (await journal.known(question, NAMES)).sent.values()])
+    assert counts == [[("2", b"2")], [("1", b"1")]]
+
+
 async def test_everything_known_outlives_a_restart(store: Store) -> None:
     """States, aliases and merges are primary data."""
     question = Question(("placer|A17",), ("Patient/1", "Patient/2"), ("Patient/1",))
