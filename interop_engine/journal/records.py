@@ -106,7 +106,11 @@ class Records:
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
     def forward(self, made: Forward, message: str) -> Forward:
-        """What a transformation of a message made. Equal bodies stay equal, so that each is kept once."""
+        """What a transformation of a message made. Equal bodies stay equal, so that each is kept once.
+
+        What is bound to its seals must not be changed below, see ``message``.
+        """
+        made = texts.forward(made, lambda name: name)
         bodies = {new.body: self._sealing.content(new.body, "delivery", message) for new in made.deliveries}
         contents = self._contents(each for new in made.deliveries for each in new.sent)
         return replace(
@@ -120,10 +124,11 @@ class Records:
         )
 
     def _delivery(self, new: NewDelivery, message: str, body: bytes, contents: Mapping[_Content, bytes]) -> NewDelivery:
-        told = _encode((digest(new.body), len(new.body), new.media, new.lanes, dict(new.headers)))
+        lanes = [texts.sound(lane) for lane in new.lanes]
+        told = _encode((digest(new.body), len(new.body), new.media, lanes, dict(new.headers)))
         headers = self._sealed(new.headers, told, "delivery", new.id, message, new.destination, digest(body))
         sent = tuple(self._state(each, contents) for each in new.sent)
-        return replace(new, lanes=self._lanes(new.lanes), body=body, headers=headers, sent=sent)
+        return replace(new, lanes=self._lanes(lanes), body=body, headers=headers, sent=sent)
 
     def delivery(self, got: Delivery) -> Delivery:
         """A delivery as it was made."""
@@ -159,7 +164,7 @@ class Records:
             tuple(name("thing", thing) for thing in question.whole),
         )
 
-    def known(self, known: Known, asked: Question) -> Known:
+    def known(self, known: Known, asked: Question, destinations: Sequence[str]) -> Known:
         """The answer. Its stamp is the journal's own."""
         name = self._sealing.open_name
         states = self.open_states(known.sent.values())
@@ -169,7 +174,7 @@ class Records:
             {name("alias", alias): name("thing", thing) for alias, thing in known.aliases.items()},
             {name("thing", retired): name("thing", into) for retired, into in known.merged.items()},
         )
-        return texts.known(answer, asked, partial(self._sealing.kept, "thing"))
+        return texts.known(answer, asked, destinations, partial(self._sealing.kept, "thing"))
 
     def unread(self, unread: Mapping[tuple[str, str], int]) -> Mapping[tuple[str, str], int]:
         """The loss ledger."""
@@ -204,8 +209,8 @@ class Records:
         return {content: pack for pack, each in sealed for content in each}
 
     def _content_key(self, sent: Sent) -> tuple[str, str]:
-        """What a state's content is found by: the names as they will be when they are opened."""
-        return sent.destination, self._sealing.kept("thing", sent.object)
+        """What a state's content is found by: the names as they will be when they are opened, as UTF-8 can hold them."""
+        return sent.destination, texts.sound(self._sealing.kept("thing", sent.object))
 
     def _state(self, sent: Sent, contents: Mapping[_Content, bytes]) -> Sent:
         name = self._sealing.name
@@ -221,7 +226,7 @@ class Records:
             if content not in opened:
                 packed = _unpack(self._sealing.open_content(content, "states"))
                 opened[content] = {(destination, of): each for destination, of, each in packed}
-            content = opened[content].get((sent.destination, thing))
+            content = opened[content].get((sent.destination, texts.sound(thing)))
             if content is None:
                 raise JournalBroken("A row of the journal is not as it was written: a state is another message's.")
         return Sent(sent.destination, thing, name("digest", sent.digest), sent.version, sent.rank, content)

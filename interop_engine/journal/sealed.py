@@ -12,6 +12,7 @@ from datetime import datetime
 
 from interop_engine.core.errors import JournalBroken, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Park, Question, Receipt, Received, Report
+from interop_engine.journal import texts
 from interop_engine.journal.base import (
     Attempt,
     Forward,
@@ -87,7 +88,8 @@ class SealedJournal:
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
         """Answer a question."""
-        return self._records.known(await self._journal.known(self._records.question(question), destinations), question)
+        known = await self._journal.known(self._records.question(question), [texts.name(place) for place in destinations])
+        return self._records.known(known, question, destinations)
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:
         """Write what a transformation made; False where its ``Known`` is out of date."""

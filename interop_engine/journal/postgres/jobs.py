@@ -72,6 +72,7 @@ def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, 
         if of != epoch:
             return None
         asked = tuple(asked_again)
+    made = texts.forward(made, name)
     state = MessageState.TRANSFORMED if made.deliveries else MessageState.FILTERED
     bodies = list(dict.fromkeys(new.body for new in made.deliveries))
     numbers = {body: number for number, body in enumerate(bodies, 1)}
@@ -80,17 +81,17 @@ def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, 
         {
             "id": new.id,
             "destination": new.destination,
-            "lanes": [name(lane) for lane in new.lanes],
+            "lanes": new.lanes,
             "body": numbers[new.body],
             "media": new.media,
-            "headers": codec.headers({plain(key): plain(value) for key, value in new.headers.items()}),
+            "headers": codec.headers(new.headers),
         }
         for new in made.deliveries
     ]
     values = (
-        message.id, message.channel, item.seq, item.fence, mark, *asked, str(state), made.code, plain(made.why),
-        codec.listing(_plain(made.findings)), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
-        *_learned(made.learned), *_pairs(made.search), _plain(made.ledger), codec.now(),
+        message.id, message.channel, item.seq, item.fence, mark, *asked, str(state), made.code, made.why,
+        codec.listing(made.findings), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
+        *_learned(made.learned), *_pairs(made.search), list(made.ledger), codec.now(),
     )  # fmt: skip
     queues = dict.fromkeys(Queue(message.channel, new.destination) for new in made.deliveries)
     return Statement(statements.FORWARD, values, (item.queue, *queues))
@@ -111,10 +112,10 @@ def _states(made: Forward, packer: codec.Packer) -> tuple[str, int, bytes | None
                 {
                     "n": len(states),
                     "destination": each.destination,
-                    "object": name(each.object),
+                    "object": each.object,
                     "delivery": number,
                     "digest": each.digest,
-                    "version": plain(each.version),
+                    "version": each.version,
                     "rank": each.rank,
                     "start": places[content],
                     "length": len(content),
@@ -131,7 +132,7 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 
     """Write how an attempt ended."""
     due: int | None = None
     counts, sent = 1, True
-    match outcome:
+    match texts.outcome(outcome):
         case Delivered(detail):
             state, code, why = DeliveryState.DELIVERED, "", detail
         case Park(code, why):
@@ -139,7 +140,7 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 
         case Retry(why=why, code=code, counts=counted, sent=sent):
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
-    values = (*_place(item), str(state), plain(code), plain(why), due, counts, sent, codec.now(), round(took * 1_000_000))
+    values = (*_place(item), str(state), code, why, due, counts, sent, codec.now(), round(took * 1_000_000))
     return Statement(statements.SETTLE, values, (item.queue,), due or 0)
 
 
@@ -155,7 +156,7 @@ def give_back(item: Item) -> Statement:
 
 def replay(message_id: str, new: str, config: str, only: str, *, then: bool, resend: bool, once: bool) -> Statement:
     """Receive a message again."""
-    return Statement(statements.REPLAY, (plain(message_id), new, config, plain(only), then, resend, once, codec.now()))
+    return Statement(statements.REPLAY, (plain(message_id), new, plain(config), plain(only), then, resend, once, codec.now()))
 
 
 def retry(delivery_id: str, new: str) -> Statement:
@@ -178,10 +179,10 @@ def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
     """Keep what a receiver says with its deliveries."""
     rows = [
         (
-            plain(each.delivery), name(each.channel), each.number, plain(each.message), plain(each.state), plain(each.code),
-            codec.micros(each.taken_at), plain(encoded(each.steps)),
+            each.delivery, each.channel, each.number, each.message, each.state, each.code, codec.micros(each.taken_at),
+            encoded(each.steps),
         )
-        for each in receipts
+        for each in map(texts.receipt, receipts)
     ]  # fmt: skip
     return Statement(statements.KEEP_RECEIPTS, (*_columns(rows, 8), plain(by)))
 
@@ -213,8 +214,8 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     firsts: list[str] = []
     seconds: list[str] = []
     for first, second in pairs:
-        firsts.append(name(first))
-        seconds.append(name(second))
+        firsts.append(first)
+        seconds.append(second)
     return firsts, seconds
 
 

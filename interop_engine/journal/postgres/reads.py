@@ -83,14 +83,15 @@ class Reads:
         """Answer a question. The stamp holds the question and a digest of the answer: ``forward`` asks again."""
         if not (question.aliases or question.objects or question.whole):
             return Known()
-        things = list(dict.fromkeys((*question.objects, *question.whole)))
-        asked = [[texts.name(alias) for alias in question.aliases], [texts.name(thing) for thing in things], list(destinations)]
+        kept = texts.question(question, texts.name)
+        things = list(dict.fromkeys((*kept.objects, *kept.whole)))
+        asked = [list(kept.aliases), things, [texts.name(place) for place in destinations]]
         packs: dict[int, bytes] | None = None
         while packs is None:
             rows = await self._work.rows(statements.KNOWN, asked)
             aliases = {row[1]: row[2] for row in rows if row[0] == "alias"}
             merged = {row[1]: row[2] for row in rows if row[0] == "merge"}
-            whole = {*map(texts.name, question.whole), *aliases.values(), *merged.values()}
+            whole = {*kept.whole, *aliases.values(), *merged.values()}
             states = [row for row in rows if row[0] == "sent"]
             packs = await self._packs({row[6] for row in states if row[2] in whole})
         sent = {
@@ -98,7 +99,8 @@ class Reads:
             for _, of, thing, digest, version, rank, pack, start, length in states
         }
         mark = next(row[1] for row in rows if row[0] == "mark")
-        return texts.known(Known(codec.text([epoch, mark, *asked]), sent, aliases, merged), question, texts.name)
+        answer = Known(codec.text([epoch, mark, *asked]), sent, aliases, merged)
+        return texts.known(answer, question, destinations, texts.name)
 
     async def _packs(self, numbers: set[int]) -> dict[int, bytes] | None:
         """Packs by their numbers; None where one was removed meanwhile, because its states were replaced."""
@@ -119,7 +121,7 @@ class Reads:
         return delivery(await self._one(statements.DELIVERY, delivery_id, "delivery"), self._unpacker)
 
     async def _one(self, query: str, id_: str, what: str) -> Sequence[Any]:
-        rows = await self._listing.rows(query, (texts.plain(id_),))
+        rows = await self._listing.rows(query, (id_ := texts.plain(id_),))
         if not rows:
             raise UnknownItem(f"There is no {what} {id_}.")
         return rows[0]

@@ -162,13 +162,13 @@ class SqliteJournal:
     def _after_accept(self, message: NewMessage, committed: changes.Committed) -> None:
         self._leases.leave(committed.left)
         if committed.seq and message.state == "received":
-            self._leases.add_message(committed.seq, _received(message))
+            self._leases.add_message(committed.seq, message)
 
     async def forward(self, lease: Lease, forward: Forward) -> bool:
         """Write what a transformation made; False where its ``Known`` is out of date."""
         item = self._leases.item(lease)
         assert lease.message is not None, "only the message of a lease is forwarded"
-        run = partial(changes.forward, seq=item.seq, message=lease.message, made=forward)
+        run = partial(changes.forward, seq=item.seq, message=lease.message, made=texts.forward(forward, texts.sound))
         return await self._writer.do(run, partial(self._after_forward, lease.fence)) is not None
 
     def _after_forward(self, fence: int, written: list[changes.Forwarded] | None) -> None:
@@ -181,7 +181,8 @@ class SqliteJournal:
     async def park(self, lease: Lease, code: str, why: str, findings: Sequence[str] = ()) -> None:
         """Park the message of a lease."""
         item = self._leases.item(lease)
-        run = partial(changes.park, seq=item.seq, channel=lease.queue.channel, code=code, why=why, findings=tuple(findings))
+        why, findings = texts.plain(why), [texts.plain(each) for each in findings]
+        run = partial(changes.park, seq=item.seq, channel=lease.queue.channel, code=texts.plain(code), why=why, findings=findings)
         await self._writer.do(run, lambda _: self._leases.finish(lease.fence))
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ class SqliteJournal:
         """Settle the delivery of a lease."""
         item = self._leases.item(lease)
         assert lease.delivery is not None, "only the delivery of a lease is settled"
-        end = changes.End(outcome, due_at, took)
+        end = changes.End(texts.outcome(outcome), due_at, took)
         run = partial(changes.settle, seq=item.seq, delivery=lease.delivery, end=end)
         due = codec.micros(due_at) if due_at is not None else None
         after = partial(self._after_settle, lease.fence, due)
@@ -220,11 +221,14 @@ class SqliteJournal:
 
     async def known(self, question: Question, destinations: Sequence[str]) -> Known:
         """Answer a question; beside a running engine only of names and merges, for no destination."""
+        asked, places = texts.question(question, texts.sound), [texts.name(place) for place in destinations]
         if self._readonly and not destinations:
-            return learned.names(self._reads.connection, question)
-        reads, writer = self._reads, self._writer
-        sent = SentReader(reads.connection, reads.unpacker, writer.recent)
-        return learned.answer(reads.connection, writer.changes, writer.merges, sent, question, destinations)
+            answer = learned.names(self._reads.connection, asked)
+        else:
+            reads, writer = self._reads, self._writer
+            sent = SentReader(reads.connection, reads.unpacker, writer.recent)
+            answer = learned.answer(reads.connection, writer.changes, writer.merges, sent, asked, places)
+        return texts.known(answer, question, destinations, texts.sound)
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         """List messages, newest first."""
@@ -308,8 +312,8 @@ class SqliteJournal:
         self, message_id: str, *, config: str = "", only: str = "", then: bool = False, resend: bool = False, once: bool = False
     ) -> str:
         """Receive a message again, as a new one that cites the old; returns its id."""
-        again = operators.Again(new_id(), config, only, then, resend, once)
-        run = partial(operators.replay, message_id=message_id, again=again)
+        again = operators.Again(new_id(), texts.plain(config), texts.plain(only), then, resend, once)
+        run = partial(operators.replay, message_id=texts.plain(message_id), again=again)
         committed: changes.Committed = await self._writer.do(run, self._after_replay, needs_room=True)
         return committed.stored.id
 
@@ -320,7 +324,7 @@ class SqliteJournal:
 
     async def retry(self, delivery_id: str) -> str | None:
         """Make a parked or waiting delivery due now, or receive its message again where it is overtaken."""
-        run = partial(operators.retry, delivery_id=delivery_id, new=new_id())
+        run = partial(operators.retry, delivery_id=texts.plain(delivery_id), new=new_id())
         done: operators.Retried = await self._writer.do(run, self._after_retry)
         return done.replay.stored.id if done.replay is not None else None
 
@@ -332,8 +336,9 @@ class SqliteJournal:
 
     async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
         """Give up what is parked of a message; with ``waiting`` also what waits."""
-        giving_up = operators.GivingUp(why, to, code, waiting)
-        await self._writer.do(partial(operators.discard, message_id=message_id, giving_up=giving_up), self._leases.leave)
+        giving_up = operators.GivingUp(texts.plain(why), texts.plain(to), texts.plain(code), waiting)
+        run = partial(operators.discard, message_id=texts.plain(message_id), giving_up=giving_up)
+        await self._writer.do(run, self._leases.leave)
 
     async def prune(self, *, before: datetime | None = None, channel: str | None = None, most: int = 50) -> int:
         """Remove some of the oldest messages that are done; returns how many."""
@@ -372,23 +377,6 @@ class SqliteJournal:
 class _Opened:
     reads: Reads
     writer: Writer | None
-
-
-def _received(message: NewMessage) -> Received:
-    return Received(
-        message.id,
-        message.channel,
-        message.data,
-        message.media,
-        message.received_at,
-        message.peer,
-        message.control_id,
-        message.message_type,
-        message.digest,
-        message.lanes,
-        message.headers,
-        message.replay_of,
-    )
 
 
 def _size(path: Path) -> int:

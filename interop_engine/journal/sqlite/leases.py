@@ -9,7 +9,7 @@ from functools import partial
 from interop_engine.core.errors import JournalBroken, UnknownItem
 from interop_engine.core.model import Delivery, Received
 from interop_engine.journal import codec
-from interop_engine.journal.base import Lease, Queue
+from interop_engine.journal.base import Lease, NewMessage, Queue
 from interop_engine.journal.sqlite import changes
 from interop_engine.journal.sqlite.lanes import Item, Line
 from interop_engine.journal.sqlite.reads import Reads
@@ -108,10 +108,10 @@ class Leases:
 
     # --- what was committed -------------------------------------------------------------------------------------------
 
-    def add_message(self, seq: int, message: Received) -> None:
+    def add_message(self, seq: int, message: NewMessage) -> None:
         """A message joined its queue."""
         if (line := self._lines.get(Queue(message.channel))) is not None:
-            self._warm_messages.put(seq, len(message.data), message)
+            self._warm_messages.put(seq, len(message.data), _received(message))
             line.add(seq, message.lanes)
 
     def add_delivery(self, seq: int, delivery: Delivery) -> None:
@@ -146,3 +146,20 @@ class Leases:
                 self._watch(held.until - now)
                 return
             self.give_back(fence, None)
+
+
+def _received(message: NewMessage) -> Received:
+    return Received(
+        message.id,
+        message.channel,
+        message.data,
+        message.media,
+        message.received_at,
+        message.peer,
+        message.control_id,
+        message.message_type,
+        message.digest,
+        message.lanes,
+        message.headers,
+        message.replay_of,
+    )

@@ -11,7 +11,7 @@ import apsw
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivery, Received
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal.base import (
     Attempt,
     DeliveryRow,
@@ -41,11 +41,11 @@ class Reads:
 
     def received(self, message_id: str) -> Received:
         """A message by its id."""
-        return self._received(self._one(statements.RECEIVED_BY_ID, (message_id,), f"There is no message {message_id}."))
+        return self._received(self._one(statements.RECEIVED_BY_ID, message_id, "message"))
 
     def delivery(self, delivery_id: str) -> Delivery:
         """A delivery by its id."""
-        return self._delivery(self._one(statements.DELIVERY_BY_ID, (delivery_id,), f"There is no delivery {delivery_id}."))
+        return self._delivery(self._one(statements.DELIVERY_BY_ID, delivery_id, "delivery"))
 
     def due_message(self, seq: int) -> Received | None:
         """A message to be leased; None where it is not due any more."""
@@ -111,10 +111,10 @@ class Reads:
             codec.moment(created),
         )
 
-    def _one(self, query: str, values: tuple[Any, ...], otherwise: str) -> tuple[Any, ...]:
-        rows = schema.rows(self.connection, query, values)
+    def _one(self, query: str, id_: str, what: str) -> tuple[Any, ...]:
+        rows = schema.rows(self.connection, query, (id_ := texts.plain(id_),))
         if not rows:
-            raise UnknownItem(otherwise)
+            raise UnknownItem(f"There is no {what} {id_}.")
         return rows[0]
 
     # --- what is due --------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ class Reads:
         """Messages, newest first."""
         place = None
         if selection.before is not None:
-            place = self._one(statements.PLACE, (selection.before,), f"There is no message {selection.before}.")
+            place = self._one(statements.PLACE, selection.before, "message")
         most = _MANY if searching.is_plain(selection) else _MANY_WITH_MORE
         many = [state for state, n in self._backlog(selection.channel).items() if n > most]
         found: dict[int, tuple[Any, ...]] = {}
@@ -150,12 +150,12 @@ class Reads:
 
     def show(self, message_id: str) -> MessageRow:
         """One message."""
-        row = self._one(statements.ROW_BY_ID, (message_id,), f"There is no message {message_id}.")
+        row = self._one(statements.ROW_BY_ID, message_id, "message")
         return with_receipts(self._rows([row])[0], schema.rows(self.connection, statements.RECEIPTS_OF, (row[0],)))
 
     def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""
-        self._one(statements.PLACE, (message_id,), f"There is no message {message_id}.")
+        self._one(statements.PLACE, message_id, "message")
         found = schema.rows(self.connection, statements.ATTEMPTS, (message_id,))
         return [Attempt(delivery, number, codec.moment(at), *how) for delivery, number, at, *how in found]
 
@@ -178,7 +178,7 @@ class Reads:
 
     def config(self, config: str) -> str:
         """A configuration snapshot."""
-        row = self._one(statements.CONFIG, (config,), f"There is no configuration {config}.")
+        row = self._one(statements.CONFIG, config, "configuration")
         return self.unpacker.pack(row[0]).decode()
 
     # --- counts -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from interop_engine.core.model import Receipt, Report
-from interop_engine.journal import codec
+from interop_engine.journal import codec, texts
 from interop_engine.journal.base import Queue
 from interop_engine.journal.receipts import ACCEPTED, encoded, report
 from interop_engine.journal.sqlite import schema, statements
@@ -29,8 +29,8 @@ def sent(tx: Transaction, numbers: Sequence[int]) -> None:
 
 def keep(tx: Transaction, by: str, receipts: Sequence[Receipt]) -> None:
     """Keep what a receiver says of what was sent to it."""
-    for each in receipts:
-        for (seq,) in tx.rows(statements.ADDRESSED, each.delivery, by):
+    for each in map(texts.receipt, receipts):
+        for (seq,) in tx.rows(statements.ADDRESSED, each.delivery, texts.plain(by)):
             values = (each.number, each.message, each.state, each.code, codec.micros(each.taken_at), encoded(each.steps))
             tx.execute(statements.KEEP_RECEIPT, (seq, each.channel, *values))
             if each.state != ACCEPTED:
