@@ -11,6 +11,9 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from interop_engine.core import events
+from interop_engine.core.crowds import Crowds
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,6 +47,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         shared = "rabbitmq" if item.get_closest_marker("rabbitmq") else str(item.path.relative_to(HERE))
         item.add_marker(pytest.mark.xdist_group(shared))
+
+
+@pytest.fixture(autouse=True)
+def _crowds_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What peers did over and over in one test is not told in another, a minute later."""
+    monkeypatch.setattr(events, "_crowds", Crowds())
 
 
 @pytest.fixture

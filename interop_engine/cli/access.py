@@ -6,30 +6,20 @@ engine while one runs.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import httpx
-import msgspec
-
-from interop_engine.core.diagnostics import Mistake
-from interop_engine.core.errors import ConfigError, InteropError, UnknownItem
-from interop_engine.journal.base import MessageRow, Selection
-from interop_engine.ops.paging import PAGE
+from interop_engine.core.errors import ConfigError, InteropError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from interop_engine.cli.api import Api
     from interop_engine.config.schema import SiteOptions
-    from interop_engine.journal.base import Journal
-
-_OPERATE = {"x-interop-engine": "operate"}
-_MOMENT = httpx.Timeout(10.0, connect=1.0)  # seconds
-_WHILE = httpx.Timeout(120.0, connect=1.0)  # what is under way is waited for
+    from interop_engine.journal.base import Journal, MessageRow, Selection
 
 
 class Reader(Protocol):
@@ -60,97 +50,6 @@ class Operator(Reader, Protocol):
     async def retry(self, delivery_id: str) -> str | None:
         """Make a delivery due now; the id of its message's replay where it was overtaken."""
         ...
-
-
-class _Mistakes(msgspec.Struct):
-    mistakes: list[Mistake]
-
-
-class Api:
-    """The HTTP API of a running engine."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=_MOMENT, trust_env=False)
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
-
-    async def status(self) -> dict[str, Any]:
-        """The status, as JSON."""
-        found: dict[str, Any] = (await self._ask("GET", "/status")).json()
-        return found
-
-    async def search(self, selection: Selection) -> list[MessageRow]:
-        """List messages, newest first; more than the engine gives at once come a page at a time."""
-        rows: list[MessageRow] = []
-        while len(rows) < selection.limit:
-            limit = min(selection.limit - len(rows), PAGE)
-            rows += (page := await self._page(dataclasses.replace(selection, limit=limit)))
-            if len(page) < limit:
-                break
-            selection = dataclasses.replace(selection, before=page[-1].id)
-        return rows
-
-    async def _page(self, selection: Selection) -> list[MessageRow]:
-        query = {name: value for name, value in msgspec.to_builtins(selection).items() if value not in (None, [], "")}
-        query["search"] = [f"{kind}:{value}" for kind, value in selection.search]
-        answer = await self._ask("GET", "/messages", params=query)
-        return msgspec.json.decode(answer.content, type=list[MessageRow])
-
-    async def show(self, message_id: str) -> MessageRow:
-        """One message with its deliveries."""
-        return msgspec.json.decode((await self._ask("GET", f"/messages/{message_id}")).content, type=MessageRow)
-
-    async def replay(
-        self, message_id: str, *, only: str = "", then: bool = False, resend: bool = False, once: bool = False
-    ) -> str:
-        """Receive a message again; returns the new id."""
-        how = {"to": only, "mapping": "then" if then else "now", "resend": resend, "once": once}
-        return str((await self._ask("POST", f"/messages/{message_id}/replay", json=how)).json()["id"])
-
-    async def discard(self, message_id: str, why: str, *, to: str = "", code: str = "", waiting: bool = False) -> None:
-        """Give up what is parked of a message."""
-        how = {"why": why, "to": to, "code": code, "waiting": waiting}
-        await self._ask("POST", f"/messages/{message_id}/discard", json=how)
-
-    async def retry(self, delivery_id: str) -> str | None:
-        """Make a delivery due now; the id of its message's replay where it was overtaken."""
-        made: str | None = (await self._ask("POST", f"/deliveries/{delivery_id}/retry")).json()["replay"]
-        return made
-
-    async def channel(self, name: str, action: str, destination: str = "") -> dict[str, str]:
-        """Start or stop a channel's intake, or the deliveries to one destination; its name, state and problem."""
-        what = f"{name}/destinations/{destination}" if destination else name
-        found: dict[str, str] = (await self._ask("POST", f"/channels/{what}/{action}")).json()
-        return found
-
-    async def reload(self, name: str = "") -> dict[str, Any]:
-        """Take the site anew, or of it one channel; what was done. Raises ConfigError with the mistakes found."""
-        path = f"/channels/{name}/reload" if name else "/reload"
-        found: dict[str, Any] = (await self._ask("POST", path, timeout=_WHILE)).json()
-        return found
-
-    async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = _OPERATE if method == "POST" else {}
-        try:
-            answer = await self._client.request(method, path, headers=headers, **more)
-        except httpx.HTTPError as error:
-            raise InteropError(f"No engine answers at {self._client.base_url}: {error}") from error
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UnknownItem(_problem(answer))
-        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            raise ConfigError(msgspec.json.decode(answer.content, type=_Mistakes).mistakes)
-        if answer.is_error:
-            raise InteropError(f"The engine answered {answer.status_code}: {_problem(answer)}")
-        return answer
-
-
-def _problem(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["problem"])
-    except (ValueError, KeyError, TypeError):
-        return answer.reason_phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +86,7 @@ async def running(place: Place) -> Api | None:
     By its journal it is known: its ``engine.yaml`` may have been edited since it was started, and another program, or another
     site's engine, may have the port.
     """
+    from interop_engine.cli.api import Api
     from interop_engine.journal import location
 
     listen = place.options.status.listen.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")  # noqa: S104 - not bound
@@ -204,11 +104,10 @@ async def running(place: Place) -> Api | None:
 async def names(directory: Path, url: str | None) -> dict[str, set[str]]:
     """Channels and their destinations: of the engine at ``url``, else of a site's files and its journal."""
     if url:
-        api = Api(url)
-        try:
+        from interop_engine.cli.api import Api
+
+        async with Api(url) as api:
             channels = (await api.status())["channels"]
-        finally:
-            await api.close()
         return {channel["name"]: {each["name"] for each in channel["destinations"]} for channel in channels}
     from interop_engine.config.reading import read
 
@@ -229,11 +128,10 @@ async def names(directory: Path, url: str | None) -> dict[str, set[str]]:
 async def reading(directory: Path, url: str | None) -> AsyncIterator[Reader]:
     """Read from the journal in a folder, or from the engine at ``url``."""
     if url:
-        api = Api(url)
-        try:
+        from interop_engine.cli.api import Api
+
+        async with Api(url) as api:
             yield api
-        finally:
-            await api.close()
         return
     async with opened(find(directory), readonly=True) as journal:
         yield journal
@@ -242,16 +140,15 @@ async def reading(directory: Path, url: str | None) -> AsyncIterator[Reader]:
 @asynccontextmanager
 async def operating(directory: Path, url: str | None) -> AsyncIterator[Operator]:
     """Act through the engine at ``url``, else through the one that runs in a folder, else on its journal."""
-    place = None if url else find(directory)
-    api = Api(url) if url else await running(place) if place else None
-    if api is not None:
-        try:
+    from interop_engine.cli.api import Api
+
+    if url:
+        async with Api(url) as api:
             yield api
-        finally:
-            await api.close()
-    elif place is not None:
-        async with opened(place, readonly=False) as journal:
-            yield journal
+        return
+    place = find(directory)
+    async with await running(place) or opened(place, readonly=False) as operator:
+        yield operator
 
 
 @asynccontextmanager

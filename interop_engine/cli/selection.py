@@ -108,7 +108,7 @@ def _pair(text: str) -> tuple[str, str]:
     kind, equals, value = text.partition("=")
     if not equals or not kind or not value:
         raise typer.BadParameter(f'"{text}" is not KIND=VALUE', param_hint="--search")
-    from interop_engine.engine.subjects import KINDS
+    from interop_engine.engine.search_keys import KINDS
 
     known_as(kind, KINDS, "kind of number", "--search")
     return kind, value

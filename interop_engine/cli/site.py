@@ -28,12 +28,12 @@ def register(app: typer.Typer) -> None:
 
 
 def load(directory: Path, *, compiled: bool = True) -> Site:
-    """The site in a folder (``compiled``: see ``config.load``); where it cannot be used its mistakes, and an end with 1."""
-    from interop_engine import config
+    """The site in a folder (``compiled``: see ``loader.load``); where it cannot be used its mistakes, and an end with 1."""
+    from interop_engine.config import loader
     from interop_engine.core.errors import ConfigError
 
     try:
-        return config.load(directory, compiled=compiled)
+        return loader.load(directory, compiled=compiled)
     except ConfigError as error:
         output.show_mistakes(error.mistakes, directory)
         output.fail(f"the site cannot be used: {output.count(len(error.mistakes), 'mistake')}")
@@ -61,11 +61,11 @@ def check(
 
 def mistakes_of(directory: Path) -> list[Mistake]:
     """Every mistake of a site in the order of files and lines: of its configuration, its mappings and their test cases."""
-    from interop_engine import config
+    from interop_engine.config import loader
     from interop_engine.engine import cases
 
-    site, mistakes = config.examine(directory)
-    return mistakes if site is None else config.in_order([*mistakes, *cases.load(site).mistakes])
+    site, mistakes = loader.examine(directory)
+    return mistakes if site is None else loader.in_order([*mistakes, *cases.load(site).mistakes])
 
 
 def run_cases(

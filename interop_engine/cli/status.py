@@ -14,7 +14,7 @@ from interop_engine.cli import output
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from interop_engine.cli.access import Api
+    from interop_engine.cli.api import Api
 
 Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The API of a running engine.", show_default=False)]
 Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
@@ -158,15 +158,14 @@ async def _status(url: str | None, project: Path) -> dict[str, Any]:
 async def _engine(url: str | None, project: Path) -> AsyncIterator[Api]:
     """The API of the engine at a URL, or of the one that runs in a folder."""
     from interop_engine.cli import access
+    from interop_engine.cli.api import Api
     from interop_engine.core.errors import InteropError
 
-    api = access.Api(url) if url else await access.running(place := access.find(project))
-    if api is None:
+    found = Api(url) if url else await access.running(place := access.find(project))
+    if found is None:
         raise InteropError(f"No engine of this site answers at {place.options.status.listen}.")
-    try:
+    async with found as api:
         yield api
-    finally:
-        await api.close()
 
 
 def _show_status(found: dict[str, Any]) -> None:

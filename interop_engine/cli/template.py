@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop_engine.config import load
+from interop_engine.config.loader import load
 from interop_engine.core import yaml
 from interop_engine.demo.sample import sample_site
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from cryptography import x509
 from pydantic import Field
 
 from interop_engine.connectors.base import Options
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 HANDSHAKE = 10.0  # seconds a peer has for its handshake
 _CERTIFICATES = ("certificate", "client_ca", "ca_file")  # the options that name files with certificates
@@ -121,7 +123,14 @@ def expiries(options: TlsServer | TlsPeer, root: str) -> Iterator[tuple[str, dat
     for key in _CERTIFICATES:
         if name := getattr(options, key, ""):
             with contextlib.suppress(OSError, ValueError):
-                yield name, _end(key, x509.load_pem_x509_certificates(Path(root, name).read_bytes()))
+                yield name, _end(key, _read(root, name))
+
+
+def _read(root: str, name: str) -> list[x509.Certificate]:
+    """The certificates of a file. Raises OSError, and ValueError where it holds none."""
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - a library that a plain listener's options need not
+
+    return load_pem_x509_certificates(Path(root, name).read_bytes())
 
 
 def _end(key: str, certificates: Sequence[x509.Certificate]) -> datetime:
@@ -132,7 +141,7 @@ def _end(key: str, certificates: Sequence[x509.Certificate]) -> datetime:
 
 def _certificate_faults(key: str, name: str, root: str, now: datetime) -> Iterator[TlsFault]:
     try:
-        found = x509.load_pem_x509_certificates(Path(root, name).read_bytes())
+        found = _read(root, name)
     except OSError as error:
         yield TlsFault(key, "unreadable", f"the file {name} cannot be read: {error.strerror}")
         return

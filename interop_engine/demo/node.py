@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.config.schema import AmqpOptions
 from interop_engine.core.errors import InteropError
 from interop_engine.demo.sample import sample_site
@@ -59,7 +59,7 @@ class DemoNode:
     def __init__(self, folder: Path, urls: Mapping[str, str], broker: str | None) -> None:
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         environment = {**urls, **{name: str(port) for name, port in self.ports.items()}, "STATUS_PORT": "0"}
-        site = config.load(sample_site(), environment)
+        site = loader.load(sample_site(), environment)
         options = site.options.model_copy(
             update={
                 "journal": site.options.journal.model_copy(update={"path": str(folder / "journal.db")}),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Arrival, digest, new_id
 from interop_engine.engine.acknowledgement import acknowledging
+from interop_engine.engine.lanes import lanes_of
 from interop_engine.engine.parcels import delivery_key, origin
-from interop_engine.engine.subjects import lanes_of, search_keys
+from interop_engine.engine.search_keys import search_keys
 from interop_engine.hl7 import ack
 from interop_engine.journal.base import MessageState, NewMessage
 

@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Callable
 
 from interop_engine.exchange.base import Exchange
-from interop_engine.exchange.embedded import EmbeddedExchange
 
 
 def open_exchange(
@@ -32,6 +31,8 @@ def open_exchange(
     ExchangeError for anything else, without repeating the URL, since it holds a password.
     """
     if spec == "embedded":
+        from interop_engine.exchange.embedded import EmbeddedExchange  # noqa: PLC0415 - the contract alone is asked for more often
+
         return EmbeddedExchange()
     from interop_engine.exchange.rabbitmq import RabbitExchange  # noqa: PLC0415 - an edge node without a broker never loads AMQP
     from interop_engine.exchange.rabbitmq.address import read_address  # noqa: PLC0415

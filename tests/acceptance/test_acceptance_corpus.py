@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.support.corpus import ROOT, Outcome, corpus, corpus_outcomes
 from tests.support.process import COMMAND
 
@@ -35,7 +35,7 @@ NOT_MAPPED = {
 
 def of(*, taken: bool) -> list[Outcome]:
     """The messages whose event some mapping of the sample site takes, or those of all other events."""
-    programs = config.load(ROOT, {}).library.programs.values()
+    programs = loader.load(ROOT, {}).library.programs.values()
     return [each for each in corpus_outcomes() if any(program.takes(each.event) for program in programs) is taken]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.engine.single import choose, map_message
 from interop_engine.hl7.message import parse
 from interop_engine.mapping.program import Program
@@ -61,7 +61,7 @@ def test_without_a_time_of_receipt_the_message_s_own_counts(tmp_path: Path) -> N
 @pytest.mark.parametrize("file", samples(), ids=lambda file: file.stem)
 def test_line_ends_change_no_resource(file: Path) -> None:
     """CR, LF, CRLF: the same resources. Only the Provenance differs, since it names the digest of the bytes."""
-    site = config.load(ROOT, {})
+    site = loader.load(ROOT, {})
     lines = [line for line in file.read_bytes().replace(b"\r", b"\n").split(b"\n") if line]
     made = []
     for end in (b"\r", b"\n", b"\r\n"):

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from typer.testing import CliRunner
 
-from interop_engine import config
 from interop_engine.cli.app import app
+from interop_engine.config import loader
 from interop_engine.demo.fhir_server import Fault, FhirServer
 from interop_engine.engine.runtime import Runtime
 from interop_engine.journal.base import DeliveryRow, Selection
@@ -169,7 +169,7 @@ async def test_a_server_that_was_down_all_day(tmp_path: Path) -> None:
     async with running(folder) as node:
         assert {answer.code for answer in await node.send("lab-results", *messages)} == {"AA"}
     port = int(url.rpartition(":")[2].partition("/")[0])
-    runtime = Runtime(config.load(folder, PORTS))
+    runtime = Runtime(loader.load(folder, PORTS))
     await runtime.start()
     node = Node(runtime, folder)
     later = FhirServer(port=port)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interop_engine.config import load
+from interop_engine.config.loader import load
 from interop_engine.core.model import NOTHING_KNOWN, Received
 from interop_engine.engine.transform import Prepared, prepare, transform
 from interop_engine.journal import open_journal

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine.cli import access
+from interop_engine.cli import api
 from interop_engine.core.model import Park, Retry, new_id
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, NewDelivery, Queue
@@ -30,7 +30,7 @@ async def test_a_long_listing_comes_a_page_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, expected: int
 ) -> None:
     """Of a running engine: more than it gives at once, in the same order, each once."""
-    monkeypatch.setattr(access, "PAGE", 1)
+    monkeypatch.setattr(api, "PAGE", 1)
     async with engine(tmp_path) as (url, ids):
         rows = await shown("messages", "list", "--url", url, "--limit", limit)
     assert [row["id"] for row in rows] == [ids["sent"], ids["rejected"], ids["parked"]][:expected]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.config.test_config_check import ENGINE, site, told
 
 AGREEMENTS = """\
@@ -114,14 +114,14 @@ def test_what_others_may_send_here_has_a_channel(tmp_path: Path, change: tuple[s
     """A warning, once for each kind: what no channel takes would be rejected, or wait where nobody reads."""
     agreements = AGREEMENTS.replace(*change, 1)
     root = site(tmp_path, engine=ENGINE.replace("24001", "hub"), agreements=agreements, channels__received=receiving)
-    found = [str(mistake) for mistake in config.check(root, {}) if mistake.code == "C155"]
+    found = [str(mistake) for mistake in loader.check(root, {}) if mistake.code == "C155"]
     assert (len(found), expected in "".join(found)) == (bool(expected), True)
-    assert all(mistake.severity == "warning" for mistake in config.check(root, {}) if mistake.code == "C155")
+    assert all(mistake.severity == "warning" for mistake in loader.check(root, {}) if mistake.code == "C155")
 
 
 def test_agreements_without_a_mistake_are_loaded(tmp_path: Path) -> None:
     """A channel has them; lists may be written as one word, and a facility without options as nothing."""
-    channel = config.load(agreed(tmp_path), {}).channels[0]
+    channel = loader.load(agreed(tmp_path), {}).channels[0]
     assert channel.agreements is not None
     assert channel.agreements.facilities["hub"].queues == 16
     assert [each.closed for each in channel.agreements.between("24001", "hub", "lab")] == [True, False]
@@ -131,7 +131,7 @@ def test_agreements_without_a_mistake_are_loaded(tmp_path: Path) -> None:
 def test_a_site_without_the_file_keeps_no_agreements(tmp_path: Path) -> None:
     """It sends to everyone, and is not warned."""
     root = site(tmp_path, channels__patients=SENDING)
-    assert config.load(root, {}).channels[0].agreements is None
+    assert loader.load(root, {}).channels[0].agreements is None
     assert "C15" not in told(root)
 
 
@@ -139,8 +139,8 @@ def test_a_site_without_the_file_keeps_no_agreements(tmp_path: Path) -> None:
 def test_closed_codes_come_from_a_value_set(tmp_path: Path, content: object, codes: set[str]) -> None:
     """One that lists its codes; it belongs to the configuration, which can be built again from its snapshot."""
     (tmp_path / "hiv.json").write_text(json.dumps(content), encoding="utf-8")
-    loaded = config.load(agreed(tmp_path, AGREEMENTS + "  - value_set: hiv.json\n"), {})
-    again = config.loader.rebuild(loaded.snapshot, {})
+    loaded = loader.load(agreed(tmp_path, AGREEMENTS + "  - value_set: hiv.json\n"), {})
+    again = loader.rebuild(loaded.snapshot, {})
     for each in (loaded, again):
         assert each.channels[0].agreements is not None
         assert each.channels[0].agreements.closed.codes["urn:s"] == codes
@@ -168,5 +168,5 @@ def test_a_value_set_outside_the_site_is_refused(tmp_path: Path) -> None:
 
 def test_a_change_of_agreements_changes_the_channel(tmp_path: Path) -> None:
     """So that a running engine takes it with the next reload."""
-    before = config.load(agreed(tmp_path), {}).channels[0].digest
-    assert config.load(agreed(tmp_path, AGREEMENTS.replace(", closed: true", "")), {}).channels[0].digest != before
+    before = loader.load(agreed(tmp_path), {}).channels[0].digest
+    assert loader.load(agreed(tmp_path, AGREEMENTS.replace(", closed: true", "")), {}).channels[0].digest != before

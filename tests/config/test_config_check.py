@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.core.codes import CODES
 from interop_engine.core.errors import ConfigError
 
@@ -63,14 +63,14 @@ def site(root: Path, **files: str) -> Path:
 
 def told(root: Path, environment: dict[str, str] | None = None) -> str:
     """What ``check`` prints."""
-    return "\n".join(str(mistake) for mistake in config.check(root, environment or {}))
+    return "\n".join(str(mistake) for mistake in loader.check(root, environment or {}))
 
 
 def test_a_right_site_has_no_mistakes(tmp_path: Path) -> None:
     """And what ``check`` passes, ``run`` loads."""
     root = site(tmp_path)
     assert told(root) == ""
-    assert [channel.name for channel in config.load(root, {}).channels] == ["patients"]
+    assert [channel.name for channel in loader.load(root, {}).channels] == ["patients"]
 
 
 PLANTED = [
@@ -284,7 +284,7 @@ def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
         "channels__patients": CHANNEL.replace("otherwise: reject\n", "").replace("mllp:", "mlpp:"),
         "mappings__adt": MAPPING.replace("PID-5", "PID-555"),
     }
-    found = {mistake.mark.file for mistake in config.check(site(tmp_path, **files), {})}
+    found = {mistake.mark.file for mistake in loader.check(site(tmp_path, **files), {})}
     assert found == {"engine.yaml", "channels/patients.yaml", "mappings/adt.yaml"}
 
 
@@ -292,7 +292,7 @@ def test_run_refuses_what_check_refuses(tmp_path: Path) -> None:
     """``load`` raises with every error, and with errors only."""
     root = site(tmp_path, channels__patients=CHANNEL.replace("mapping: adt", "mapping: adr"))
     with pytest.raises(ConfigError) as caught:
-        config.load(root, {})
+        loader.load(root, {})
     assert [mistake.code for mistake in caught.value.mistakes] == ["C111"]
 
 
@@ -305,7 +305,7 @@ def test_a_secret_never_becomes_structure(tmp_path: Path) -> None:
     """A variable is filled in after parsing: YAML in its value stays text, and it is in no snapshot."""
     secret = "x}\nfacility: '666'"
     root = site(tmp_path, engine=ENGINE.replace("Bệnh viện mẫu", "'${SECRET}'"))
-    loaded = config.load(root, {"SECRET": secret})
+    loaded = loader.load(root, {"SECRET": secret})
     assert loaded.options.site == secret
     assert loaded.options.facility == "24001"
     assert secret not in loaded.snapshot
@@ -315,7 +315,7 @@ def test_a_secret_from_a_file(tmp_path: Path) -> None:
     """``${file:path}`` is relative to the site, and its last line break is not part of it."""
     (tmp_path / "name").write_text("Bệnh viện\n", encoding="utf-8")
     root = site(tmp_path, engine=ENGINE.replace("Bệnh viện mẫu", "'${file:name}'"))
-    assert config.load(root, {}).options.site == "Bệnh viện"
+    assert loader.load(root, {}).options.site == "Bệnh viện"
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -327,10 +327,10 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
 
 def test_the_digest_names_the_configuration(tmp_path: Path) -> None:
     """It changes with the files and with nothing else."""
-    first = config.load(site(tmp_path), {"UNUSED": "1"})
-    assert config.load(tmp_path, {}).digest == first.digest
+    first = loader.load(site(tmp_path), {"UNUSED": "1"})
+    assert loader.load(tmp_path, {}).digest == first.digest
     site(tmp_path, engine=ENGINE + "# a comment\n")
-    assert config.load(tmp_path, {}).digest != first.digest
+    assert loader.load(tmp_path, {}).digest != first.digest
     assert json.loads(first.snapshot)["channels/patients.yaml"] == CHANNEL
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.config.test_config_check import CHANNEL, site
 from tests.support.certificates import Authority, write_key
 
@@ -22,5 +22,5 @@ def test_what_the_page_on_fhir_servers_shows(tmp_path: Path) -> None:
     modes = [mode for mode in table if mode.startswith(("bundle:", "write:"))]
     shown += [f'deliver:\n  - name: record\n    fhir: {{url: "https://hub.example/fhir", {mode}}}\n' for mode in modes]
     for block in shown:
-        assert config.check(site(tmp_path, channels__patients=head + block), {}) == []
+        assert loader.check(site(tmp_path, channels__patients=head + block), {}) == []
     assert (len(shown), len(modes)) == (8, 4)

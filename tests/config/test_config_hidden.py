@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.support.small_site import small_site
 
 
@@ -17,4 +17,4 @@ def test_a_mapping_in_a_hidden_folder_is_not_read_twice(tmp_path: Path) -> None:
     hidden.mkdir()
     shutil.copy(mapping, hidden)
     shutil.copy(mapping, site / "mappings" / ".#adt.yaml")
-    assert config.check(site) == []
+    assert loader.check(site) == []

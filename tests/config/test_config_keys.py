@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.config.test_config_check import ENGINE, site, told
 from tests.support.journals import key_file
 
@@ -17,7 +17,7 @@ def test_keys_that_can_be_used(tmp_path: Path) -> None:
     key_file(tmp_path / "journal.keys")
     root = site(tmp_path, engine=_ENCRYPTED)
     assert told(root) == ""
-    assert config.load(root, {}).options.journal.keys(root) == tmp_path / "journal.keys"
+    assert loader.load(root, {}).options.journal.keys(root) == tmp_path / "journal.keys"
 
 
 def test_keys_that_cannot_be_used(tmp_path: Path) -> None:

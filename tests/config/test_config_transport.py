@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from tests.config.test_config_check import CHANNEL, ENGINE, site, told
 from tests.support.certificates import Authority
 
@@ -21,7 +21,7 @@ def test_a_pair_that_is_good_for_a_year(tmp_path: Path) -> None:
     """Nothing to say; what ``check`` passes, ``run`` loads."""
     root = site(tmp_path, channels__patients=tls(*Authority(tmp_path).sign("engine")))
     assert told(root) == ""
-    assert config.load(root, {}).channels[0].name == "patients"
+    assert loader.load(root, {}).channels[0].name == "patients"
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -58,22 +58,22 @@ def test_a_key_that_says_who_we_are(tmp_path: Path) -> None:
         ("engine.key", "C136 the key cannot say who we are: it is no private key in PEM that signs RS384"),
     ):
         channel = CHANNEL.replace("file: {folder: out}", FHIR.replace("KEY", key))
-        (mistake,) = config.check(site(tmp_path, channels__patients=channel), {})
+        (mistake,) = loader.check(site(tmp_path, channels__patients=channel), {})
         assert (f"{mistake.code} {mistake.message}", mistake.severity) == (expected, "error")
 
 
 def test_a_kept_configuration_needs_no_certificates(tmp_path: Path) -> None:
     """Replaying through the configuration of another day works, though certificates are not kept with it."""
     Authority(tmp_path).sign("engine")
-    site_ = config.load(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
-    assert config.loader.rebuild(site_.snapshot, {}).digest == site_.digest
+    site_ = loader.load(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
+    assert loader.rebuild(site_.snapshot, {}).digest == site_.digest
 
 
 @pytest.mark.parametrize(("days", "word", "severity"), [(-1, "ended on", "error"), (20, "ends on", "warning")])
 def test_the_end_of_a_certificate(tmp_path: Path, days: int, word: str, severity: str) -> None:
     """One that has ended is an error, one that ends within 30 days a warning."""
     Authority(tmp_path).sign("engine", days=days)
-    (mistake,) = config.check(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
+    (mistake,) = loader.check(site(tmp_path, channels__patients=tls("engine.pem", "engine.key")), {})
     day = (datetime.now(UTC) + timedelta(days=days)).date()
     assert (mistake.code, mistake.severity) == ("C132", severity)
     assert mistake.message == f"the certificate of engine.pem {word} {day}"
@@ -95,7 +95,7 @@ def test_the_end_of_a_certificate(tmp_path: Path, days: int, word: str, severity
 )
 def test_patient_data_in_clear(tmp_path: Path, was: str, now: str, warned: bool) -> None:
     """A route off the machine without TLS is a warning; a source that lists its senders' networks is not."""
-    found = config.check(site(tmp_path, channels__patients=CHANNEL.replace(was, now)), {})
+    found = loader.check(site(tmp_path, channels__patients=CHANNEL.replace(was, now)), {})
     assert [(each.code, each.severity) for each in found] == ([("C133", "warning")] if warned else [])
 
 
@@ -125,7 +125,7 @@ def test_what_the_how_to_shows(tmp_path: Path) -> None:
         other = "  - name: record\n    file: {folder: record}\n" if "deliver:" in block else ""
         source = "" if "source:" in block else "source: {mllp: {listen: 127.0.0.1:2575}}\n"
         channel = f"channel: patients\naccept: [ADT^A01]\notherwise: reject\nmapping: adt\n{source}{block}{other}{rest}"
-        assert {each.code for each in config.check(site(tmp_path, channels__patients=channel), environment)} <= {"C133"}
+        assert {each.code for each in loader.check(site(tmp_path, channels__patients=channel), environment)} <= {"C133"}
     assert len(shown) == 5
 
 
@@ -174,7 +174,7 @@ def test_how_the_broker_is_reached(tmp_path: Path, url: str, more: str, expected
 )
 def test_how_the_journal_is_reached(tmp_path: Path, url: str, warned: bool) -> None:
     """Beyond this machine without TLS, and without a word that there is none, is a warning; no password is repeated."""
-    found = config.check(site(tmp_path, engine=ENGINE + f"journal: {{postgres: '{url}'}}\n"), {})
+    found = loader.check(site(tmp_path, engine=ENGINE + f"journal: {{postgres: '{url}'}}\n"), {})
     told_of = [(each.code, each.severity) for each in found if each.mark.file == "engine.yaml"]
     assert told_of == ([("C133", "warning")] if warned else [])
     assert "u:a" not in "".join(map(str, found))
@@ -185,5 +185,5 @@ def test_a_source_that_every_node_reads(tmp_path: Path) -> None:
     channel = CHANNEL.replace("mllp: {listen: 127.0.0.1:2578}", "file: {folder: in}")
     assert channel != CHANNEL
     for journal, expected in (("{postgres: postgresql://127.0.0.1/journal}", ["C141"]), ("{path: j.db}", [])):
-        found = config.check(site(tmp_path, engine=ENGINE + f"journal: {journal}\n", channels__patients=channel), {})
+        found = loader.check(site(tmp_path, engine=ENGINE + f"journal: {journal}\n", channels__patients=channel), {})
         assert [each.code for each in found] == expected

@@ -15,8 +15,8 @@ from click.exceptions import Exit
 from pydantic import BaseModel, ConfigDict
 from typer.main import get_command
 
-from interop_engine import config
 from interop_engine.cli.app import app
+from interop_engine.config import loader
 from interop_engine.core.units import read_size
 from tests.support.certificates import Authority
 from tests.support.needs import require
@@ -153,7 +153,7 @@ def test_no_password_is_written_down(name: str) -> None:
 
 def test_the_sample_listens_on_the_published_ports() -> None:
     """Each port of the edge's box is one that a channel of the sample site listens on."""
-    site = config.load(ROOT, {"LISTEN": "0.0.0.0"}, compiled=False)
+    site = loader.load(ROOT, {"LISTEN": "0.0.0.0"}, compiled=False)
     listens = {each.source.listen for each in site.channels if hasattr(each.source, "listen")}
     published = {f"0.0.0.0:{filled(port).rpartition(':')[2]}" for port in read("compose.yaml").services["engine"].ports}
     assert published <= listens
@@ -168,7 +168,7 @@ def test_the_hubs_site_is_one_that_check_takes(tmp_path: Path) -> None:
     (tmp_path / "journal_url").write_text("postgresql://journal@postgres/journal?sslmode=disable")
     (tmp_path / "rabbitmq_url").write_text("amqps://hub@rabbitmq:5671")
     shutil.copy(Authority(tmp_path).file, tmp_path / "rabbitmq_ca")
-    assert config.check(tmp_path, {"HUB_FHIR_URL": "https://record.example.vn/fhir"}) == []
+    assert loader.check(tmp_path, {"HUB_FHIR_URL": "https://record.example.vn/fhir"}) == []
     agreed = yaml.safe_load((DEPLOY / "rabbitmq" / "agreements.yaml").read_text(encoding="utf-8"))
     assert yaml.safe_load(text)["exchange"]["queues"] == agreed["facilities"]["hub"]["queues"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.core.model import Accepted, Arrival, Unavailable
 from interop_engine.engine import backlog
 from interop_engine.engine.acknowledgement import Verdicts
@@ -45,7 +45,7 @@ async def test_a_channel_stops_where_too_much_waits(tmp_path: Path, monkeypatch:
     (tmp_path / "channels").mkdir()
     (tmp_path / "engine.yaml").write_text('site: Test\nfacility: "24001"\n')
     (tmp_path / "channels" / "lab.yaml").write_text(_CHANNEL)
-    site = config.load(tmp_path, {})
+    site = loader.load(tmp_path, {})
     (channel,) = site.channels
     journal = open_journal(tmp_path / "journal.db", reserve=0)
     await journal.open()

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from interop_engine import config
 from interop_engine.cli.app import app
+from interop_engine.config import loader
+from interop_engine.config.site import ChannelConfig
 from interop_engine.core.model import Delivered, Received
 from interop_engine.engine import relay
 from interop_engine.engine.transform import Parked
@@ -151,9 +152,9 @@ def received(**headers: str) -> Received:
     return Received("m1", "onward", BODY, "fhir", START, "24001", "d1", "ORU^R01", "d", ("24001/p1",), all_)
 
 
-def onward(folder: Path, *, to: str = "=24017") -> config.site.ChannelConfig:
+def onward(folder: Path, *, to: str = "=24017") -> ChannelConfig:
     """The channel, sending to another."""
-    (channel,) = config.load(site(folder, "hub", ONWARD.replace("=24017", to)), {}).channels
+    (channel,) = loader.load(site(folder, "hub", ONWARD.replace("=24017", to)), {}).channels
     return channel
 
 

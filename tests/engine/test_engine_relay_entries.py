@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interop_engine.config import load
+from interop_engine.config.loader import load
 from interop_engine.config.site import ChannelConfig
 from interop_engine.core.model import Received, digest
 from interop_engine.engine import relay

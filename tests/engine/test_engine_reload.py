@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.core.errors import ConfigError, UnknownItem
 from interop_engine.engine.channel import Channel
 from interop_engine.engine.runtime import Runtime
@@ -91,7 +91,7 @@ def site(tmp_path: Path) -> Site:
 @contextlib.asynccontextmanager
 async def running(site: Site) -> AsyncIterator[Node]:
     """The site at work."""
-    runtime = Runtime(config.load(site.folder))
+    runtime = Runtime(loader.load(site.folder))
     await runtime.start()
     try:
         yield Node(runtime, site.folder)

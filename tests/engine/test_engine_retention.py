@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.config.site import Site
 from interop_engine.core import events
 from interop_engine.core.errors import ConfigError
@@ -36,7 +36,7 @@ def site(folder: Path, keep: str, orders: str = "", journal: str = "path: journa
     (folder / "engine.yaml").write_text(_ENGINE.format(keep=keep, journal=journal))
     for name, own in (("lab", ""), ("orders", orders)):
         (folder / "channels" / f"{name}.yaml").write_text(_CHANNEL.format(name=name, keep=own))
-    return config.load(folder, {})
+    return loader.load(folder, {})
 
 
 async def opened(site_: Site) -> Journal:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.core.errors import ConfigError
 from interop_engine.exchange.embedded import EmbeddedExchange
 from tests.support.node import PORTS, make_site, resources, running
@@ -72,4 +72,4 @@ def test_a_journal_stands_in_one_place(tmp_path: Path) -> None:
     ):
         site = make_site(tmp_path, engine=ENGINE.replace('{postgres: "${JOURNAL_URL}"}', journal))
         with pytest.raises(ConfigError, match=message):
-            config.load(site, environment)
+            loader.load(site, environment)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
+from interop_engine.config.site import Site
 from interop_engine.hl7.message import Message, parse
 from interop_engine.mapping.trace import Lineage, Tracer
 
@@ -17,12 +18,12 @@ AT = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def site() -> config.Site:
+def site() -> Site:
     """The sample site."""
-    return config.load(ROOT)
+    return loader.load(ROOT)
 
 
-def trace(site: config.Site, mapping: str, sample: str) -> tuple[Lineage, Message]:
+def trace(site: Site, mapping: str, sample: str) -> tuple[Lineage, Message]:
     """The lineage of a sample message."""
     message = parse((SAMPLES / sample).read_bytes())
     scope = next(channel.scope for channel in site.channels if mapping in channel.programs)
@@ -38,7 +39,7 @@ def trace(site: config.Site, mapping: str, sample: str) -> tuple[Lineage, Messag
         ("orm_o01", "imaging-order.hl7"),
     ],
 )
-def test_the_traced_draft_is_that_of_production(site: config.Site, mapping: str, sample: str) -> None:
+def test_the_traced_draft_is_that_of_production(site: Site, mapping: str, sample: str) -> None:
     """Tracing changes nothing: the same resources, findings and unread fields."""
     lineage, message = trace(site, mapping, sample)
     scope = next(channel.scope for channel in site.channels if mapping in channel.programs)
@@ -47,7 +48,7 @@ def test_the_traced_draft_is_that_of_production(site: config.Site, mapping: str,
 
 
 @pytest.mark.parametrize(("mapping", "sample"), [("oru_r01_lab", "two-panels.hl7"), ("adt_patient", "registration.hl7")])
-def test_every_element_is_traced(site: config.Site, mapping: str, sample: str) -> None:
+def test_every_element_is_traced(site: Site, mapping: str, sample: str) -> None:
     """The lines' elements, put together again, are the resources, but for what the engine itself writes."""
     lineage, _ = trace(site, mapping, sample)
     traced: dict[str, dict[str, object]] = {}
@@ -60,7 +61,7 @@ def test_every_element_is_traced(site: config.Site, mapping: str, sample: str) -
         assert (ref, {name: traced[ref].get(name) for name in content}) == (ref, content)
 
 
-def test_fields_are_those_that_were_read(site: config.Site) -> None:
+def test_fields_are_those_that_were_read(site: Site) -> None:
     """Each observation's value comes from its own OBX, with type and unit; a literal and a reference read nothing."""
     lineage, _ = trace(site, "oru_r01_lab", "two-panels.hl7")
     values = [made for made in lineage.made if made.resource == "observation" and made.element == "value"]
@@ -73,7 +74,7 @@ def test_fields_are_those_that_were_read(site: config.Site) -> None:
     assert (name.fields, name.rule, name.mark.file) == (("PID-5",), "PID-5", "mappings/oru_r01_lab.yaml")
 
 
-def test_a_message_that_parks_has_no_lineage(site: config.Site) -> None:
+def test_a_message_that_parks_has_no_lineage(site: Site) -> None:
     """The draft says why it parks: a merge without the number that is merged."""
     lineage, _ = trace(site, "adt_merge", "merge-without-prior.hl7")
     assert lineage.draft.park is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.engine.runtime import Runtime
 from interop_engine.hl7.ack import Ack, read_ack
 from interop_engine.hl7.framing import frame
@@ -93,7 +93,7 @@ class Node:
 @contextlib.asynccontextmanager
 async def running(folder: Path, environment: dict[str, str] | None = None) -> AsyncIterator[Node]:
     """A node on a site, stopped as SIGTERM would stop it."""
-    runtime = Runtime(config.load(folder, {**PORTS, **(environment or {})}))
+    runtime = Runtime(loader.load(folder, {**PORTS, **(environment or {})}))
     await runtime.start()
     try:
         yield Node(runtime, folder)

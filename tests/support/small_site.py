@@ -9,7 +9,8 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from interop_engine.cli.app import app
-from interop_engine.config import Site, load
+from interop_engine.config.loader import load
+from interop_engine.config.site import Site
 from interop_engine.core.model import digest, new_id
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import NewMessage

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from interop_engine import config
+from interop_engine.config import loader
 from interop_engine.config.site import Site
 from interop_engine.core.model import Resource
 from interop_engine.engine.cases import RECEIVED_AT
@@ -55,7 +55,7 @@ EXCEPTIONS = {
 @cache
 def site() -> Site:
     """The sample site."""
-    return config.load(ROOT, {})
+    return loader.load(ROOT, {})
 
 
 def to_fhir(message: Message, mapping: str) -> Resource:
