@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from interop_engine.config.site import ChannelConfig
     from interop_engine.core.model import Arrival
 
+_MOST_HOPS = 8  # nodes that something may come by: what has come by more goes round in a circle between sites
+
 
 def delivery(headers: Mapping[str, str]) -> str:
     """The sender's id of it; empty of what no node sent."""
@@ -30,6 +32,18 @@ def delivery_key(arrival: Arrival, channel: ChannelConfig) -> str | None:
 def origin(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The key to find it by where it was passed on: the first facility that sent it."""
     return tuple(("origin", name) for name in headers.get(VIA, "").split()[:1])
+
+
+def way(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The nodes that it came by, as each said, first its origin; none of what no node sent."""
+    sender = headers.get("sender", "")
+    return (*headers.get(VIA, "").split(), sender) if sender else ()
+
+
+def goes_round(headers: Mapping[str, str]) -> str:
+    """Why it must not be passed on over the exchange; empty where it may. No site sees the whole of a circle between sites."""
+    nodes = len(way(headers))
+    return f"It has come by {nodes} nodes: do they send it round in a circle?" if nodes > _MOST_HOPS else ""
 
 
 def bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:

@@ -19,6 +19,7 @@ import msgspec
 from interop_engine.connectors.exchange import VIA
 from interop_engine.core.model import NOTHING_KNOWN, Known, Learned, Park, Question, Received, Resource, Sent, digest, new_id
 from interop_engine.engine import completion
+from interop_engine.engine.parcels import goes_round, way
 from interop_engine.engine.routing import addresses_of
 from interop_engine.engine.transform import Parked, invalid
 from interop_engine.fhir import bundle
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _RESULTS = frozenset({"lab", "imaging"})  # kinds of the exchange in which a result belongs to a report
 _KEPT = frozenset({"sender", "kind", "event", "control-digest", "config", "mapping"})
-_MOST_HOPS = 8  # nodes that a bundle may come by: one that has come by more goes round in a circle between sites
 _NO_MESSAGE = parse(b"MSH|^~\\&|\r")  # a bundle has no fields: of a receiver only a name that is written down can be told
 
 
@@ -106,10 +106,9 @@ def _addresses(received: Received, destination: DestinationConfig, channel: Chan
         return Parked(found.code, found.why)
     if destination.receivers is None:
         return [{}]
-    via = [*received.headers.get(VIA, "").split(), received.headers.get("sender", "")]
-    if len(via) > _MOST_HOPS:
-        return Parked("loop", f"The bundle has come by {len(via)} nodes: do they send it round in a circle?")
-    return [{**each.headers, "sender": channel.scope.facility, VIA: " ".join(via)} for each in found]
+    if why := goes_round(received.headers):
+        return Parked("loop", why)
+    return [{**each.headers, "sender": channel.scope.facility, VIA: " ".join(way(received.headers))} for each in found]
 
 
 def _left(waiting: Waiting, place: str, known: Known) -> tuple[Resource | None, list[str]]:

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from interop_engine.connectors.exchange import VIA
 from interop_engine.core.diagnostics import Finding
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Known, Learned, Media, Park, Question, Received, Resource, Sent, digest, new_id
+from interop_engine.engine.parcels import goes_round, way
 from interop_engine.engine.reconcile import Share, Writing, merge_fault
 from interop_engine.engine.results import kept, share_of, still_to_ask
 from interop_engine.engine.routing import Address, route
@@ -78,6 +80,8 @@ def prepare(received: Received, channel: ChannelConfig, message: Message | None 
         return Parked(addresses.code, addresses.why)
     if not addresses:
         return Forward(code="no-destination", why="No destination of the channel wants it.")
+    if any("receiver" in address.headers for address in addresses) and (why := goes_round(received.headers)):
+        return Parked("loop", why)
     if all(address.original for address in addresses):
         return Prepared(received, message, None, None, addresses)
     program = channel.program_for(message)
@@ -266,6 +270,8 @@ def _delivery(
         "config": channel.digest,
         "lane": "\n".join(received.lanes),
     }
+    if "receiver" in address.headers and (nodes := way(received.headers)):
+        headers[VIA] = " ".join(nodes)
     if address.correction is not None:
         headers["mapping"] = f"{address.correction.name}/{address.correction.digest}"
     elif prepared.program is not None and media == "fhir":

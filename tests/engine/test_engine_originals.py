@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -212,3 +213,51 @@ async def test_a_parcel_may_not_say_what_only_a_node_itself_knows(tmp_path: Path
     async with sending(tmp_path) as sender:
         await sender.send("d1", result("M1"), acknowledges="m0")
         assert (await sender.last("d1"))["state"] == "delivered"
+
+
+_ROUND = """\
+channel: at-{here}
+source:
+  exchange: {{as: {here}, kinds: [lab]}}
+accept: [ORU^R01]
+deliver:
+  - name: other
+    exchange: {{to: ={there}, kind: lab, send: renamed}}
+    when: MSH-3 = 'LIS'
+"""
+_RENAMED = "mapping: renamed\nmessage: ORU_R01\nto: ORU_R01\nlens: [\"MSH-10 := concat(MSH-10, 'x')\"]\n"
+
+
+async def test_a_message_that_goes_round_between_two_hubs_parks(tmp_path: Path) -> None:
+    """Each gives it a new name, so that neither knows it again: after eight nodes a person is shown it, as of a bundle."""
+    made = hub(tmp_path)
+    (made / "channels" / "at-hub.yaml").unlink()
+    for here, there in (("one", "two"), ("two", "one")):
+        (made / "channels" / f"at-{here}.yaml").write_text(_ROUND.format(here=here, there=there), encoding="utf-8")
+    (made / "mappings" / "renamed.yaml").write_text(_RENAMED, encoding="utf-8")
+    async with running(made) as node:
+        assert await node.runtime.exchange.publish(Parcel("d1", "24001", "one", "lab", result("M1"), "hl7v2")) == Delivered()
+
+        async def parked() -> bool:
+            return bool(await node.runtime.journal.search(Selection(states=("parked",))))
+
+        async with asyncio.timeout(30):
+            await node.until(parked)
+        last, *before = await node.runtime.journal.search(Selection())
+        headers = (await node.runtime.journal.content(last.id)).headers
+    assert (last.code, len(before), dict(last.search)["origin"]) == ("loop", 8, "24001")
+    assert headers["via"].split() == ["24001", *["hub"] * 7]
+
+
+async def test_a_message_that_comes_back_as_it_was_is_known_again(tmp_path: Path) -> None:
+    """Where nobody renames it a circle ends where it began: it was received before."""
+    made = hub(tmp_path)
+    (made / "channels" / "at-hub.yaml").unlink()
+    for here, there in (("one", "two"), ("two", "one")):
+        text = _ROUND.format(here=here, there=there).replace("renamed", "original")
+        (made / "channels" / f"at-{here}.yaml").write_text(text, encoding="utf-8")
+    async with running(made) as node:
+        assert await node.runtime.exchange.publish(Parcel("d1", "24001", "one", "lab", result("M1"), "hl7v2")) == Delivered()
+        await node.settled()
+        rows = await node.runtime.journal.search(Selection())
+    assert [(row.channel, row.code) for row in rows] == [("at-one", "duplicate"), ("at-two", ""), ("at-one", "")]
