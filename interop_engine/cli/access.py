@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from interop_engine.cli.api import Api
+    from interop_engine.cli.options import Node
     from interop_engine.config.schema import SiteOptions
     from interop_engine.journal.base import Journal, MessageRow, Selection
 
@@ -101,22 +102,22 @@ async def running(place: Place) -> Api | None:
     return None
 
 
-async def names(directory: Path, url: str | None) -> dict[str, set[str]]:
-    """Channels and their destinations: of the engine at ``url``, else of a site's files and its journal."""
-    if url:
+async def names(node: Node) -> dict[str, set[str]]:
+    """Channels and their destinations: of the engine at a URL, else of a site's files and its journal."""
+    if node.url:
         from interop_engine.cli.api import Api
 
-        async with Api(url) as api:
+        async with Api(node.url) as api:
             channels = (await api.status())["channels"]
         return {channel["name"]: {each["name"] for each in channel["destinations"]} for channel in channels}
     from interop_engine.config.reading import read
 
     found: dict[str, set[str]] = {}
-    for path in sorted((directory / "channels").glob("*.yaml")):
-        data = read(directory, path, os.environ).data
+    for path in sorted((node.project / "channels").glob("*.yaml")):
+        data = read(node.project, path, os.environ).data
         deliver = data.get("deliver") or ()
         found[str(data.get("channel"))] = {str(each.get("name")) for each in deliver if isinstance(each, dict)}
-    async with opened(find(directory), readonly=True) as journal:
+    async with opened(find(node.project), readonly=True) as journal:
         for count in await journal.counts():
             known = found.setdefault(count.queue.channel, set())
             if count.queue.destination is not None:
@@ -125,28 +126,28 @@ async def names(directory: Path, url: str | None) -> dict[str, set[str]]:
 
 
 @asynccontextmanager
-async def reading(directory: Path, url: str | None) -> AsyncIterator[Reader]:
-    """Read from the journal in a folder, or from the engine at ``url``."""
-    if url:
+async def reading(node: Node) -> AsyncIterator[Reader]:
+    """Read from the journal in a folder, or from the engine at a URL."""
+    if node.url:
         from interop_engine.cli.api import Api
 
-        async with Api(url) as api:
+        async with Api(node.url) as api:
             yield api
         return
-    async with opened(find(directory), readonly=True) as journal:
+    async with opened(find(node.project), readonly=True) as journal:
         yield journal
 
 
 @asynccontextmanager
-async def operating(directory: Path, url: str | None) -> AsyncIterator[Operator]:
-    """Act through the engine at ``url``, else through the one that runs in a folder, else on its journal."""
+async def operating(node: Node) -> AsyncIterator[Operator]:
+    """Act through the engine at a URL, else through the one that runs in a folder, else on its journal."""
     from interop_engine.cli.api import Api
 
-    if url:
-        async with Api(url) as api:
+    if node.url:
+        async with Api(node.url) as api:
             yield api
         return
-    place = find(directory)
+    place = find(node.project)
     async with await running(place) or opened(place, readonly=False) as operator:
         yield operator
 

@@ -14,6 +14,7 @@ import typer
 from interop_engine.cli import output
 from interop_engine.cli.bench import Bench, ChannelName, MappingName, Project, folder_of
 from interop_engine.cli.inputs import moment
+from interop_engine.cli.options import Until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,7 +46,7 @@ def diff(
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="The journal's messages from this time on: 2026-03-01T08:00, or 24h (ago).")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")] = None,
+    until: Until = None,
     message: Annotated[
         list[str] | None, typer.Option("--message", metavar="ID", help="This message of the journal. Repeatable.")
     ] = None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli import output
-from interop_engine.cli.selection import Project
+from interop_engine.cli.options import Channel, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ async def _faults(project: Path) -> list[str]:
 def prune(
     *,
     days: Annotated[int, typer.Option(min=1, help="Remove what is done and older than so many days.")],
-    channel: Annotated[str | None, typer.Option(help="Only this channel.")] = None,
+    channel: Channel = None,
     project: Project = Path(),
 ) -> None:
     """Remove old messages now, while no engine runs: one that does follows `keep:` by itself. What is due or parked stays."""

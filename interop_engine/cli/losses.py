@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from interop_engine.cli import output
-
-Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
+from interop_engine.cli.options import Channel, Json, Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,9 @@ def register(app: typer.Typer) -> None:
 def losses(
     *,
     project: Project = Path(),
-    channel: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this channel.")] = None,
+    channel: Channel = None,
     codes: Annotated[bool, typer.Option("--codes", help="Only codes without a target: the terminologist's worklist.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Show JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """List what messages said that went nowhere: fields that no rule reads, and codes that no table or map knows.
 

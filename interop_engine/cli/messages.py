@@ -11,20 +11,8 @@ import typer
 
 from interop_engine.cli import output
 from interop_engine.cli.acting import discard, replay, retry
-from interop_engine.cli.selection import (
-    Channel,
-    ControlId,
-    Json,
-    MessageType,
-    Project,
-    Search,
-    Since,
-    State,
-    Until,
-    Url,
-    known_names,
-    selected,
-)
+from interop_engine.cli.options import Json, Node, grouped
+from interop_engine.cli.selection import Conditions, State, known_names
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -47,48 +35,33 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="messages")
 
 
-def list_(
-    *,
-    channel: Channel = None,
-    state: State = None,
-    since: Since = None,
-    until: Until = None,
-    control_id: ControlId = None,
-    message_type: MessageType = None,
-    search: Search = None,
-    limit: Limit = 50,
-    project: Project = Path(),
-    url: Url = None,
-    json: Json = False,
-) -> None:
+@grouped
+def list_(*, state: State = None, where: Conditions, limit: Limit = 50, node: Node, json: Json = False) -> None:
     """List messages, newest first."""
     from interop_engine.cli import access
 
-    selection = selected(
-        channel=channel, state=state, since=since, until=until, control_id=control_id, message_type=message_type, search=search,
-        limit=limit,
-    )  # fmt: skip
+    selection = where.selection(state, limit)
 
     async def found() -> list[MessageRow]:
-        await known_names(project, url, selection)
-        async with access.reading(project, url) as reader:
+        await known_names(node, selection)
+        async with access.reading(node) as reader:
             return await reader.search(selection)
 
     rows = asyncio.run(found())
     if json:
         output.write_json(rows)
         return
-    _list(rows, _zone(project, url))
+    _list(rows, _zone(node))
 
 
+@grouped
 def show(
     message: Annotated[str, typer.Argument(metavar="ID", help="The message's id.")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the bytes as received.")] = False,
     delivery: Annotated[str | None, typer.Option(metavar="ID", help="Only the exact body of this delivery.")] = None,
     attempts: Annotated[bool, typer.Option("--attempts", help="Every attempt to deliver it, with the receiver's words.")] = False,
-    project: Project = Path(),
-    url: Url = None,
+    node: Node,
     json: Json = False,
 ) -> None:
     """Show one message: where it is, its deliveries and findings.
@@ -97,24 +70,24 @@ def show(
     """
     from interop_engine.cli import access
 
-    if url and (raw or delivery or attempts):
+    if node.url and (raw or delivery or attempts):
         raise typer.BadParameter("content is shown from the journal only, not over HTTP", param_hint="--url")
     if raw or delivery:
-        sys.stdout.buffer.write(asyncio.run(_content(project, message, delivery)))
+        sys.stdout.buffer.write(asyncio.run(_content(node.project, message, delivery)))
         return
     if attempts:
-        _show_attempts(asyncio.run(_attempts(project, message)), _zone(project, None), json=json)
+        _show_attempts(asyncio.run(_attempts(node.project, message)), _zone(node), json=json)
         return
 
     async def found() -> MessageRow:
-        async with access.reading(project, url) as reader:
+        async with access.reading(node) as reader:
             return await reader.show(message)
 
     row = asyncio.run(found())
     if json:
         output.write_json(row)
     else:
-        _show_message(row, _zone(project, url))
+        _show_message(row, _zone(node))
 
 
 async def _content(project: Path, message: str, delivery: str | None) -> bytes:
@@ -215,8 +188,8 @@ def _receipt(delivery: DeliveryRow, receipt: Receipt, zone: tzinfo | None) -> tu
     return (delivery.id, receiver, output.local(receipt.taken_at, zone), state, "; ".join(steps))
 
 
-def _zone(project: Path, url: str | None) -> tzinfo | None:
+def _zone(node: Node) -> tzinfo | None:
     """The site's own zone; this machine's where the site is somewhere else."""
     from interop_engine.cli import access
 
-    return None if url else access.find(project).options.zone
+    return None if node.url else access.find(node.project).options.zone

@@ -93,6 +93,8 @@ def _kind(annotation: Any) -> str:
     for kind in (annotation, *typing.get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, Enum):
             return "|".join(str(each.value) for each in kind)
+    if typing.get_origin(annotation) is typing.Literal:
+        return "|".join(typing.get_args(annotation))
     names = {str: "TEXT", int: "NUMBER", float: "NUMBER", Path: "PATH"}
     return next((names[kind] for kind in (annotation, *typing.get_args(annotation)) if kind in names), "VALUE")
 

@@ -3,62 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interop_engine.cli.inputs import moment
+from interop_engine.cli.options import Channel, Until
 from interop_engine.ops.paging import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from interop_engine.cli.access import Reader
+    from interop_engine.cli.options import Node
     from interop_engine.journal.base import MessageRow, Selection
 
-Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
-Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
-Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
-Channel = Annotated[str | None, typer.Option(help="Only this channel.")]
 State = Annotated[
     list[str] | None,
-    typer.Option(help="Only in this state: received, parked, rejected, … delivery-parked, delivery-waiting. Repeatable."),
+    typer.Option(metavar="STATE", help="Only in this state: received, parked, … delivery-parked, delivery-waiting. Repeatable."),
 ]
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-03-01T08:00, or 24h (ago).")]
-Until = Annotated[str | None, typer.Option(metavar="TIME", help="Up to this time.")]
-ControlId = Annotated[str | None, typer.Option(help="Only with this MSH-10.")]
-MessageType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type: ORU^R01.")]
-Search = Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without this, what would be done to messages found is only counted.")]
 
 
-def selected(
-    *,
-    channel: str | None,
-    state: list[str] | None,
-    since: str | None,
-    until: str | None,
-    control_id: str | None,
-    message_type: str | None,
-    search: list[str] | None,
-    limit: int = PAGE,
-) -> Selection:
-    """The conditions as typed. Raises BadParameter."""
-    from interop_engine.journal.base import STATES, Selection
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Which messages: those for which all hold that are given."""
 
-    for each in state or ():
-        known_as(each, STATES, "state", "--state")
-    return Selection(
-        channel=channel,
-        states=tuple(state or ()),
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
-        control_id=control_id,
-        message_type=message_type,
-        search=tuple(_pair(text) for text in search or ()),
-        limit=limit,
-    )
+    channel: Channel = None
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="From this time on: 2026-03-01T08:00, or 24h (ago).")] = None
+    until: Until = None
+    control_id: Annotated[str | None, typer.Option(metavar="ID", help="Only with this MSH-10.")] = None
+    message_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type: ORU^R01.")] = None
+    search: Annotated[list[str] | None, typer.Option(metavar="KIND=VALUE", help="patient=BN001, order=A17, accession=…")] = None
+
+    def selection(self, states: list[str] | None = None, limit: int = PAGE) -> Selection:
+        """What the journal is asked for. Raises BadParameter."""
+        from interop_engine.journal.base import STATES, Selection
+
+        for each in states or ():
+            known_as(each, STATES, "state", "--state")
+        return Selection(
+            channel=self.channel,
+            states=tuple(states or ()),
+            since=moment(self.since, "--since"),
+            until=moment(self.until, "--until"),
+            control_id=self.control_id,
+            message_type=self.message_type,
+            search=tuple(_pair(text) for text in self.search or ()),
+            limit=limit,
+        )
 
 
 def known_as(name: str, names: Iterable[str], what: str, option: str) -> None:
@@ -71,13 +64,13 @@ def known_as(name: str, names: Iterable[str], what: str, option: str) -> None:
         raise typer.BadParameter(f'there is no {what} "{name}": {hint}', param_hint=option)
 
 
-async def known_names(project: Path, url: str | None, selection: Selection, to: str = "") -> None:
+async def known_names(node: Node, selection: Selection, to: str = "") -> None:
     """Raise BadParameter for a channel or a destination that neither the site nor its journal knows."""
     from interop_engine.cli import access
 
     if selection.channel is None and not to:
         return
-    names = await access.names(project, url)
+    names = await access.names(node)
     if selection.channel is not None:
         known_as(selection.channel, names, "channel", "--channel")
     chosen = [selection.channel] if selection.channel is not None else list(names)

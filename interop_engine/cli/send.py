@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.options import Files
 
 if TYPE_CHECKING:
     import ssl
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def send(
     address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where an MLLP receiver listens.")],
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.")],
+    files: Files,
     *,
     connections: Annotated[int, typer.Option(min=1, max=1000, help="Connections, each with one message under way.")] = 1,
     rate: Annotated[float, typer.Option(min=0, help="Messages a second in all; 0 is as fast as they are answered.")] = 0,

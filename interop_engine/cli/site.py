@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.options import Directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from interop_engine.config.site import Site
     from interop_engine.core.diagnostics import Mistake
     from interop_engine.engine.cases import Case, CaseResult
-
-Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:

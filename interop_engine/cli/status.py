@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.options import Json, Node, Project, grouped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from interop_engine.cli.api import Api
 
 Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The API of a running engine.", show_default=False)]
-Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
-Url = Annotated[str | None, typer.Option("--url", help="The API of a running engine, such as http://127.0.0.1:8080.")]
-Json = Annotated[bool, typer.Option("--json", help="Show JSON.")]
 Destination = Annotated[
     str, typer.Option("--destination", metavar="NAME", help="Not the intake, but the deliveries to this destination.")
 ]
@@ -47,12 +45,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(channels, name="channels")
 
 
-def status(
-    url: Where = None,
-    *,
-    project: Project = Path(),
-    json: Json = False,
-) -> None:
+def status(url: Where = None, *, project: Project = Path(), json: Json = False) -> None:
     """Show what a running engine does: what waits, what is parked, what is wrong. Ends with 1 if it is not ready.
 
     Where no engine runs, what its journal says of what waits and is parked.
@@ -60,7 +53,7 @@ def status(
     from interop_engine.core.errors import InteropError
 
     try:
-        found = asyncio.run(_status(url, project))
+        found = asyncio.run(_status(Node(project, url)))
     except InteropError:
         if not url and not json:
             asyncio.run(_show_left(project))
@@ -73,14 +66,9 @@ def status(
         raise typer.Exit(1)
 
 
-def list_channels(
-    url: Where = None,
-    *,
-    project: Project = Path(),
-    json: Json = False,
-) -> None:
+def list_channels(url: Where = None, *, project: Project = Path(), json: Json = False) -> None:
     """List the channels of a running engine, each with its source and destinations."""
-    found = asyncio.run(_status(url, project))["channels"]
+    found = asyncio.run(_status(Node(project, url)))["channels"]
     if json:
         output.write_json(found)
         return
@@ -88,29 +76,31 @@ def list_channels(
     output.table(("channel", "state", "source", "destinations", "title"), rows)
 
 
-def start_channel(name: ChannelName, *, destination: Destination = "", project: Project = Path(), url: Url = None) -> None:
+@grouped
+def start_channel(name: ChannelName, *, destination: Destination = "", node: Node) -> None:
     """Let a channel take messages in again; ends with 1 if it cannot. Or let it deliver to a destination again.
 
     A destination whose receiver is left alone is tried at once.
     """
-    _switch(name, "start", project, url, destination)
+    _switch(name, "start", node, destination)
 
 
-def stop_channel(name: ChannelName, *, destination: Destination = "", project: Project = Path(), url: Url = None) -> None:
+@grouped
+def stop_channel(name: ChannelName, *, destination: Destination = "", node: Node) -> None:
     """Stop a channel's intake; what it has taken in goes on. Or stop what it delivers to a destination: that waits.
 
     It starts again with the engine.
     """
-    _switch(name, "stop", project, url, destination)
+    _switch(name, "stop", node, destination)
 
 
+@grouped
 def reload_channels(
     name: Annotated[
         str, typer.Argument(metavar="[CHANNEL]", help="Only this one, opened anew even if nothing changed.", show_default=False)
     ] = "",
     *,
-    project: Project = Path(),
-    url: Url = None,
+    node: Node,
     json: Json = False,
 ) -> None:
     """Let a running engine take the site as its folder has it now: all of it, or nothing and 1 where anything is wrong.
@@ -120,9 +110,9 @@ def reload_channels(
     from interop_engine.core.errors import ConfigError
 
     try:
-        done = asyncio.run(_reload(name, url, project))
+        done = asyncio.run(_reload(name, node))
     except ConfigError as error:
-        output.show_mistakes(error.mistakes, project)
+        output.show_mistakes(error.mistakes, node.project)
         output.fail("nothing has changed: the site has mistakes")
     if json:
         output.write_json(done)
@@ -132,14 +122,14 @@ def reload_channels(
     output.write(f"configuration {done['config'][:12]}{', commit ' + done['commit'][:12] if done['commit'] else ''}")
 
 
-async def _reload(name: str, url: str | None, project: Path) -> dict[str, Any]:
-    async with _engine(url, project) as api:
+async def _reload(name: str, node: Node) -> dict[str, Any]:
+    async with _engine(node) as api:
         return await api.reload(name)
 
 
-def _switch(name: str, action: str, project: Path, url: str | None, destination: str) -> None:
+def _switch(name: str, action: str, node: Node, destination: str) -> None:
     async def ask() -> dict[str, str]:
-        async with _engine(url, project) as api:
+        async with _engine(node) as api:
             return await api.channel(name, action, destination)
 
     found = asyncio.run(ask())
@@ -149,19 +139,19 @@ def _switch(name: str, action: str, project: Path, url: str | None, destination:
         output.fail(found["problem"])
 
 
-async def _status(url: str | None, project: Path) -> dict[str, Any]:
-    async with _engine(url, project) as api:
+async def _status(node: Node) -> dict[str, Any]:
+    async with _engine(node) as api:
         return await api.status()
 
 
 @asynccontextmanager
-async def _engine(url: str | None, project: Path) -> AsyncIterator[Api]:
+async def _engine(node: Node) -> AsyncIterator[Api]:
     """The API of the engine at a URL, or of the one that runs in a folder."""
     from interop_engine.cli import access
     from interop_engine.cli.api import Api
     from interop_engine.core.errors import InteropError
 
-    found = Api(url) if url else await access.running(place := access.find(project))
+    found = Api(node.url) if node.url else await access.running(place := access.find(node.project))
     if found is None:
         raise InteropError(f"No engine of this site answers at {place.options.status.listen}.")
     async with found as api:

@@ -9,11 +9,10 @@ import typer
 
 from interop_engine.cli import output
 from interop_engine.cli.bench import Bench, ChannelName, MappingName, Project
+from interop_engine.cli.options import Files
 
 if TYPE_CHECKING:
     from interop_engine.mapping.outbound.compiler import Outbound
-
-Files = Annotated[list[str], typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.")]
 
 
 def register(app: typer.Typer) -> None:
