@@ -155,13 +155,15 @@ async def operating(node: Node) -> AsyncIterator[Operator]:
 @asynccontextmanager
 async def opened(place: Place, *, readonly: bool) -> AsyncIterator[Journal]:
     """The journal of a place."""
+    from interop_engine.cli.logs import Level, events_only
     from interop_engine.journal import open_journal
 
     if isinstance(place.journal, Path) and not place.journal.exists():
         raise InteropError(f"There is no journal at {place.journal} yet.")
     journal = open_journal(place.journal, readonly=readonly, keys=place.options.journal.keys(place.directory))
-    await journal.open()
-    try:
-        yield journal
-    finally:
-        await journal.close()
+    with events_only(Level.WARNING):
+        await journal.open()
+        try:
+            yield journal
+        finally:
+            await journal.close()

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.logs import Level, events_only
+from interop_engine.cli.options import Directory
 from interop_engine.core.garbage import collect_seldom
 
 if TYPE_CHECKING:
     from interop_engine.config.site import Site
     from interop_engine.engine.runtime import Runtime
-
-
-class Level(StrEnum):
-    """The least that is logged."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)] = Path(),
+    directory: Directory = Path(),
     *,
     watch: Annotated[bool, typer.Option("--watch", help="Take a changed site at once, if check finds no error.")] = False,
     log_level: Annotated[Level, typer.Option(help="The least that is logged, on stderr.")] = Level.INFO,
@@ -44,29 +35,11 @@ def run(
     import uvloop
 
     keeper = _Keeper(directory, watch=watch)
-    _log(log_level)
     output.show_mistakes(keeper.site.warnings, directory)
-    if not uvloop.run(keeper.keep()):
+    with events_only(log_level):
+        stopped = uvloop.run(keeper.keep())
+    if not stopped:
         raise typer.Exit(1)
-
-
-def _log(level: Level) -> None:
-    """Lines for people on a terminal, JSON for machines elsewhere; one line an event, control characters escaped."""
-    import logging
-
-    import structlog
-
-    people = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=not people),
-            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(ensure_ascii=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 class _Keeper:

@@ -270,6 +270,20 @@ class WorkerFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LibraryComplained(Event):
+    """A library, a thread or Python itself said something that is no event of ours. ``code``: the exception's type, if any.
+
+    ``place``: the file and line it was raised or said at, never what it says, which may hold content.
+    """
+
+    sentence: ClassVar[str] = "A library, a thread or Python itself complains."
+    level: ClassVar[str] = "warning"
+    library: str
+    code: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStateChanged(Event):
     """A channel started, stopped or failed to start."""
 

@@ -14,6 +14,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
+from interop_engine.core.libraries import overheard
 from interop_engine.demo import checks
 from interop_engine.demo.day import DELIVERED, PORT_OF, Step, steps
 from interop_engine.demo.fhir_server import FhirServer
@@ -53,7 +54,8 @@ def run(broker: str | None = None, stay: bool = False, console: Console | None =
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # the table tells it all
     try:
-        return asyncio.run(_run(broker, stay, console or Console()))
+        with overheard():
+            return asyncio.run(_run(broker, stay, console or Console()))
     finally:
         structlog.reset_defaults()
 
