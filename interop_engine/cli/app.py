@@ -75,7 +75,7 @@ for module in (init, site, transform, explain, diff, run_, send, status, message
 
 
 def run() -> None:
-    """Run the program; a reader that went away ends it in silence, Ctrl-C with 130."""
+    """Run the program; a reader that went away ends it in silence, Ctrl-C with 130, a fault of ours with one line and 1."""
     try:
         app()
     except BrokenPipeError:
@@ -84,3 +84,12 @@ def run() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if sys.flags.dev_mode:
+            raise
+        from interop_engine.core.libraries import place_of
+
+        # Its words and its traceback may hold content of a message.
+        what = f"this is a fault of interop-engine: {type(error).__name__} at {place_of(error)}"
+        output.remark("error", what, "please report it; `python -X dev -m interop_engine …` shows all of it")
+        sys.exit(1)
