@@ -64,7 +64,7 @@ def mistakes_of(directory: Path) -> list[Mistake]:
     from interop_engine.engine import cases
 
     site, mistakes = loader.examine(directory)
-    return mistakes if site is None else loader.in_order([*mistakes, *cases.load(site).mistakes])
+    return mistakes if site is None else loader.in_order({*mistakes, *cases.load(site).mistakes})
 
 
 def run_cases(

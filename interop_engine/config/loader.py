@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from interop_engine.config import agreements, cross, transport
-from interop_engine.config.reading import File, read
+from interop_engine.config.reading import File, read, text_of
 from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
 from interop_engine.connectors.base import Options, Sending
@@ -67,7 +67,7 @@ def rebuild(snapshot: str, environment: Mapping[str, str] | None = None) -> Site
 def _usable(site: Site | None, mistakes: Sequence[Mistake]) -> Site:
     errors = [mistake for mistake in mistakes if mistake.severity == "error"]
     if site is None or errors:
-        raise ConfigError(errors or mistakes)
+        raise ConfigError(in_order(errors or mistakes))
     return site
 
 
@@ -157,12 +157,18 @@ def _keys(engine: File, path: Path) -> None:
 def _library(loading: _Loading, names: Naming) -> Library:
     folder = loading.root / "mappings"
     files = sorted({path for pattern in _MAPPING_FILES for path in folder.rglob(pattern)})
+    texts, unread = {}, []
     for path in files:
         parts = path.relative_to(folder).parts
         if not _NOT_MAPPINGS.intersection(parts) and not any(part.startswith(".") for part in parts):
-            loading.texts[str(path.relative_to(loading.root))] = path.read_text(encoding="utf-8")
-    texts = {name: text for name, text in loading.texts.items() if name.startswith("mappings/")}
+            text = text_of(loading.root, path)
+            if isinstance(text, Mistake):
+                unread.append(text)
+            else:
+                texts[str(path.relative_to(loading.root))] = text
+    loading.texts |= texts
     library = load_mappings(texts, names)
+    library = replace(library, mistakes=(*unread, *library.mistakes))
     loading.mistakes += library.mistakes
     return library
 
@@ -204,6 +210,8 @@ class _Channel:
         self._names = names
 
     def read(self) -> ChannelConfig | None:
+        if not self._file.readable:
+            return None
         data = dict(self._file.data)
         source_data, deliver_data = data.pop("source", None), data.pop("deliver", None)
         options = self._file.parse(ChannelOptions, data)

@@ -18,13 +18,17 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass
 class File:
-    """A file of the site: its text as written, its data with variables filled in, and what is wrong with it."""
+    """A file of the site: its text as written, its data with variables filled in, and what is wrong with it.
+
+    Of one that is not ``readable`` that alone is said, not what it lacks.
+    """
 
     name: str
     text: str
     document: yaml.Document
     data: Any = None
     mistakes: list[Mistake] = field(default_factory=list)
+    readable: bool = True
 
     def mark(self, *path: str | int, key: bool = False) -> Mark:
         """The place of something in it."""
@@ -36,6 +40,8 @@ class File:
 
     def parse(self, model: type[_Model], data: Mapping[str, Any], *path: str | int) -> _Model | None:
         """The data as the model; None, with the mistakes noted, where it does not fit."""
+        if not self.readable:
+            return None
         try:
             return model.model_validate(_without_nulls(data))
         except ValidationError as error:
@@ -63,19 +69,33 @@ class File:
 def read(root: Path, path: Path, environment: Mapping[str, str]) -> File:
     """Read a file of the site; never raises for what is in it."""
     name = str(path.relative_to(root))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        document = yaml.Document(name)
-        return File(name, "", document, {}, mistakes=[Mistake("C104", f"not UTF-8 at byte {error.start}", Mark(name, 1, 1))])
+    text = text_of(root, path)
+    if isinstance(text, Mistake):
+        return File(name, "", yaml.Document(name), {}, [text], readable=False)
     document = yaml.load(text, name)
     data = fill(document, root, environment)
     found = File(name, text, document, data, document.mistakes)
     if not isinstance(data, dict):
         if not found.mistakes:
             found.mistake("C104", "the file holds no keys", hint="see `interop-engine init` for a site to start from")
-        found.data = {}
+        found.data, found.readable = {}, False
     return found
+
+
+def text_of(root: Path, path: Path) -> str | Mistake:
+    """What a file of the site holds, or what keeps it from being read."""
+    name = str(path.relative_to(root))
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        hint = "the user that runs the engine must be able to read it"
+        return Mistake("C104", f"the file cannot be read: {error.strerror}", Mark(name, 1, 1), hint)
+    try:
+        return data.decode().replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        mark = Mark(name, before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode()) + 1)
+        return Mistake("C104", f"the byte 0x{data[error.start]:02X} is not UTF-8", mark, "save the file as UTF-8")
 
 
 def _without_nulls(data: Any) -> Any:

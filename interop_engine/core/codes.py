@@ -20,7 +20,7 @@ CODES: Mapping[str, str] = {
     "C101": "A key is not known here.",
     "C102": "A key that is needed is missing.",
     "C103": "A value does not fit its key.",
-    "C104": "The file is empty, or not UTF-8.",
+    "C104": "The file cannot be read, is empty, or is not UTF-8.",
     "C105": "There is no naming profile of that name.",
     "C106": "A variable is not set, or a file it names cannot be read.",
     "C107": "There is no such connector, or not exactly one is named.",

@@ -43,6 +43,7 @@ _HELP = {  # part of a problem as libyaml words it → what to do
     "',' or '}'": 'within { } a value with a comma, quotes or brackets goes in "double quotes", or on a line of its own',
     "mapping values are not allowed": 'a value with a colon and a space in it goes in "double quotes"; else look at the indent',
     "cannot start any token": "indent with spaces, not with tabs; a value that begins with @, ` or % goes in quotes",
+    "tab character": "indent with spaces, not with tabs",
     "expected ':'": "each line is KEY: VALUE; the line may be one that goes on from the one before",
     "expected <block end>": "the indent is not that of the lines before",
     "unexpected end of stream": "a quote or bracket is not closed",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from interop_engine.config.reading import text_of
 from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.model import NOTHING_KNOWN, Known, Resource, Sent
@@ -82,8 +83,10 @@ def load(site: Site) -> Cases:
     found = Cases()
     names = {*site.library.programs, *site.library.outbound, *site.library.broken}
     for path in sorted((site.root / "mappings").rglob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        if "cases_for" in text:
+        text = text_of(site.root, path)
+        if isinstance(text, Mistake):
+            found.mistakes.append(text)
+        elif "cases_for" in text:
             _file(found, path, yaml.load(text, str(path.relative_to(site.root))), names, site)
     return found
 

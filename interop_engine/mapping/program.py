@@ -279,7 +279,7 @@ class Library:
     @property
     def unreadable(self) -> bool:
         """Whether a file cannot be read at all: what it would define, nobody can name."""
-        return any(mistake.code.startswith("Y") for mistake in self.mistakes)
+        return any(mistake.code.startswith("Y") or mistake.code == "C104" for mistake in self.mistakes)
 
     def compile(self) -> list[Mistake]:
         """Compile every mapping now, rather than with its first message. The mistakes are those that only this can find."""

@@ -318,13 +318,6 @@ def test_a_secret_from_a_file(tmp_path: Path) -> None:
     assert loader.load(root, {}).options.site == "Bệnh viện"
 
 
-def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
-    """A file saved by an old editor names the byte."""
-    root = site(tmp_path)
-    (root / "channels" / "patients.yaml").write_bytes(b"channel: \xff\n")
-    assert "channels/patients.yaml:1:1: C104 not UTF-8 at byte 9" in told(root)
-
-
 def test_the_digest_names_the_configuration(tmp_path: Path) -> None:
     """It changes with the files and with nothing else."""
     first = loader.load(site(tmp_path), {"UNUSED": "1"})

@@ -1,0 +1,68 @@
+"""A file of a site that cannot be read: that is said, at its place, and nothing that follows from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interop_engine.config import loader
+from tests.config.test_config_check import CHANNEL, site, told
+from tests.support.small_site import run, small_site
+
+CHANNEL_FILE, MAPPING_FILE = "channels/patients.yaml", "mappings/adt.yaml"
+
+
+def checked(root: Path) -> list[str]:
+    """What ``check`` finds, without its help."""
+    return [str(each).partition("\n")[0] for each in loader.check(root, {})]
+
+
+@pytest.mark.parametrize("file", ["engine.yaml", CHANNEL_FILE, MAPPING_FILE, "mappings/codes.csv", "mappings/cases/adt.yaml"])
+def test_a_file_that_is_not_utf_8(tmp_path: Path, file: str) -> None:
+    """A file saved by an old editor, or a table by a spreadsheet, names the byte and its place."""
+    root = small_site(tmp_path)
+    (root / file).write_bytes("# Bệnh\n# viện: ".encode() + "à".encode("cp1258"))
+    done = run("check", root)
+    assert (done.exit_code, done.stderr.count(": C104 ")) == (1, 1)
+    assert f"{file}:2:9: C104 the byte 0xE0 is not UTF-8\n    help: save the file as UTF-8\n" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["engine.yaml", CHANNEL_FILE, MAPPING_FILE])
+def test_a_file_that_cannot_be_opened(tmp_path: Path, file: str) -> None:
+    """A link that leads nowhere, or a file of another user: with what the system says of it."""
+    root = small_site(tmp_path)
+    (root / "channels" / "other.yaml").write_text(CHANNEL.replace("channel: patients", "chanel: x"), encoding="utf-8")
+    (root / file).unlink()
+    (root / file).symlink_to(tmp_path / "nowhere")
+    found = checked(root)
+    if file == "engine.yaml":
+        assert found == [f"{root}/engine.yaml:1:1: C100 there is no engine.yaml here"]
+        return
+    assert f"{file}:1:1: C104 the file cannot be read: No such file or directory" in found
+    assert any(each.startswith("channels/other.yaml:1:1: C101") for each in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("channel: patients\n\tsource:\n", "2:1: Y001 not readable as YAML: found a tab character that violates indentation"),
+        ("", "1:1: C104 the file holds no keys"),
+        ("- channel: patients\n", "1:1: C104 the file holds no keys"),
+    ],
+)
+def test_of_a_file_that_is_no_block_of_keys_only_that_is_said(tmp_path: Path, text: str, expected: str) -> None:
+    """Not that each key is missing, which may well stand in it."""
+    root = site(tmp_path)
+    (root / CHANNEL_FILE).write_text(text, encoding="utf-8")
+    assert checked(root) == [f"{CHANNEL_FILE}:{expected}"]
+    assert "\t" not in text or "help: indent with spaces" in told(root)
+
+
+def test_mistakes_are_refused_in_their_order(tmp_path: Path) -> None:
+    """``run`` shows them as ``check`` does: by file and line."""
+    root = small_site(tmp_path)
+    (root / CHANNEL_FILE).write_text(CHANNEL.replace("order: patient", "order: x") + "nothing: 1\nagain: 2\n", encoding="utf-8")
+    lines = [line.partition(": ")[0] for line in run("run", root).stderr.splitlines() if ".yaml:" in line]
+    assert lines == sorted(lines, key=lambda each: [int(number) for number in each.split(":")[1:]])
+    assert len(lines) > 1
