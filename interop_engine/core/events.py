@@ -284,6 +284,17 @@ class LibraryComplained(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ItemNotKept(Event):
+    """The journal refuses what came of a message (``destination`` empty) or delivery, in whatever words."""
+
+    sentence: ClassVar[str] = "The journal cannot hold what came of an item; it is done again when its lease ends."
+    level: ClassVar[str] = "error"
+    channel: str
+    destination: str
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelStateChanged(Event):
     """A channel started, stopped or failed to start."""
 

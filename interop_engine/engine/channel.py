@@ -13,7 +13,7 @@ from interop_engine.core.errors import ItemRefused, UnknownItem
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
 from interop_engine.engine.agreements import AgreedDestination
-from interop_engine.engine.delivery import Deliverer, Policy
+from interop_engine.engine.delivery import REFUSED, Deliverer, Policy
 from interop_engine.engine.ingress import Ingress
 from interop_engine.engine.intake import ChannelState, Intake
 from interop_engine.engine.parsed import Parsed
@@ -251,11 +251,11 @@ class Channel:
                 try:
                     forwarded = await self._journal.forward(lease, result)
                 except ItemRefused as error:
-                    result = Parked("journal-refused", f"The journal cannot hold what was made of it: {error}")
+                    result = Parked(REFUSED, f"The journal cannot hold what was made of it: {error}")
             if isinstance(result, Parked):
                 await self._journal.park(lease, result.code, result.why, [str(finding) for finding in result.findings])
 
-        if not await self._workers.durable(write):
+        if not await self._workers.durable(write, message):
             return True
         self.verdicts.moved(message)
         if isinstance(result, Parked):

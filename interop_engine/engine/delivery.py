@@ -10,11 +10,11 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from interop_engine.connectors.base import before_sending, deliver_while
 from interop_engine.core import events
-from interop_engine.core.errors import UnknownItem
+from interop_engine.core.errors import ItemRefused, UnknownItem
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from interop_engine.core.retry import LONGEST_DELIVERY
 from interop_engine.engine.workers import Workers
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from interop_engine.core.retry import Backoff
     from interop_engine.engine.workers import Broken
     from interop_engine.journal.base import Journal, Lease, Queue
+
+REFUSED: Final = "journal-refused"
+"""The code of what the journal cannot hold as it is."""
 
 _LONGEST_PAUSE = 10.0  # seconds of a gate's pause that one delivery waits for: an operator may end it
 _AFTER_OTHERS = 1.0  # seconds that one which was sent ahead in vain is due after the next goes ahead
@@ -155,7 +158,16 @@ class Deliverer:
         if isinstance(outcome, Retry) and outcome.sent:
             self._unreached = outcome.why if outcome.counts else ""
         outcome, due_at = decide(delivery, outcome, self._policy, _now(), pause)
-        if await self._workers.durable(lambda: self._journal.settle(lease, outcome, due_at=due_at, took=took)):
+
+        async def write() -> None:
+            nonlocal outcome
+            try:
+                await self._journal.settle(lease, outcome, due_at=due_at, took=took)
+            except ItemRefused:
+                outcome = _in_our_words(outcome)
+                await self._journal.settle(lease, outcome, due_at=due_at, took=took)
+
+        if await self._workers.durable(write, delivery.id):
             _report(delivery, outcome, due_at, waits=pause is not None)
             self._settled(delivery.message_id)
 
@@ -181,6 +193,13 @@ class Deliverer:
             place = (delivery.channel, delivery.destination, delivery.id)
             events.emit(events.ConnectorFailed(*place, type(error).__name__, _place(error)))
             return Retry(f"The connector failed: {type(error).__name__}", code="internal")
+
+
+def _in_our_words(outcome: Outcome) -> Outcome:
+    """The same outcome without what its receiver said, which the journal cannot hold."""
+    if isinstance(outcome, Delivered):
+        return Delivered(REFUSED)
+    return replace(outcome, code=REFUSED, why="The journal cannot hold what its receiver said.")
 
 
 def _place(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from interop_engine.core import events
-from interop_engine.core.errors import JournalBroken, JournalError, UnknownItem
+from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError, UnknownItem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,12 +73,12 @@ class Workers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def durable(self, write: Callable[[], Awaitable[None]]) -> bool:
-        """Write a result, again and again while the journal cannot commit; False where it never will.
+    async def durable(self, write: Callable[[], Awaitable[None]], item: str) -> bool:
+        """Write the result of an item (its id), again and again while the journal cannot commit; False where it never will.
 
-        That is where the journal has failed for good, and where the lease has ended meanwhile: another worker has the item, or
-        an earlier try was committed although its answer was lost. Giving the item back instead would do its work twice where
-        patience does not.
+        That is where the journal has failed for good, or refuses this very item, and where the lease has ended meanwhile:
+        another worker has the item, or an earlier try was committed although its answer was lost. Giving the item back instead
+        would do its work twice where patience does not.
         """
         while True:
             try:
@@ -87,6 +87,9 @@ class Workers:
                 self._broken(error)
                 return False
             except UnknownItem:
+                return False
+            except ItemRefused:
+                events.emit(events.ItemNotKept(self._queue.channel, self._queue.destination or "", item))
                 return False
             except JournalError:
                 await asyncio.sleep(_PAUSE)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from interop_engine.core.errors import UnknownItem
+from interop_engine.core.errors import ItemRefused, UnknownItem
 from interop_engine.core.model import Known, Park, Question, Retry
 from interop_engine.journal.base import Forward, Journal, Lease, MessageState, Queue, QueueCount, Selection
 from tests.support.journals import (
@@ -202,6 +202,18 @@ async def test_of_two_that_ask_at_once_the_second_is_asked_to_look_again(journal
     made = [Forward((delivery(sent=(sent(),)),), stamp=each.stamp) for each in known]
     done = await asyncio.gather(*(journal.forward(held, each) for held, each in zip(leases, made, strict=True)))
     assert done == [True, False]
+
+
+async def test_what_can_never_be_written_is_refused_by_itself(journal: Journal) -> None:
+    """Its caller can tell it from a journal that is away, what is written beside it is written, and it is leased still."""
+    held, other = [await _received(journal) for _ in range(2)]
+    impossible = Forward((delivery(sent=(sent()._replace(rank=1 << 70),)),))
+    answers = await asyncio.gather(
+        journal.forward(held, impossible), journal.forward(other, Forward((delivery(),))), return_exceptions=True
+    )
+    assert [type(answers[0]), answers[1]] == [ItemRefused, True]
+    assert (await journal.health()).problem == ""
+    await journal.park(held, "x", "y")
 
 
 # --- operators --------------------------------------------------------------------------------------------------------

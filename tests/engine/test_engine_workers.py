@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from interop_engine.core import events
-from interop_engine.core.errors import JournalBroken, JournalError
+from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError
 from interop_engine.core.model import Received
 from interop_engine.engine import workers
 from interop_engine.journal.base import Forward, Lease
 from interop_engine.journal.sqlite import leases
 from interop_engine.journal.sqlite.reads import Reads
-from tests.support.journals import LAB, Store, message
+from tests.support.journals import LAB, Store, lease_now, message
 
 
 async def test_an_item_whose_history_cannot_be_read_is_given_back_and_tried_again(
@@ -98,3 +98,30 @@ async def test_a_journal_that_failed_for_good_is_reported(tmp_path: Path) -> Non
         await journal.accept(message())
         assert str(await asyncio.wait_for(reported, 10)) == "gone"
         await ours.stop(1)
+
+
+async def test_what_the_journal_cannot_hold_is_reported_and_not_tried_for_ever(tmp_path: Path) -> None:
+    """It stays with its worker until its lease ends: given back, it would be done again at once, a delivery be sent again."""
+    seen: list[events.Event] = []
+    end = events.subscribe(seen.append)
+    async with Store("sqlite", tmp_path / "journal.db").opened() as journal:
+        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        tries: list[Lease] = []
+
+        async def handle(lease: Lease) -> None:
+            async def write() -> None:
+                tries.append(lease)
+                raise ItemRefused("too large")
+
+            assert lease.message is not None
+            ended.set_result(await ours.durable(write, lease.message.id))
+
+        ours = workers.Workers(journal, LAB, handle, owner="w", concurrency=2, broken=lambda _: None)
+        ours.start()
+        stored = await journal.accept(message())
+        assert not await asyncio.wait_for(ended, 10)
+        assert await lease_now(journal, LAB) is None
+        await ours.stop(1)
+    end()
+    assert len(tries) == 1
+    assert [each for each in seen if each.level == "error"] == [events.ItemNotKept("lab", "", stored.id)]

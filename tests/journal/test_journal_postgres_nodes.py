@@ -154,7 +154,7 @@ async def test_a_fenced_off_worker_goes_on_to_the_next_item(url: str) -> None:
         async def handle(leased: Lease) -> None:
             held = await lease(other, LAB)
             await other.forward(held, Forward())
-            assert not await workers.durable(lambda: slow.park(leased, "x", "y"))
+            assert not await workers.durable(lambda: slow.park(leased, "x", "y"), "x")
             fenced.set()
 
         workers = Workers(slow, LAB, handle, owner="w", concurrency=1, broken=broken.append)

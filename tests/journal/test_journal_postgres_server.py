@@ -48,12 +48,12 @@ async def test_a_server_restarted_under_load_loses_nothing(own_postgres: Postgre
     async with node(url) as journal:
 
         async def transform(held: Lease) -> None:
-            assert await transformers.durable(lambda: _forward(journal, held))
+            assert await transformers.durable(lambda: _forward(journal, held), "x")
 
         async def deliver(held: Lease) -> None:
             assert held.delivery is not None
             delivered.append(held.delivery.message_id)
-            await deliverers.durable(lambda: journal.settle(held, Delivered()))
+            await deliverers.durable(lambda: journal.settle(held, Delivered()), "x")
 
         broken: list[JournalError] = []
         transformers = Workers(journal, LAB, transform, owner="w", concurrency=4, broken=broken.append)

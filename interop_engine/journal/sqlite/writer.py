@@ -30,12 +30,13 @@ from typing import Any
 
 import apsw
 
-from interop_engine.core.errors import JournalBroken, JournalError, JournalFull
+from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError, JournalFull
 from interop_engine.journal.sqlite.transaction import Transaction
 
 _LARGEST_GROUP = 64  # the event loop does nothing else while a group's statements run
 _CHECKPOINT_PAGES = 4_000  # 16 MB
 _IDLE_SECONDS = 2.0
+_OF_THE_ITEM = (apsw.TooBigError, apsw.ConstraintError, apsw.MismatchError, apsw.RangeError)
 _FINAL = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.ProtocolError)
 
 
@@ -278,7 +279,7 @@ class Writer:
             except (apsw.FullError, *_FINAL):
                 raise
             except Exception as error:  # noqa: BLE001 - told to the caller
-                job.error = JournalError(f"SQLite refused it: {error}") if isinstance(error, apsw.Error) else error
+                job.error = _refused(error)
                 self._cursor.execute("ROLLBACK TO job")
                 self._transaction.back_to(kept)
             self._cursor.execute("RELEASE job")
@@ -332,6 +333,16 @@ class Writer:
         finally:
             if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
                 self._wal_pages = 0
+
+
+def _refused(error: Exception) -> JournalError:
+    """What it means for a job's caller: its item will be refused whenever it is tried, or not."""
+    if isinstance(error, JournalError):
+        return error
+    if isinstance(error, apsw.Error):
+        return (ItemRefused if isinstance(error, _OF_THE_ITEM) else JournalError)(f"SQLite refused it: {error}")
+    kind = JournalError if isinstance(error, MemoryError) else ItemRefused
+    return kind(f"SQLite refused it: {type(error).__name__}")  # what else it says may be a value
 
 
 def _identity(path: Path) -> tuple[int, int]:
