@@ -169,7 +169,9 @@ class SiteOptions(Options):
     facility: str = Field(
         description="This node's name on the exchange, the facility's code.", examples=["24001"], pattern=r"^[A-Za-z0-9_-]{1,64}$"
     )
-    timezone: str = Field("", description="For senders that give no zone with a time.", examples=["Asia/Ho_Chi_Minh"])
+    timezone: str = Field(
+        "", description="For senders that give no zone with a time, nor in MSH-7.", examples=["Asia/Ho_Chi_Minh"]
+    )
     naming: str = Field("vncore", description="Naming profile: assigning authority → system URI.", examples=["vncore"])
     base: str = Field(
         "https://interop-engine.example",

@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 Precision = Literal["year", "month", "day", "hour", "minute", "second"]
 
@@ -85,6 +87,29 @@ def _moment(text: str) -> Moment | None:
         return None
     hour, minute, second = _number(match["hour"]), _number(match["minute"]), _number(match["second"])
     return Moment(year, month, day, hour, minute, second, match["fraction"] or "", offset)
+
+
+def clock_of(zone: str) -> tzinfo:
+    """The clock of a zone: an IANA name, or an offset as HL7 v2 writes it (``-0500``)."""
+    if zone[:1] not in ("+", "-"):
+        return ZoneInfo(zone)
+    ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
+    return timezone(-ahead if zone[0] == "-" else ahead)
+
+
+@lru_cache(maxsize=8192)
+def zone_of(sent: str, zone: str) -> str:
+    """The zone of the times of a message that name none: that of MSH-7, where it names one (chapter 2, MSH-7), else ``zone``.
+
+    Where ``zone`` has that very offset at the time, it stays: it also knows of summer and winter.
+    """
+    moment = read_moment(sent)
+    if moment is None or not moment.offset:
+        return zone
+    if not zone or moment.hour is None or moment.month is None or moment.day is None:
+        return moment.offset
+    local = datetime(moment.year, moment.month, moment.day, moment.hour, moment.minute or 0, tzinfo=ZoneInfo(zone))
+    return zone if local.strftime("%z") == moment.offset else moment.offset
 
 
 def read_time(text: str) -> TimeOfDay | None:

@@ -158,13 +158,13 @@ class Scope:
     terminology: Mapping[str, ConceptMap] = field(default_factory=dict)
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)  # of ``convert.base.remembered``
 
-    def memory(self, delimiters: Delimiters | None) -> Memory:
-        """What conversions made of whole fields before in messages with these delimiters; without them an empty one."""
+    def memory(self, delimiters: Delimiters | None, timezone: str) -> Memory:
+        """What conversions made of whole fields before in messages with these delimiters and zone; without them an empty one."""
         if delimiters is None:
             return defaultdict(dict)
-        found: Memory | None = self.memo.get(delimiters)
+        found: Memory | None = self.memo.get((delimiters, timezone))
         if found is None:
-            found = self.memo[delimiters] = defaultdict(dict)
+            found = self.memo[delimiters, timezone] = defaultdict(dict)
         return found
 
 
@@ -183,15 +183,28 @@ class Context:
     written out when there is something to say. ``extensions`` is what a conversion to a primitive had to add: the
     program moves it to ``_element.extension`` and sets it back to None. ``park`` is set where the message must park.
     ``date`` (ISO, empty where unknown) is the day of the message, by which dated terminology is read. ``memory`` is the
-    scope's, for the message's delimiters.
+    scope's, for the message's delimiters. ``timezone`` is the zone of times that name none: MSH-7's offset, else the scope's.
     """
 
-    __slots__ = ("date", "extensions", "field", "findings", "memory", "park", "repetition", "scope", "segment", "unmapped")
+    __slots__ = (
+        "date",
+        "extensions",
+        "field",
+        "findings",
+        "memory",
+        "park",
+        "repetition",
+        "scope",
+        "segment",
+        "timezone",
+        "unmapped",
+    )
 
-    def __init__(self, scope: Scope, date: str = "", delimiters: Delimiters | None = None) -> None:
+    def __init__(self, scope: Scope, date: str = "", delimiters: Delimiters | None = None, timezone: str | None = None) -> None:
         self.scope = scope
         self.date = date
-        self.memory = scope.memory(delimiters)
+        self.timezone = scope.timezone if timezone is None else timezone
+        self.memory = scope.memory(delimiters, self.timezone)
         self.findings: list[Finding] = []
         self.unmapped: list[Unmapped] = []
         self.extensions: list[dict[str, Any]] | None = None

@@ -128,7 +128,7 @@ def part(text: str, mark: str, number: int) -> str:
 
 def ended(text: str, context: Context) -> str:
     """Of ``START+NUMBER UNIT`` (``20260302083000+30 min``) the time when it is over, as FHIR writes it."""
-    return times.ended(text, context.scope.timezone)
+    return times.ended(text, context.timezone)
 
 
 def base64(text: str) -> str:

@@ -16,7 +16,7 @@ from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Question
 from interop_engine.hl7 import dictionary
 from interop_engine.hl7.dictionary import GroupDef
 from interop_engine.hl7.message import Message
-from interop_engine.hl7.scalars import read_moment
+from interop_engine.hl7.scalars import read_moment, zone_of
 from interop_engine.hl7.structure import group
 from interop_engine.mapping import checker, identity, ledger, tabled
 from interop_engine.mapping.compiler import Compiled, compile_mapping
@@ -130,7 +130,8 @@ class Program:
 
     def identify(self, message: Message, scope: Scope) -> Plan:
         """Name the resources of a message."""
-        context = Context(scope, _day(message), message.delimiters)
+        sent = _sent(message)
+        context = Context(scope, _date(sent[:8]), message.delimiters, zone_of(sent, scope.timezone))
         try:
             root, findings = group(message, self.structure_def)
             context.findings += findings
@@ -217,11 +218,8 @@ class Program:
 
 def _version(run: Run, newer: str) -> str:
     """The time that orders versions: ``newer``, else when the message was made (MSH-7)."""
-    text = newer
-    if not text:
-        value = run.message.msh.value(7)
-        text = value.get(1) if value is not None else ""
-    return utc(text, run.context.scope.timezone) if text else ""
+    text = newer or _sent(run.message)
+    return utc(text, run.context.timezone) if text else ""
 
 
 def _question(run: Run) -> Question:
@@ -238,14 +236,15 @@ def _question(run: Run) -> Question:
     return Question(tuple(dict.fromkeys(aliases)), tuple(objects), tuple(whole))
 
 
-def _day(message: Message) -> str:
-    """The day of a message (MSH-7) as an ISO date, by which dated terminology is read; '' where it is unknown."""
+def _sent(message: Message) -> str:
+    """When the message was made (MSH-7), as it is written there."""
     value = message.msh.value(7)
-    return _date(value.get(1)[:8]) if value is not None else ""
+    return value.get(1) if value is not None else ""
 
 
 @lru_cache(maxsize=4096)
 def _date(text: str) -> str:
+    """The day of a message as an ISO date, by which dated terminology is read; '' where it is unknown."""
     moment = read_moment(text)
     if moment is None or moment.day is None:
         return ""

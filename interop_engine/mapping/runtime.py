@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 from interop_engine.core.model import NOTHING_KNOWN, Known, Park, Resource
 from interop_engine.fhir.identity import resource_id
-from interop_engine.hl7.scalars import read_moment
+from interop_engine.hl7.scalars import clock_of, read_moment
 from interop_engine.mapping.instances import OTHERWISE, Instance, fits, joins, obx_of
 
 if TYPE_CHECKING:
@@ -304,7 +303,7 @@ def _position(segment: Segment) -> int:
 def utc(text: str, zone: str) -> str:
     """An HL7 v2 time as ISO 8601 in UTC with microseconds, so that texts sort as times; '' where it is none.
 
-    What is less precise stands at its beginning. Without a zone of its own or of the channel it is read as UTC.
+    What is less precise stands at its beginning. Without a zone of its own it is read in ``zone``, and without that as UTC.
     """
     moment = read_moment(text)
     if moment is None:
@@ -319,11 +318,8 @@ def utc(text: str, zone: str) -> str:
         int(moment.fraction[:6].ljust(6, "0")) if moment.fraction else 0,
         tzinfo=UTC,
     )
-    if moment.offset:
-        found = datetime.strptime(moment.offset, "%z").tzinfo
-        base = base.replace(tzinfo=found)
-    elif zone:
-        base = base.replace(tzinfo=ZoneInfo(zone))
+    if named := moment.offset or zone:
+        base = base.replace(tzinfo=clock_of(named))
     try:
         return base.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     except OverflowError:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interop_engine.hl7.scalars import Moment, TimeOfDay, read_decimal, read_moment, read_time
+from interop_engine.hl7.scalars import Moment, TimeOfDay, read_decimal, read_moment, read_time, zone_of
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,21 @@ def test_what_is_no_decimal(text: str) -> None:
 def test_decimals_are_exact(value: Decimal) -> None:
     """Any decimal comes back exactly."""
     assert read_decimal(f"{value:f}") == value
+
+
+@pytest.mark.parametrize(
+    ("sent", "zone", "expected"),
+    [
+        ("20240131070509-0500", "Asia/Ho_Chi_Minh", "-0500"),
+        ("20240131070509-0500", "", "-0500"),
+        ("20240131070509-0500", "America/New_York", "America/New_York"),  # which is at -0400 in July
+        ("20240731070509-0500", "America/New_York", "-0500"),
+        ("20240131-0500", "Asia/Ho_Chi_Minh", "-0500"),
+        ("20240131070509", "Asia/Ho_Chi_Minh", "Asia/Ho_Chi_Minh"),
+        ("", "Asia/Ho_Chi_Minh", "Asia/Ho_Chi_Minh"),
+        ("yesterday-0500", "", ""),
+    ],
+)
+def test_the_zone_of_the_header_is_that_of_the_message(sent: str, zone: str, expected: str) -> None:
+    """MSH-7's offset counts for every time that names none, unless the site's own zone has that offset then."""
+    assert zone_of(sent, zone) == expected

@@ -29,9 +29,9 @@ def site() -> Site:
     return load(ROOT, {})
 
 
-def mapped(site: Site, event: str, *segments: str) -> Mapped:
-    """What the sample site makes of a message."""
-    head = f"MSH|^~\\&|A|B|C|D|20240101101010||{event}|X1|P|2.5.1"
+def mapped(site: Site, event: str, *segments: str, offset: str = "") -> Mapped:
+    """What the sample site makes of a message; ``offset``: of MSH-7."""
+    head = f"MSH|^~\\&|A|B|C|D|20240101101010{offset}||{event}|X1|P|2.5.1"
     message = read("\r".join([head, *segments, ""]).encode())
     assert isinstance(message, Message)
     program = choose(message, site.library.programs.values())
@@ -136,3 +136,14 @@ def test_what_cannot_be_decided_parks(site: Site, event: str, segments: tuple[st
     assert parked is not None
     assert parked.code == code
     assert place in parked.why
+
+
+def test_the_zone_of_the_header_counts_for_times_that_name_none(site: Site) -> None:
+    """Chapter 2: a zone in MSH-7 is the default throughout the message, and of that message alone."""
+    found = []
+    for offset in ("-0500", "", "+0100"):
+        observation = resources(
+            mapped(site, "ORU^R01", PID, OBR.replace("20240101|", "20240101083000|", 1), OBX, offset=offset), "Observation"
+        )
+        found.append(observation[0]["effectiveDateTime"])
+    assert found == ["2024-01-01T08:30:00-05:00", "2024-01-01T08:30:00+07:00", "2024-01-01T08:30:00+01:00"]

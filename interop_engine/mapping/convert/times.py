@@ -1,7 +1,7 @@
 """DTM, TS, DT, TM and DR → date, dateTime, instant, time, Period (HL7 v2 chapter 2A; FHIR R4 datatypes).
 
-FHIR wants a zone with every time of day and seconds with every minute. The zone is the value's own, else the scope's
-default; without either a time becomes a date. Seconds that were not sent are zeros, and an extension says so.
+FHIR wants a zone with every time of day and seconds with every minute. The zone is the value's own, else that of MSH-7,
+else the scope's default; without any a time becomes a date. Seconds that were not sent are zeros, and an extension says so.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zoneinfo import ZoneInfo
 
-from interop_engine.hl7.scalars import Moment, TimeOfDay, read_moment, read_time
+from interop_engine.hl7.scalars import Moment, TimeOfDay, clock_of, read_moment, read_time
 from interop_engine.mapping.convert.base import PRECISION, SOURCE_TEXT, Conversion
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _offset(moment: Moment, zone: str) -> str:
     if not zone or moment.month is None or moment.day is None or moment.hour is None:
         return ""
     seconds = min(moment.second or 0, 59)  # datetime knows no leap second; the offset is the same
-    local = datetime(moment.year, moment.month, moment.day, moment.hour, moment.minute or 0, seconds, tzinfo=ZoneInfo(zone))
+    local = datetime(moment.year, moment.month, moment.day, moment.hour, moment.minute or 0, seconds, tzinfo=clock_of(zone))
     text = local.strftime("%z")
     return f"{text[:3]}:{text[3:5]}"
 
@@ -80,7 +79,7 @@ def _read(text: str, context: Context) -> _Reading | None:
     """Read a text; None where it is empty or no time (which is then noted)."""
     if not text:
         return None
-    reading = _date_time(text, context.scope.timezone)
+    reading = _date_time(text, context.timezone)
     if reading.trouble:
         context.note(reading.trouble, _NOTES[reading.trouble])
     return reading if reading.text else None
@@ -113,7 +112,7 @@ def instant(value: Value, context: Context) -> str | None:
     text = value.text
     if not text:
         return None
-    reading = _date_time(text, context.scope.timezone)
+    reading = _date_time(text, context.timezone)
     if "T" not in reading.text:
         code = "not-an-instant" if reading.text else "not-a-time"
         context.note(code, _NOTES[code])
@@ -266,13 +265,15 @@ def birth_date(pid: Segment, context: Context) -> str | None:
             "birth-day-unknown", "A birth on 1 January stands for an unknown day: the year is kept.", severity="information"
         )
     elif sent[_DAY:_DAY_AND_TIME].strip("0"):  # midnight is how a system writes a day that it knows no time of
-        at = _date_time(sent, context.scope.timezone)
+        at = _date_time(sent, context.timezone)
         if "T" in at.text:
             context.extend({"url": BIRTH_TIME, "valueDateTime": at.text})
     return found
 
 
-DATE_TIME = Conversion(date_time, "A dateTime as precise as sent; the zone is the value's, else the channel's.", (1,))
+DATE_TIME = Conversion(
+    date_time, "A dateTime as precise as sent; the zone is the value's, else that of MSH-7, else the channel's.", (1,)
+)
 DATE = Conversion(date, "A date; an unknown month or day (00) ends it there.", (1,))
 INSTANT = Conversion(instant, "An instant; left out where the time of day or the zone is not known.", (1,))
 TIME = Conversion(time, "A time of day.", (1,))

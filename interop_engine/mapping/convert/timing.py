@@ -142,7 +142,7 @@ class _Timing:
         if found is None:
             return ""
         count, unit = (int(found), "M") if found == int(found) else (int(found * 60), "S")
-        return ended(f"{start}+{count} {unit}", self.context.scope.timezone)
+        return ended(f"{start}+{count} {unit}", self.context.timezone)
 
     def offset(self, amount: Amount | None) -> None:
         """Minutes from an event (RPT.9, TQ1-5), which must be one that R4 counts from (tim-9)."""
