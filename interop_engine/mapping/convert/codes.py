@@ -34,6 +34,8 @@ _SYSTEMS: dict[str, str] = data("coding-systems.yaml")
 SECTION = URN + "report-section"
 """The system of the suffixes of OBX-3: IMP impression, GDT findings, ADT addendum, REC recommendation."""
 _HL7_TERMS = "http://terminology.hl7.org/"
+_OID = "urn:oid:"
+_TABLES = "2.16.840.1.113883.12."  # the tables of HL7 v2, by number
 
 
 @lru_cache(maxsize=4096)
@@ -44,18 +46,31 @@ def _named(name: str) -> str:
     table = name[3:].lstrip("-") if name[:3].upper() == "HL7" else ""
     if table.isdecimal() and table.isascii():
         return f"{V2_SYSTEM}{table.zfill(4)}"
+    if name.startswith(_OID):
+        return _oid(name.removeprefix(_OID))
     return name if name.startswith(("http://", "https://", "urn:")) and uri_text(name) == name else ""
 
 
 def system_of(name: str, scope: Scope, *, oid: str = "", table: str = "") -> str:
-    """The URI for CWE.3 (or CWE.14): a known name, the site's naming, an OID, the field's own HL7 table, else local."""
+    """The URI for CWE.3 (or CWE.14): a known name, the site's naming, an OID, the field's own HL7 table, else local.
+
+    Some senders write the OID where the name belongs: it is one all the same.
+    """
     if name:
-        return _named(name) or scope.naming.known(name) or _oid(oid) or scope.naming.local_codes(scope.facility, name)
+        known = _named(name) or scope.naming.known(name) or _oid(name) or _oid(oid)
+        return known or scope.naming.local_codes(scope.facility, name)
     return _oid(oid) or (f"{V2_SYSTEM}{table}" if table else scope.naming.local_codes(scope.facility, ""))
 
 
+@lru_cache(maxsize=4096)
 def _oid(oid: str) -> str:
-    return f"urn:oid:{oid}" if oid and is_oid(oid) else ""
+    """The URI of the code system with an OID: FHIR has one of its own for many, and for the tables of HL7 v2."""
+    if not oid or not is_oid(oid):
+        return ""
+    table = oid.removeprefix(_TABLES)
+    if found := _SYSTEMS.get(oid):
+        return found
+    return f"{V2_SYSTEM}{table.zfill(4)}" if table.isdecimal() else f"{_OID}{oid}"
 
 
 def coding_of(code: str, display: str, system: str, scope: Scope) -> dict[str, Any]:
@@ -176,7 +191,7 @@ def decided(table: CodeTable, source: str) -> bool:
 def _foreign(value: Value, table: CodeTable) -> bool:
     """Whether the value names another code system than the map's own: then the map does not apply (unless it is closed)."""
     name = "" if table.closed else value.get(3)
-    return bool(name) and bool(table.table) and _named(name) != table.source
+    return bool(name) and bool(table.table) and (_named(name) or _oid(name)) != table.source
 
 
 def code_by(table: CodeTable) -> Callable[[Value, Context], str | None]:

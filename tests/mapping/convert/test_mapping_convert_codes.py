@@ -46,6 +46,19 @@ CONCEPTS = [
     ("E11.9^^I10", {"coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "E11.9"}]}),
     ("X^^HIS", {"coding": [{"system": "http://bv.example/his", "code": "X"}]}),
     ("X^^^^^^^^^^^^^1.2.3.4", {"coding": [{"system": "urn:oid:1.2.3.4", "code": "X"}]}),
+    ("X^^LAB^^^^^^^^^^^1.2.3.4", {"coding": [{"system": "urn:oid:1.2.3.4", "code": "X"}]}),
+    ("X^^1.2.3.4", {"coding": [{"system": "urn:oid:1.2.3.4", "code": "X"}]}),
+    ("X^^urn:oid:1.2.3.4", {"coding": [{"system": "urn:oid:1.2.3.4", "code": "X"}]}),
+    ("2345-7^^2.16.840.1.113883.6.1", {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]}),
+    ("2345-7^^urn:oid:2.16.840.1.113883.6.1", {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]}),
+    ("2345-7^^X^^^^^^^^^^^2.16.840.1.113883.6.1", {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]}),
+    ("08^^2.16.840.1.113883.12.292", {"coding": [{"system": "http://hl7.org/fhir/sid/cvx", "code": "08"}]}),
+    (
+        "A^^2.16.840.1.113883.12.78",
+        {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0078", "code": "A"}]},
+    ),
+    ("ZZ^^2.16.840.1.113883.12.78", {"coding": [{"system": f"{LOCAL}HL70078", "code": "ZZ"}]}),
+    ("150456^^MDC", {"coding": [{"system": "urn:iso:std:iso:11073:10101", "code": "150456"}]}),
     (
         "GLU^Glu^L^2345-7^Glucose^LN^1^2.7^Đường máu",
         {
@@ -195,6 +208,18 @@ def test_a_code_without_target_is_dropped_listed_and_on_the_worklist(segment: Ca
         ),
         ("QCF", {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0078", "code": "QCF"}]}),
         ("cao^Cao^99LAB", {"coding": [{"system": f"{LOCAL}99LAB", "code": "cao", "display": "Cao"}], "text": "Cao"}),
+        (
+            "H^^2.16.840.1.113883.12.78",
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation",
+                        "code": "H",
+                        "display": "High",
+                    }
+                ]
+            },
+        ),
     ],
 )
 def test_an_interpretation_goes_through_its_table_or_keeps_its_coding(
