@@ -147,3 +147,39 @@ def test_the_zone_of_the_header_counts_for_times_that_name_none(site: Site) -> N
         )
         found.append(observation[0]["effectiveDateTime"])
     assert found == ["2024-01-01T08:30:00-05:00", "2024-01-01T08:30:00+07:00", "2024-01-01T08:30:00+01:00"]
+
+
+@pytest.mark.parametrize(
+    ("event", "segments", "type_", "path"),
+    [
+        ("VXU^V04", ("ORC|RE||9", "RXA|0|1|20240101||88^Flu^CVX|0.50|mL^millilitre^UCUM"), "Immunization", "doseQuantity"),
+        ("RAS^O17", ("ORC|RE|P1", "RXA|0|1|20240101||D1^Drug^L|0.50|mL", "RXR|PO"), "MedicationAdministration", "dosage.dose"),
+        ("RDS^O13", ("ORC|RE|P1", "RXD|1|D1^Drug^L|20240101|0.50|mL||R1"), "MedicationDispense", "quantity"),
+        (
+            "RDE^O11",
+            ("ORC|NW|P1", "RXE||D1^Drug^L|0.50||mL", "RXR|PO"),
+            "MedicationRequest",
+            "dosageInstruction.0.doseAndRate.0.doseQuantity",
+        ),
+        ("RDE^O11", ("ORC|NW|P1", "RXE||D1^Drug^L|1||mg|||||0.50|mL", "RXR|PO"), "MedicationRequest", "dispenseRequest.quantity"),
+    ],
+)
+def test_an_amount_has_its_unit_with_the_code_of_ucum(
+    site: Site, event: str, segments: tuple[str, ...], type_: str, path: str
+) -> None:
+    """RXA-6 with RXA-7, RXD-4 with RXD-5, RXE-3 with RXE-5: as a result's, the sender's word stays and the code is UCUM's."""
+    (found,) = resources(mapped(site, event, PID, *segments), type_)
+    value: Any = found
+    for name in path.split("."):
+        value = value[int(name)] if name.isdecimal() else value[name]
+    assert str(value["value"]) == "0.50"
+    assert value["unit"] in ("mL", "millilitre")
+    assert (value["system"], value["code"]) == ("http://unitsofmeasure.org", "mL")
+
+
+def test_an_amount_that_nobody_knows_is_none(site: Site) -> None:
+    """RXA-6 = 999, and what is no number."""
+    for amount in ("999", "some", "<5"):
+        segments = ("ORC|RE||9", f"RXA|0|1|20240101||88^Flu^CVX|{amount}|mL")
+        (found,) = resources(mapped(site, "VXU^V04", PID, *segments), "Immunization")
+        assert "doseQuantity" not in found

@@ -29,6 +29,7 @@ from interop_engine.mapping.convert import (
 from interop_engine.mapping.convert.base import Companion, Conversion
 from interop_engine.mapping.convert.codes import CODED, by_table, mapped, translated
 from interop_engine.mapping.convert.observation import observation_value, reference_range
+from interop_engine.mapping.convert.quantities import amount
 from interop_engine.mapping.convert.tables import BY_NAME, TABLES, CodeTable, Target
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ PLACES: Mapping[tuple[str, int, str], Conversion] = {**codes.PLACES, **identifie
 _VALUE = Companion(observation_value, "value[x] by OBX-2, with the unit of OBX-6.", (2, 5, 6), choice=True)
 _OBSERVED = Companion(times.observed, "A dateTime, or a Period with OBR-8.", (7, 8), choice=True)
 _TIMING = Companion(timing.tq1_timing, "A Timing of the whole TQ1.", timing.TQ1_TIMING)
+_AMOUNTS = {("RXO", 2): 4, ("RXO", 11): 12, ("RXE", 3): 5, ("RXE", 10): 11, ("RXD", 4): 5, ("RXG", 5): 7, ("RXA", 6): 7}  # → unit
 _DOSAGE = Companion(timing.tq1_dosage, "A Dosage of the whole TQ1.", timing.TQ1_DOSAGE)
 
 COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
@@ -80,6 +82,12 @@ COMPANIONS: Mapping[tuple[str, int, str], Companion] = {
         reference_range, "Low, high and text, with the unit of OBX-6.", (6, 7), many=True, common=True
     ),
     ("OBR", 7, "*"): _OBSERVED,
+    **{
+        (segment, number, "Quantity"): Companion(
+            amount(number, unit), f"A Quantity with the unit of {segment}-{unit}.", (number, unit)
+        )
+        for (segment, number), unit in _AMOUNTS.items()
+    },
     ("SPM", 17, "*"): Companion(times.collected, "A dateTime, or a Period.", (17,), choice=True),
     **{("TQ1", field, "Timing"): _TIMING for field in (3, 4, 7)},
     **{("TQ1", field, "Dosage"): _DOSAGE for field in (3, 4, 7)},

@@ -239,6 +239,17 @@ def unit_quantity(value: Value, context: Context) -> dict[str, Any] | None:
     return dict(unit_of(value)) or None
 
 
+def amount(number: int, unit: int) -> Callable[[Segment, Context], dict[str, Any] | None]:
+    """The conversion of a segment's field with an amount, and its field with the unit, into a Quantity without comparator."""
+
+    def convert(segment: Segment, context: Context) -> dict[str, Any] | None:
+        value = segment.value(number)
+        found = decimal(value, context) if value is not None else None
+        return None if found is None else {"value": found, **dict(unit_of(segment.value(unit)))}
+
+    return convert
+
+
 _INTEGERS = {"integer": -LARGEST - 1, "unsignedInt": 0, "positiveInt": 1}
 
 CONVERSIONS = {

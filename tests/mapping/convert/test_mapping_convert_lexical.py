@@ -210,6 +210,7 @@ def test_no_companion_makes_what_is_lexically_wrong(type_: str, texts: tuple[str
         "SPM": f"SPM|1|{'|' * 15}{first}",
         "PID": f"PID|1||||||{first}",
         "TQ1": f"TQ1|1|{third}|{first}|{second}|{fourth}|{third}|{second}|{fourth}||{first}|{second}||{fourth}|{third}",
+        **{name: f"{name}|{'|'.join((*texts, first) * 3)}" for name in ("RXA", "RXD", "RXE", "RXG", "RXO")},
     }
     for (name, _, kind), companion in COMPANIONS.items():
         made = companion.function(segment(lines[name]), Context(SCOPE))
