@@ -183,3 +183,17 @@ def test_an_amount_that_nobody_knows_is_none(site: Site) -> None:
         segments = ("ORC|RE||9", f"RXA|0|1|20240101||88^Flu^CVX|{amount}|mL")
         (found,) = resources(mapped(site, "VXU^V04", PID, *segments), "Immunization")
         assert "doseQuantity" not in found
+
+
+@pytest.mark.parametrize(
+    ("number", "system"),
+    [
+        ("^^^^^^^^24001", "http://fhir.hl7.org.vn/core/sid/ma-cskcb"),
+        ("^^^^CLIA&2.16.840.1.113883.4.7&ISO^XX^^^04D0671752", "urn:oid:2.16.840.1.113883.4.7"),
+    ],
+)
+def test_a_laboratory_is_known_by_its_own_authority(site: Site, number: str, system: str) -> None:
+    """OBX-23 (XON): the number is of the authority it names (.6), else of the health system."""
+    line = f"{OBX}{'|' * 12}Lab^{number}"
+    (found,) = resources(mapped(site, "ORU^R01", PID, OBR, line), "Observation")
+    assert [each["identifier"]["system"] for each in found["performer"]] == [system]
