@@ -305,7 +305,11 @@ class ChannelOptions(Options):
         default_factory=WaitingOptions,
         description="How much may wait, to be mapped or for one destination, before the status and the metrics say so.",
     )
-    order: Order = Field("patient", description="What keeps its order: patient, channel or none.", examples=["patient"])
+    order: Order = Field(
+        "patient",
+        description="What keeps its order: patient (at most 500 in one message), channel or none.",
+        examples=["patient"],
+    )
 
     def takes(self, code: str, event: str) -> bool:
         """Whether ``accept`` names messages of that MSH-9; where it names none, it takes all."""

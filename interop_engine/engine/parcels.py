@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from interop_engine.connectors.exchange import VIA
 from interop_engine.core.model import digest, new_id
+from interop_engine.engine.lanes import MOST_LANES
 from interop_engine.journal.base import MessageState, NewMessage
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
     headers = arrival.headers
     sender = headers.get("sender", "")
     lanes = tuple(f"{sender}/{lane}" for lane in headers.get("lane", "").split("\n") if lane) or (f"{sender}/",)
+    fault = arrival.fault or (f"It is about more than {MOST_LANES} patients." if len(lanes) > MOST_LANES else "")
     return NewMessage(
         id=new_id(),
         channel=channel.name,
@@ -61,12 +63,12 @@ def bundle_row(arrival: Arrival, channel: ChannelConfig) -> NewMessage:
         control_id=delivery(headers),
         message_type=headers.get("event", ""),
         digest=digest(arrival.data),
-        lanes=() if arrival.fault else lanes,
+        lanes=() if fault else lanes,
         duplicate_key=delivery_key(arrival, channel),
         known_for=channel.known_for,
-        state=MessageState.REJECTED if arrival.fault else MessageState.RECEIVED,
-        code="100" if arrival.fault else "",
-        why=arrival.fault,
+        state=MessageState.REJECTED if fault else MessageState.RECEIVED,
+        code="100" if fault else "",
+        why=fault,
         search=origin(headers),
         headers=dict(headers),
         config=channel.site,

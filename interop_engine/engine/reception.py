@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from interop_engine.core.errors import CharsetError, ParseError
 from interop_engine.core.model import Arrival, digest, new_id
 from interop_engine.engine.acknowledgement import acknowledging
-from interop_engine.engine.lanes import lanes_of
+from interop_engine.engine.lanes import MOST_LANES, is_crowd, lanes_of
 from interop_engine.engine.parcels import delivery_key, origin
 from interop_engine.engine.search_keys import search_keys
 from interop_engine.hl7 import ack
@@ -39,6 +39,9 @@ class _Judgement:
 
 
 _TAKEN = _Judgement("accept", MessageState.RECEIVED)
+_CROWD = _Judgement(
+    "error", MessageState.REJECTED, "207", f"It names more than {MOST_LANES} patients.", f"PID^{MOST_LANES + 1}^3"
+)
 _ANSWER = _Judgement("accept", MessageState.FILTERED, "ack", "An acknowledgement is never acknowledged.")
 _FORGED = _Judgement("reject", MessageState.REJECTED, "103", "Its sender may not speak for the facility in MSH-4.", "MSH^1^4")
 
@@ -105,7 +108,7 @@ def _judge(message: Message, channel: ChannelConfig) -> _Judgement:
         return fault
     if message.processing_id in ("T", "D") and options.training == "filter":
         return _Judgement("accept", MessageState.FILTERED, "training", "MSH-11 says that it is training or debugging.")
-    return _TAKEN
+    return _CROWD if is_crowd(message, channel) else _TAKEN
 
 
 def _not_taken(message: Message, channel: ChannelConfig) -> _Judgement | None:

@@ -15,6 +15,7 @@ from interop_engine.config.site import ChannelConfig
 from interop_engine.connectors.base import Options
 from interop_engine.core.diagnostics import Mark
 from interop_engine.core.model import Arrival
+from interop_engine.engine.lanes import MOST_LANES
 from interop_engine.engine.reception import receive
 from interop_engine.hl7.ack import read_ack
 from interop_engine.journal.base import MessageState
@@ -194,6 +195,18 @@ def test_a_merge_waits_for_both_patients() -> None:
     """Two patients, two lanes: what came before for either goes first."""
     row = receive(arrival(message(PID, "MRG|BN009^^^BV24001^MR", type_="ADT^A40")), channel(accept=["ADT^A40"])).row
     assert row.lanes == ("BN001", "BN009")
+
+
+@pytest.mark.parametrize(("order", "taken"), [("patient", False), ("channel", True), ("none", True)])
+def test_a_message_of_more_patients_than_keep_their_order_is_refused(order: str, *, taken: bool) -> None:
+    """Each would wait for what came before for every one; the sender is told where they are too many. Named twice, one is one."""
+    many = [f"PID|1||BN{n}^^^BV24001^MR" for n in range(MOST_LANES)]
+    assert len(receive(arrival(message(*many, *many)), channel()).row.lanes) == MOST_LANES
+    row = receive(arrival(message(*many, "PID|1||BN-ONE-MORE^^^BV24001^MR")), channel(order=order)).row
+    assert (row.state is MessageState.RECEIVED) == taken
+    if not taken:
+        assert (row.state, row.code, row.lanes) == (MessageState.REJECTED, "207", ())
+        assert b"MSA|AE|" in row.reply
 
 
 @pytest.mark.parametrize(("order", "lanes"), [("patient", ("",)), ("channel", ("",)), ("none", ())])
