@@ -15,6 +15,7 @@ FAULT = "fault"
 
 MAX_BODY = 128 * 1024 * 1024  # bytes, before compression; what a receiver will unpack at most
 
+_MAX_HEADERS = 120_000  # bytes: they stand in one frame, and RabbitMQ's has 131,072
 _MAX_KEY = 255  # bytes: AMQP 0-9-1, a short string
 _WORD = re.compile(r"[^.*#\s\x00-\x1f\x7f]+")
 
@@ -33,6 +34,8 @@ def unsendable(parcel: Parcel) -> Park | None:
         return Park("bad-address", f"kind, sender and receiver together are longer than {_MAX_KEY} bytes")
     if len(parcel.body) > MAX_BODY:
         return Park("too-large", f"the body has {len(parcel.body)} bytes, the exchange carries {MAX_BODY}")
+    if (size := sum(len(name.encode()) + len(value.encode()) for name, value in parcel.headers.items())) > _MAX_HEADERS:
+        return Park("too-large", f"the headers have {size} bytes, the exchange carries {_MAX_HEADERS}")
     return None
 
 

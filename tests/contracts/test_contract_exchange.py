@@ -7,7 +7,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aio_pika
 import pytest
@@ -141,6 +141,17 @@ async def test_what_is_not_a_routing_word_parks(nodes: Nodes, word: str) -> None
     outcome = await nodes.sending.publish(Parcel("1", "24001", word, "lab", b"", "fhir"))
     assert isinstance(outcome, Park)
     assert outcome.code == "bad-address"
+
+
+async def test_what_has_more_headers_than_can_travel_parks(nodes: Nodes) -> None:
+    """A broker ends the connection at a header that fits no frame: it must not be tried, nor hold up what goes beside it."""
+    inbox = Inbox()
+    await nodes.receiving.subscribe(nodes.receiver, ["lab"], inbox.take)
+    async with asyncio.timeout(20):
+        parcels = [replace(nodes.parcel(n), headers={"lane": "ố" * size}) for n, size in ((1, 43_700), (2, 30_000))]
+        large, fits = [await nodes.sending.publish(parcel) for parcel in parcels]
+    assert (type(large), type(fits)) == (Park, Delivered)
+    assert [parcel.headers["lane"] for parcel in await inbox.wait(1)] == ["ố" * 30_000]
 
 
 @pytest.mark.parametrize(("receiver", "kinds"), [("hub", []), ("h.ub", ["lab"]), ("hub", ["lab", "*"])])
