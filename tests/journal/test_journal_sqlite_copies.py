@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -86,6 +89,76 @@ async def test_a_copy_takes_the_journals_place(store: Store, tmp_path: Path) -> 
         async with Store("sqlite", place).opened() as journal:
             assert await ids(journal) == expected
     assert restore(copy, tmp_path / "new" / "journal.db") is None
+
+
+@pytest.mark.parametrize("engine", ["stopped", "killed"])
+async def test_at_every_moment_of_a_restore_a_whole_journal_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Power may fail between any two steps: what starts then finds the journal of before, its log included, or the copy."""
+    place, copy = tmp_path / "killed" / "journal.db", tmp_path / "copy.db"
+    moments: list[Path] = []
+
+    async with Store("sqlite", tmp_path / "journal.db").opened() as journal:
+        first = (await journal.accept(message(lanes=()))).id
+        back_up(tmp_path / "journal.db", copy)
+        second = (await journal.accept(message(lanes=()))).id
+        if engine == "killed":
+            shutil.copytree(tmp_path, place.parent)  # with what only the log holds
+    if engine == "stopped":
+        shutil.copytree(tmp_path, place.parent)
+
+    def watched(step: Callable[..., None]) -> Callable[..., None]:
+        def stepped(*args: Any, **given: Any) -> None:
+            step(*args, **given)
+            moments.append(tmp_path / f"moment-{len(moments)}")
+            shutil.copytree(place.parent, moments[-1])
+
+        return stepped
+
+    for name in ("rename", "replace", "link", "unlink"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    aside = restore(copy, place, force=True)
+    monkeypatch.undo()
+    assert aside is not None
+    found = []
+    for folder in (*moments, aside.parent):
+        async with Store("sqlite", folder / "journal.db").opened() as journal:
+            found.append(await ids(journal))
+    async with Store("sqlite", aside).opened() as journal:
+        assert await ids(journal) == [second, first]
+    assert [each for each in found if each not in ([second, first], [first])] == []
+    assert found[-1] == [first]
+
+
+async def test_a_journal_that_is_being_read_is_not_put_aside(store: Store, tmp_path: Path) -> None:
+    """Its log may hold what is not in the file, and cannot be brought into it meanwhile."""
+    assert isinstance(store.place, Path)
+    async with store.opened() as journal:
+        await journal.accept(message(lanes=()))
+        back_up(store.place, tmp_path / "copy.db")
+    async with store.opened(readonly=True) as reading:
+        before = await ids(reading)
+        with pytest.raises(JournalError, match="being read"):
+            restore(tmp_path / "copy.db", store.place, force=True)
+        assert await ids(reading) == before
+
+
+async def test_a_damaged_journal_is_put_aside_as_it_is(store: Store, tmp_path: Path) -> None:
+    """With its log: whoever looks into it later has all there was."""
+    assert isinstance(store.place, Path)
+    async with store.opened() as journal:
+        kept = (await journal.accept(message(lanes=()))).id
+        back_up(store.place, tmp_path / "copy.db")
+    log = store.place.with_name("journal.db-wal")
+    store.place.write_bytes(b"damaged" * 1000)
+    log.write_bytes(b"a log")
+    aside = restore(tmp_path / "copy.db", store.place, force=True)
+    assert aside is not None
+    assert (aside.read_bytes()[:7], aside.with_name(f"{aside.name}-wal").read_bytes()) == (b"damaged", b"a log")
+    assert not log.exists()
+    async with store.opened() as journal:
+        assert await ids(journal) == [kept]
 
 
 async def faults(store: Store) -> list[str]:

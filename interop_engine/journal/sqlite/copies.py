@@ -46,28 +46,23 @@ def back_up(source: Path, target: Path, progress: Progress = lambda _done, _of: 
 def restore(backup: Path, place: Path, *, force: bool = False, seals: Sequence[str] = ()) -> Path | None:
     """Put a copy where a journal stands; returns where the one before it was put, which is only done with ``force``.
 
-    Raises JournalError where an engine has the journal open, the copy is none or is not opened by the keys of ``seals``, or the
-    journal holds messages. Nothing was moved then.
+    Raises JournalError where another process has the journal open, the copy is none or is not opened by the keys of ``seals``, or
+    the journal holds messages. Nothing was moved then.
     """
     _check_copy(backup, seals)
     place.parent.mkdir(parents=True, exist_ok=True)
     guard = schema.Guard(place)
     guard.take()
     try:
-        before = None
         if place.exists():
-            if _messages(place) and not force:
-                raise JournalError(f"{place} holds messages already; --force puts it aside.")
-            before = _aside(place)
+            _prepare_to_go(place, force=force)
         part = place.with_name(place.name + ".part")
         with backup.open("rb") as source, part.open("wb") as target:
             os.fchmod(target.fileno(), 0o600)
             while data := source.read(1 << 20):
                 target.write(data)
         make_durable(part)
-        part.rename(place)
-        make_durable(place.parent)
-        return before
+        return swap(part, place)
     finally:
         guard.give_back()
 
@@ -97,24 +92,61 @@ def _check_copy(backup: Path, seals: Sequence[str]) -> None:
         connection.close()
 
 
-def _messages(path: Path) -> bool:
-    connection = apsw.Connection(str(path))
+def _prepare_to_go(place: Path, *, force: bool) -> None:
+    """Bring what its log holds into a journal's file, for another to take its place in one step. A damaged one stays as it is."""
     try:
-        return bool(schema.rows(connection, "SELECT EXISTS (SELECT 1 FROM messages)")[0][0])
+        holds = _holds_messages(place)
     except apsw.Error:
-        return path.stat().st_size > 0  # whatever it is, it is something
+        if place.stat().st_size and not force:  # whatever it is, it is something
+            raise JournalError(f"{place} cannot be read; --force puts it aside.") from None
+        return
+    if holds and not force:
+        raise JournalError(f"{place} holds messages already; --force puts it aside.")
+    connection = apsw.Connection(str(place))
+    try:
+        if not leave_log(connection):
+            raise JournalError(f"{place} is being read by another process: end that first.")
+    except apsw.Error:
+        return
     finally:
         connection.close()
 
 
-def _aside(place: Path) -> Path:
-    """Rename a journal with its write-ahead log, which holds what was committed last."""
-    free = free_name(place)
-    for suffix in ("-wal", "-shm"):
-        if (log := place.with_name(place.name + suffix)).exists():
-            log.rename(free.with_name(free.name + suffix))
-    place.rename(free)
-    return free
+def _holds_messages(path: Path) -> bool:
+    connection = apsw.Connection(
+        str(path), flags=apsw.SQLITE_OPEN_READONLY
+    )  # one that writes may remove the log of what is damaged
+    try:
+        return bool(schema.rows(connection, "SELECT EXISTS (SELECT 1 FROM messages)")[0][0])
+    finally:
+        connection.close()
+
+
+def leave_log(connection: apsw.Connection) -> bool:
+    """Bring all that the write-ahead log holds into the file, and do without; False where another process has it open."""
+    try:
+        return bool(connection.pragma("journal_mode", "DELETE") == "delete")
+    except apsw.BusyError:
+        return False
+
+
+def swap(part: Path, place: Path) -> Path | None:
+    """Give a whole journal the name of another, if there is one; returns what that is called now.
+
+    At each moment one of the two has the name, since an engine would make a new one. A log, which only a damaged journal has
+    here still, goes along first: beside the other it would be taken for that one's own.
+    """
+    aside = None
+    if place.exists():
+        aside = free_name(place)
+        if not aside.exists():
+            os.link(place, aside)
+        for suffix in ("-wal", "-shm"):
+            if (log := place.with_name(place.name + suffix)).exists():
+                log.rename(aside.with_name(aside.name + suffix))
+    part.replace(place)
+    make_durable(place.parent)
+    return aside
 
 
 def free_name(place: Path) -> Path:

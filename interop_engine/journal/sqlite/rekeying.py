@@ -49,7 +49,9 @@ async def rekey(place: Path, old: Keys | None, new: Keys, progress: Progress = l
             await _check(part, new, lambda done, of: progress(rows + done, rows + of))
         copies.make_durable(part)
         await asyncio.sleep(0)  # the last moment to interrupt it
-        return _swap(part, place)
+        aside = copies.swap(part, place)
+        assert aside is not None, "the journal is still there"
+        return aside
     finally:
         part.unlink(missing_ok=True)
         guard.give_back()
@@ -79,11 +81,7 @@ def _alone(place: Path, keys: Keys | None) -> Iterator[apsw.Connection]:
     connection = schema.connect_writer(place)
     try:
         schema.new_seals(connection, keys.seals() if keys else ())
-        try:
-            alone = connection.pragma("journal_mode", "DELETE") == "delete"
-        except apsw.BusyError:
-            alone = False
-        if not alone:
+        if not copies.leave_log(connection):
             raise JournalError(f"{place} is being read by another process: end that first.")
         yield connection
     finally:
@@ -137,13 +135,3 @@ async def _check(part: Path, keys: Keys, progress: Progress) -> None:
             raise JournalBroken(f"{len(found)} rows of the journal are not as they were written, first {found[0]}.")
     finally:
         await journal.close()
-
-
-def _swap(part: Path, place: Path) -> Path:
-    """Give the second file the first one's name; at each moment one of the two has it, since an engine would make a new one."""
-    aside = copies.free_name(place)
-    if not aside.exists():
-        os.link(place, aside)
-    part.replace(place)
-    copies.make_durable(place.parent)
-    return aside
