@@ -31,8 +31,9 @@ from interop_engine.connectors.fhir_reply import (
     judge_alone,
     judge_batch,
 )
-from interop_engine.connectors.fhir_troubles import Progress, Streak, Troubles
+from interop_engine.connectors.fhir_troubles import Progress, Troubles
 from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.streak import Streak
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import Event
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
@@ -147,8 +148,13 @@ class FhirRestDestination:
 
     def health(self) -> ConnectorHealth:
         """Why nothing is taken, and since when, where that is so."""
-        problem = str(self._streak) or self._breaker.problem
-        return ConnectorHealth(place=self._options.url, connections=self._flying, problem=problem, warning=self._client.warning)
+        return ConnectorHealth(
+            place=self._options.url,
+            connections=self._flying,
+            problem=self._streak.problem(self.gate.problem),
+            details=self._streak.details(self.gate.problem),
+            warning=self._client.warning,
+        )
 
     async def deliver(self, delivery: Delivery) -> Outcome:
         """Send every piece that the server has not taken, until one is not taken."""
@@ -231,7 +237,7 @@ class FhirRestDestination:
 
     def _barred(self, verdict: Barred, progress: Progress) -> Outcome:
         """Refused. Where others pass meanwhile it is the message that is; where nothing ever passed, it is we, at once."""
-        self._streak.failed(_shown(verdict.why))
+        self._streak.failed(_shown(verdict.why), progress.delivery if verdict.alone else None)
         tally = self._troubles.failed(progress, verdict.code)
         if verdict.alone and tally.alone >= verdict.alone:
             return self._its_own_fault(verdict, tally.times)
@@ -241,7 +247,8 @@ class FhirRestDestination:
         return Retry(verdict.why, verdict.code, counts=False, nth=tally.alone)
 
     def _again(self, verdict: Again, progress: Progress) -> Outcome:
-        self._streak.failed(_shown(verdict.why))
+        its_own = verdict.alone or verdict.limit is not None
+        self._streak.failed(_shown(verdict.why), progress.delivery if its_own else None)
         if verdict.down or verdict.hold:
             self._failed(_shown(verdict.why), at_once=verdict.hold, seconds=verdict.after or 0.0)
         else:

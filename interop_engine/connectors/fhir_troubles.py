@@ -1,4 +1,4 @@
-"""What a FHIR destination remembers: how often each delivery failed and how far it came, and since when nothing is taken.
+"""What a FHIR destination remembers: how often each delivery failed and how far it came.
 
 It is kept in memory. A restart forgets it: then a delivery parks later, and pieces that the server has go again, without effect.
 """
@@ -6,9 +6,7 @@ It is kept in memory. A restart forgets it: then a delivery parks later, and pie
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from interop_engine.core.model import Park
 
@@ -30,8 +28,9 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """One delivery's. ``done`` pieces were taken; of the next, ``taken`` entries were, and ``refused`` ones park."""
+    """That of ``delivery``. ``done`` pieces were taken; of the next, ``taken`` entries were, and ``refused`` ones park."""
 
+    delivery: str = ""
     done: int = 0
     taken: set[int] = field(default_factory=set)
     refused: dict[str, Park] = field(default_factory=dict)  # by what the entry writes
@@ -52,7 +51,7 @@ class Troubles:
 
     def of(self, delivery: str) -> Progress:
         """What is known of one; a new one is not kept before it was tried."""
-        return self._of.get(delivery) or Progress()
+        return self._of.get(delivery) or Progress(delivery)
 
     def keep(self, delivery: str, progress: Progress) -> None:
         """It was tried and is not settled."""
@@ -78,28 +77,3 @@ class Troubles:
     def settled(self, delivery: str) -> None:
         """It was delivered or parked: sent again, it begins anew."""
         self._of.pop(delivery, None)
-
-
-class Streak:
-    """The failures in a row of a server, over all deliveries."""
-
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._clock = clock
-        self._why = ""
-        self._times = 0
-        self._since = ""
-
-    def failed(self, why: str) -> None:
-        """One more; ``why`` is for people, without what the server wrote."""
-        if not self._times:
-            self._since = f"{self._clock():%Y-%m-%d %H:%M} UTC"
-        self._times += 1
-        self._why = why
-
-    def ended(self) -> None:
-        """The server took a delivery, or a delivery parked for what it is."""
-        self._times = 0
-
-    def __str__(self) -> str:
-        """What the server said last, how often in a row it took nothing, and since when; empty where it works."""
-        return f"{self._why} ({self._times} in a row, since {self._since})" if self._times else ""

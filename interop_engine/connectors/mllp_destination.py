@@ -23,6 +23,7 @@ from interop_engine.connectors.gate import Gate
 from interop_engine.connectors.mllp_answer import Answer, Expected
 from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.sockets import keep_alive
+from interop_engine.connectors.streak import Streak
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.errors import FramingError, ParseError
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Retry
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 _LARGEST_ANSWER = 1_000_000
 _PACKET = 65_536
 _BROKEN = "connection"
-_SILENT = frozenset({"connect", "tls", "ack-timeout", _BROKEN})  # codes of what is no answer
+_UNREACHED = frozenset({"connect", "tls"})  # codes of what went wrong before a message was sent
+_SILENT = _UNREACHED | {"ack-timeout", _BROKEN}  # codes of what is no answer
 _CLOSED = "the receiver closed the connection without an answer"
 _SAYS = "; it says: "
 _TEXT = 200  # characters kept of what a receiver says: it may repeat patient data
@@ -113,7 +115,7 @@ class MllpDestination:
         self.gate = Gate(self._breaker, surroundings.channel, surroundings.name)
         self._lines: list[_Line] = []
         self._free: asyncio.LifoQueue[_Line] = asyncio.LifoQueue()  # the last one used first, so that idle ones stay idle
-        self._problem = ""
+        self._streak = Streak()
 
     async def open(self) -> None:
         """Make ready; the first delivery connects. Raises OSError where a file of the certificate cannot be used."""
@@ -138,9 +140,9 @@ class MllpDestination:
         if not message.control_id:
             return Park("101", "MSH-10 is empty, so no answer could be matched")
         expected = _expected(message, application=self._options.acks == "application")
-        return await self.gate.attempt(partial(self._exchange, framed, expected))
+        return await self.gate.attempt(partial(self._exchange, delivery.id, framed, expected))
 
-    async def _exchange(self, framed: bytes, expected: Expected) -> Outcome:
+    async def _exchange(self, delivery: str, framed: bytes, expected: Expected) -> Outcome:
         line = await self._free.get()
         try:
             kept = line.connected
@@ -150,10 +152,13 @@ class MllpDestination:
                 outcome = await line.exchange(framed, expected)
         finally:
             self._free.put_nowait(line)
-        # What the receiver says, the journal alone has.
-        self._problem = outcome.why.partition(_SAYS)[0] if isinstance(outcome, Retry) else ""
+        why = outcome.why.partition(_SAYS)[0] if isinstance(outcome, Retry) else ""  # what it says, the journal alone has
+        if isinstance(outcome, Retry):
+            self._streak.failed(why, None if outcome.code in _UNREACHED else delivery)
+        else:
+            self._streak.ended()
         if isinstance(outcome, Retry) and outcome.code in _SILENT:
-            self._breaker.failure(self._problem)
+            self._breaker.failure(why)
         else:
             self._breaker.success()
         return outcome
@@ -167,11 +172,12 @@ class MllpDestination:
                     await writer.wait_closed()
 
     def health(self) -> ConnectorHealth:
-        """How many are connected, and why the last delivery failed, if it did."""
+        """How many are connected, and why nothing is taken, and since when, where that is so."""
         return ConnectorHealth(
             place=self._options.connect,
             connections=sum(line.connected for line in self._lines),
-            problem=self.gate.problem or self._problem,
+            problem=self._streak.problem(self.gate.problem),
+            details=self._streak.details(self.gate.problem),
             warning=self._tls.problem if self._tls is not None else "",
         )
 

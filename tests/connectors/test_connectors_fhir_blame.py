@@ -6,14 +6,12 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from interop_engine.connectors import fhir_troubles
 from interop_engine.connectors.fhir_rest import FhirRestDestination
-from interop_engine.connectors.fhir_troubles import Streak
 from interop_engine.core.events import subscribe
 from interop_engine.core.model import Delivered, Outcome, Park, Retry
 from tests.support.scripted_fhir import (
@@ -221,19 +219,19 @@ async def test_the_last_failure_is_the_problem_until_a_success(server: ScriptedS
         assert destination.health().problem == ""
 
 
-def test_a_streak_says_since_when() -> None:
-    """It begins with its first failure, and says what the last one was."""
-    now = datetime(2026, 11, 30, 13, 5, tzinfo=UTC)
-    streak = Streak(lambda: now)
-    assert str(streak) == ""
-    for why in ("500", "503", "504"):
-        streak.failed(why)
-        now += timedelta(minutes=1)
-    assert str(streak) == "504 (3 in a row, since 2026-11-30 13:05 UTC)"
-    streak.ended()
-    assert str(streak) == ""
-    streak.failed("500")
-    assert str(streak) == "500 (1 in a row, since 2026-11-30 13:08 UTC)"
+@pytest.mark.parametrize("answer", [reply(500), reply(403), _reset, reply(504)])
+async def test_one_message_alone_is_no_problem_of_the_server(server: ScriptedServer, answer: Answer) -> None:
+    """Others passed, and nothing else is there for hours: nobody is paged for it at night. Of a second one it is said."""
+    server.answers = [poison(answer)]
+    async with open_destination(server.url) as destination:
+        assert isinstance(await destination.deliver(bundle_of(2)), Delivered)
+        for _ in range(3):
+            assert isinstance(await asked(destination, 1), Retry)
+        assert destination.health().problem == ""
+        assert "(3 in a row, since 2" in destination.health().details["alone"]
+        server.answers = [answer]
+        assert isinstance(await asked(destination, 3), Retry)
+        assert "(4 in a row, since 2" in destination.health().problem
 
 
 async def test_what_waits_at_the_breaker_is_not_remembered(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,7 +207,7 @@ async def test_a_destination_may_see_it_otherwise() -> None:
 
     async with serving(serve, answers={"AE": "retry"}) as destination:
         assert await destination.deliver(delivery(message("A1"))) == Retry("the receiver answered AE; it says: NGUYEN", "AE")
-        assert destination.health().problem == "the receiver answered AE"  # shown to who may see no patient data
+        assert destination.health().details["alone"].startswith("the receiver answered AE (1 in a row, since ")  # no content
         assert await destination.deliver(delivery(message("A2"))) == Park("AR", "the receiver answered AR")
 
 
@@ -253,7 +253,8 @@ async def test_a_late_answer_is_never_the_next_ones() -> None:
 
     async with serving(serve, ack_timeout="50ms") as destination:
         assert await destination.deliver(delivery(message("A1"))) == Retry("no answer in time", "ack-timeout")
-        assert (destination.health().connections, destination.health().problem) == (0, "no answer in time")
+        health = destination.health()
+        assert (health.connections, health.details["alone"].partition(" (")[0]) == (0, "no answer in time")
         gate.set()
         assert await destination.deliver(delivery(message("A1"))) == Park("AE", "the receiver answered AE")
         assert destination.health().problem == ""
@@ -327,7 +328,7 @@ async def test_nobody_there() -> None:
     outcome = await destination.deliver(delivery(message("A1")))
     assert isinstance(outcome, Retry)
     assert outcome.code == "connect"
-    assert destination.health().problem == outcome.why
+    assert destination.health().problem.startswith(f"{outcome.why} (1 in a row, since ")
 
 
 async def test_a_cancelled_delivery_closes_the_socket() -> None:

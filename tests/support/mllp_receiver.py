@@ -17,9 +17,9 @@ from tests.support.mllp import AT, Peer, surroundings
 Serve = Callable[[Peer, int], Awaitable[None]]
 
 
-def delivery(body: bytes, media: Media = "hl7v2") -> Delivery:
+def delivery(body: bytes, media: Media = "hl7v2", *, id_: str = "d1") -> Delivery:
     """A delivery of these bytes."""
-    return Delivery("d1", "m1", "lab", "his", (), body, media)
+    return Delivery(id_, "m1", "lab", "his", (), body, media)
 
 
 def ack(data: bytes, code: AckCode = "AA", *errors: AckError) -> bytes:
