@@ -41,7 +41,7 @@ def definitions(
 
     found = agreements.load(directory, os.environ)
     if found.file is None:
-        raise InteropError(f"There is no {agreements.NAME} in {directory}.")
+        raise InteropError(f"{directory / agreements.NAME} is not there: name the folder that holds it.")
     if found.agreements is None:
         raise ConfigError(found.mistakes)
     known = {name: _password(passwords / name) for name in found.agreements.facilities} if passwords else {}

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 import ssl
 import time
 from collections import Counter
@@ -71,8 +72,8 @@ class Summary:
     codes: dict[str, int]
     seconds: float
     rate: float
-    p50: float
-    p99: float
+    p50: float | None  # where anything was answered
+    p99: float | None
     failures: tuple[Answered, ...] = field(default=())
 
 
@@ -140,6 +141,8 @@ class _Connection:
             text = f"No TLS connection: {getattr(error, 'verify_message', '') or error.reason}."
         except TimeoutError:
             text = f"No answer within {self._plan.timeout:g} s."
+        except socket.gaierror as error:
+            text = f"{self._plan.host}: {error.strerror}"
         except OSError as error:
             text = os.strerror(error.errno) if error.errno else str(error) or "The connection was closed."
         if not code:
@@ -174,7 +177,7 @@ class _Connection:
 
 
 def _sum_up(answers: Sequence[Answered], plan: Plan, seconds: float) -> Summary:
-    times = sorted(each.milliseconds for each in answers if each.code) or [0.0]
+    times = sorted(each.milliseconds for each in answers if each.code)
     failures = [each for each in answers if not each.accepted]
     return Summary(
         to=f"{plan.host}:{plan.port}",
@@ -184,8 +187,8 @@ def _sum_up(answers: Sequence[Answered], plan: Plan, seconds: float) -> Summary:
         codes=dict(Counter(each.code for each in answers if each.code)),
         seconds=round(seconds, 3),
         rate=round(len(answers) / max(seconds, 1e-9), 1),
-        p50=times[(len(times) - 1) // 2],
-        p99=times[(len(times) - 1) * 99 // 100],
+        p50=times[(len(times) - 1) // 2] if times else None,
+        p99=times[(len(times) - 1) * 99 // 100] if times else None,
         failures=tuple(failures[:_MAX_FAILURES]),
     )
 

@@ -83,10 +83,13 @@ def _show(summary: Summary, json: bool) -> None:
         *((f"answered {code}", count) for code, count in summary.codes.items()),
         ("not answered", summary.unanswered),
         ("seconds", f"{summary.seconds:.2f}"),
-        ("messages/s", f"{summary.rate:.1f}"),
-        ("ACK p50", f"{summary.p50:.1f} ms"),
-        ("ACK p99", f"{summary.p99:.1f} ms"),
     ]
+    if summary.p50 is not None:
+        rows += [
+            ("messages/s", f"{summary.rate:.1f}"),
+            ("ACK p50", f"{summary.p50:.1f} ms"),
+            ("ACK p99", f"{summary.p99:.1f} ms"),
+        ]
     output.table(("", f"{summary.to}"), rows, right=(summary.to,))
     if summary.failures:
         output.table(("file", "MSH-10", "answer", "error", "text"), [_failure(each) for each in summary.failures])

@@ -74,6 +74,9 @@ def list_channels(url: Where = None, *, project: Project = Path(), json: Json = 
         return
     rows = [(each["name"], each["state"], _place(each["source"]), _targets(each), each["title"]) for each in found]
     output.table(("channel", "state", "source", "destinations", "title"), rows)
+    for each in found:
+        if each["problem"]:
+            output.remark("error", f"{each['name']}: {each['problem']}")
 
 
 @grouped
@@ -214,6 +217,9 @@ async def _show_left(project: Path) -> None:
         for each in sorted(counts, key=lambda count: (count.queue.channel, count.queue.destination or ""))
         if each.waiting or each.parked
     ]
+    if not rows:
+        output.write("nothing waits, and nothing is parked")
+        return
     output.table(("left to do", "waiting", "parked", "oldest"), rows, right=("waiting", "parked"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import Counter
@@ -68,6 +69,10 @@ class Listening(Options):
         return tuple(facility for name in sorted(names) for facility in self.senders.get(name, ()))
 
 
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 class Listener:
     """Takes connections, and holds a task for each as long as it lasts."""
 
@@ -87,10 +92,14 @@ class Listener:
     def bind(self, host: str, port: int) -> str:
         """Take the address; nobody is let in yet. Says which port it is, for 0 is any. Raises OSError where it cannot be used."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        try:
+            listener = self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except socket.gaierror as error:
+            raise OSError(error.errno, f"{_place(host, port)}: {error.strerror}") from None
+        except OSError as error:
+            raise OSError(error.errno, f"{_place(host, port)}: {os.strerror(error.errno or 0)}") from None
         listener.setblocking(False)
-        host, port = listener.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return _place(*listener.getsockname()[:2])
 
     def listen(self) -> None:
         """Let peers in."""

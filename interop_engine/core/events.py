@@ -296,12 +296,21 @@ class ItemNotKept(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChannelStateChanged(Event):
-    """A channel started, stopped or failed to start."""
+    """A channel started or stopped."""
 
     sentence: ClassVar[str] = "A channel changed its state."
     channel: str
     state: str
-    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFailed(Event):
+    """A channel's source cannot start; ``why`` names files and addresses, never content."""
+
+    sentence: ClassVar[str] = "A channel cannot take messages in."
+    level: ClassVar[str] = "error"
+    channel: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

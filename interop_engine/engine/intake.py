@@ -41,10 +41,8 @@ class Intake:
         try:
             await self._source.start(self._accept)
         except OSError as error:
-            self.problem = f"The source cannot start: {error.strerror or error}"
-            self._changed(ChannelState.FAILED)
+            self._changed(ChannelState.FAILED, f"The source cannot start: {error.strerror or error}")
         else:
-            self.problem = ""
             self._changed(ChannelState.RUNNING)
 
     async def close(self) -> None:
@@ -56,6 +54,8 @@ class Intake:
     async def _accept(self, arrival: Arrival) -> Answer:
         return await self.accept(arrival)
 
-    def _changed(self, state: ChannelState) -> None:
-        self.state = state
-        events.emit(events.ChannelStateChanged(self._channel, state, self.problem))
+    def _changed(self, state: ChannelState, problem: str = "") -> None:
+        self.state, self.problem = state, problem
+        failed = state is ChannelState.FAILED
+        event = events.ChannelFailed(self._channel, self.problem) if failed else events.ChannelStateChanged(self._channel, state)
+        events.emit(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from interop_engine.connectors.addresses import read_address
@@ -30,11 +31,18 @@ class Node:
     async def start(self) -> None:
         """Start all of it. Raises OSError where the API cannot listen, JournalError where the journal cannot be opened."""
         try:
-            await self._server.start()
+            await self._listen()
             await self.runtime.start()
         except BaseException:
             await self.stop()
             raise
+
+    async def _listen(self) -> None:
+        try:
+            await self._server.start()
+        except OSError as error:
+            hint = ": another program has it, or an engine that runs already" if error.errno == errno.EADDRINUSE else ""
+            raise OSError(error.errno, f"The status API cannot listen on {error.strerror}{hint}") from None
 
     async def stop(self) -> None:
         """Stop intake, finish what is under way, close. Twice is harmless."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -133,6 +134,31 @@ def test_a_second_engine_on_one_journal_refuses_to_start(site: Path) -> None:
     told = json.loads(second.stderr.splitlines()[-1])
     assert (told["level"], told["event"]) == ("error", "The engine cannot start.")
     assert "locked" in told["why"]
+
+
+def test_an_address_in_use_is_told_as_an_error(site: Path) -> None:
+    """Of a channel, which a person must free, with the address, also by ``channels list``; the engine runs on for the others."""
+    channel = site / "channels/patients.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "{}:{}".format(*other.getsockname())
+        channel.write_text(SITE["channels/patients.yaml"].replace("127.0.0.1:0", address), encoding="utf-8")
+        with running(site) as engine:
+            told = json.loads(engine.wait_for("channel_failed").string)
+            listed = program("channels", "list", engine.up())
+    why = f"The source cannot start: {address}: Address already in use"
+    assert (told["level"], told["why"]) == ("error", why)
+    assert f"error: patients: {why}" in listed.stderr
+
+
+def test_where_the_api_has_no_address_it_is_said_which_and_why(site: Path) -> None:
+    """Most often it is an engine that runs already; 1, in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "{}:{}".format(*other.getsockname())
+        (site / "engine.yaml").write_text(SITE["engine.yaml"].replace("127.0.0.1:0", address), encoding="utf-8")
+        refused = program("run", site)
+    told = json.loads(refused.stderr.splitlines()[-1])
+    assert (refused.returncode, told["event"]) == (1, "The engine cannot start.")
+    assert told["why"].startswith(f"The status API cannot listen on {address}: Address already in use: another program has it")
 
 
 def test_a_site_with_mistakes_is_refused(site: Path) -> None:

@@ -140,6 +140,15 @@ async def test_nobody_listening_is_said_for_each_message(file: str) -> None:
     summary = json.loads(stdout)
     assert (code, summary["unanswered"]) == (1, 3)
     assert "refused" in summary["failures"][0]["text"].lower()
+    assert (summary["p50"], summary["p99"]) == (None, None)
+    assert "ACK p50" not in (await send(address, file))[1]
+
+
+async def test_a_host_that_has_no_address_is_named(file: str) -> None:
+    """A slip of the keyboard, or no name server: the resolver's words, not the number of its error."""
+    code, stdout, _ = await send("nowhere.invalid:2575", file, "--json")
+    text = json.loads(stdout)["failures"][0]["text"]
+    assert (code, text.startswith("nowhere.invalid: "), "Unknown error" in text) == (1, True, False)
 
 
 async def test_load_goes_over_several_connections_with_new_ids(file: str, tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ async def test_a_port_in_use_rolls_everything_back(site: Site) -> None:
             site.channel("ward", port=other.getsockname()[1])
             site.write("mappings/adt.yaml", MAPPING.replace("name: PID-5", "name: PID-5, birthDate: PID-7"))
             done = await node.runtime.reload()
-        assert done.problem.startswith("channel ward: The source cannot start: Address already in use")
+            taken = f"127.0.0.1:{other.getsockname()[1]}"
+        assert done.problem.startswith(f"channel ward: The source cannot start: {taken}: Address already in use")
         assert {each.name: each.state for each in node.runtime.channels} == {"lab": "running", "ward": "running"}
         assert node.port("ward") == old
         await sender.more()

@@ -45,7 +45,7 @@ def test_the_sample_is_what_the_verb_writes() -> None:
 def test_without_agreements_there_is_nothing_to_define(tmp_path: Path) -> None:
     """It is said where the file was looked for."""
     result = CliRunner().invoke(app, ["exchange", "definitions", str(tmp_path)])
-    assert (result.exit_code, "There is no agreements.yaml in" in result.output) == (1, True)
+    assert (result.exit_code, "agreements.yaml is not there" in result.output) == (1, True)
 
 
 def test_passwords_are_salted_hashes(tmp_path: Path) -> None:
