@@ -2,14 +2,16 @@
 
 -- --- messages ------------------------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE FUNCTION count_message(p_channel text, p_state text, p_n bigint) RETURNS void LANGUAGE sql AS $$
-  INSERT INTO tally VALUES ('message', p_channel, '', p_state, p_n)
-$$;
+CREATE OR REPLACE FUNCTION count_message(p_channel text, p_state text, p_n bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO tally VALUES ('message', p_channel, '', p_state, p_n);
+END $$;
 
 CREATE OR REPLACE FUNCTION count_delivery(p_channel text, p_destination text, p_state text, p_n bigint) RETURNS void
-LANGUAGE sql AS $$
-  INSERT INTO tally VALUES ('delivery', p_channel, p_destination, p_state, p_n)
-$$;
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO tally VALUES ('delivery', p_channel, p_destination, p_state, p_n);
+END $$;
 
 -- Discard an open delivery.
 CREATE OR REPLACE FUNCTION give_up_one(item deliveries, p_code text, p_why text, p_now bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -48,79 +50,112 @@ BEGIN
   INSERT INTO events (at, what, message, detail) VALUES (p_now, 'superseded', p_seq, p_by);
 END $$;
 
-CREATE OR REPLACE FUNCTION add_body(p_digest bytea, p_size bigint, p_zipped bigint, p_data bytea) RETURNS bigint LANGUAGE sql AS $$
-  INSERT INTO bodies (digest, size, zipped, data) VALUES (p_digest, p_size, p_zipped, p_data) RETURNING id
-$$;
-
-CREATE OR REPLACE FUNCTION add_keys(p_message bigint, p_kinds text[], p_values text[]) RETURNS void LANGUAGE sql AS $$
-  INSERT INTO search_keys (kind, value, message) SELECT k, v, p_message FROM unnest(p_kinds, p_values) AS t (k, v)
-  ON CONFLICT DO NOTHING
-$$;
-
--- Write a message, or find that it came before (at "p_oldest" or later). "item" is the message, without its body.
-CREATE OR REPLACE FUNCTION accept(
-  item messages, p_digest bytea, p_zipped bigint, p_data bytea, p_kinds text[], p_values text[], p_oldest bigint, p_now bigint
-) RETURNS TABLE (stored_id text, stored_reply bytea, duplicate boolean, other_content boolean) LANGUAGE plpgsql AS $$
+-- So many new numbers of a table's rows.
+CREATE OR REPLACE FUNCTION numbers(p_table text, p_column text, p_count integer) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
+  source regclass := pg_get_serial_sequence(p_table, p_column);
+BEGIN
+  RETURN ARRAY(SELECT nextval(source) FROM generate_series(1, p_count));
+END $$;
+
+-- What messages are found by; "p_kinds", "p_values": an array literal for each.
+CREATE OR REPLACE FUNCTION add_keys(p_messages bigint[], p_kinds text[], p_values text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO search_keys (kind, value, message)
+    SELECT key.kind, key.value, m.seq FROM unnest(p_messages, p_kinds, p_values) AS m (seq, kinds, vals)
+    CROSS JOIN LATERAL unnest(m.kinds::text[], m.vals::text[]) AS key (kind, value) WHERE m.seq IS NOT NULL
+    ON CONFLICT DO NOTHING;
+END $$;
+
+-- Write messages, or find that they came before (at "p_oldest" or later); "n": which, from 1. Several whose keys are all new are
+-- written together, else each by itself. "p_lanes", "p_kinds", "p_values": an array literal for each.
+CREATE OR REPLACE FUNCTION accept(
+  p_id text[], p_channel text[], p_state text[], p_received_at bigint[], p_control_id text[], p_message_type text[], p_peer text[],
+  p_media text[], p_digest text[], p_size bigint[], p_reply bytea[], p_lanes text[], p_headers text[], p_code text[], p_why text[],
+  p_config text[], p_key text[], p_replay_of text[], p_body_digest bytea[], p_zipped bigint[], p_data bytea[], p_kinds text[],
+  p_values text[], p_oldest bigint[], p_now bigint[]
+) RETURNS TABLE (n integer, stored_id text, stored_reply bytea, duplicate boolean, other_content boolean) LANGUAGE plpgsql AS $$
+DECLARE
+  many integer := cardinality(p_id);
   earlier bigint;
   was messages;
+  made bigint[];
+  bodies_made bigint[];
 BEGIN
-  INSERT INTO tally VALUES ('arrival', item.channel, '', '', item.received_at);
-  stored_id := item.id;
-  stored_reply := item.reply;
+  IF many > 1 AND EXISTS (
+    SELECT 1 FROM unnest(p_channel, p_key) AS i (channel, key) LEFT JOIN LATERAL (
+      SELECT 1 AS is FROM duplicates d WHERE d.channel = i.channel AND d.key = i.key LIMIT 1) known ON true
+    WHERE i.key IS NOT NULL GROUP BY i.channel, i.key HAVING count(*) > 1 OR count(known.is) > 0)
+  THEN
+    FOR i IN 1 .. many LOOP
+      RETURN QUERY SELECT i, one.stored_id, one.stored_reply, one.duplicate, one.other_content FROM accept(
+        p_id[i:i], p_channel[i:i], p_state[i:i], p_received_at[i:i], p_control_id[i:i], p_message_type[i:i], p_peer[i:i],
+        p_media[i:i], p_digest[i:i], p_size[i:i], p_reply[i:i], p_lanes[i:i], p_headers[i:i], p_code[i:i], p_why[i:i],
+        p_config[i:i], p_key[i:i], p_replay_of[i:i], p_body_digest[i:i], p_zipped[i:i], p_data[i:i], p_kinds[i:i],
+        p_values[i:i], p_oldest[i:i], p_now[i:i]) one;
+    END LOOP;
+    RETURN;
+  END IF;
+  INSERT INTO tally SELECT 'arrival', i.channel, '', '', max(i.at) FROM unnest(p_channel, p_received_at) AS i (channel, at)
+    GROUP BY i.channel;
   duplicate := false;
   other_content := false;
-  IF item.duplicate_key IS NOT NULL THEN
+  IF many = 1 AND p_key[1] IS NOT NULL THEN
     SELECT d.message INTO earlier FROM duplicates d
-      WHERE d.channel = item.channel AND d.key = item.duplicate_key AND d.digest = item.digest AND d.at >= p_oldest;
+      WHERE d.channel = p_channel[1] AND d.key = p_key[1] AND d.digest = p_digest[1] AND d.at >= p_oldest[1];
     IF FOUND THEN
       SELECT * INTO was FROM messages WHERE seq = earlier;
       IF was.state NOT IN ('rejected', 'parked', 'discarded', 'superseded') AND NOT EXISTS (
         SELECT 1 FROM deliveries d WHERE d.message = earlier AND d.state IN ('parked', 'discarded'))
       THEN
         UPDATE messages SET arrivals = arrivals + 1 WHERE seq = earlier;
-        stored_id := was.id;
-        stored_reply := was.reply;
-        duplicate := true;
-        RETURN NEXT;
+        RETURN QUERY SELECT 1, was.id, was.reply, true, false;
         RETURN;
       END IF;
     ELSE
       other_content := EXISTS (
-        SELECT 1 FROM duplicates d WHERE d.channel = item.channel AND d.key = item.duplicate_key AND d.at >= p_oldest);
+        SELECT 1 FROM duplicates d WHERE d.channel = p_channel[1] AND d.key = p_key[1] AND d.at >= p_oldest[1]);
     END IF;
   END IF;
-  item.seq := nextval(pg_get_serial_sequence('messages', 'seq'));
-  item.body := add_body(p_digest, item.size, p_zipped, p_data);
-  INSERT INTO messages OVERRIDING SYSTEM VALUE VALUES (item.*);
-  PERFORM add_keys(item.seq, p_kinds, p_values);
-  PERFORM count_message(item.channel, item.state, 1);
-  IF item.duplicate_key IS NOT NULL THEN
-    INSERT INTO duplicates AS d (channel, key, digest, message, at)
-      VALUES (item.channel, item.duplicate_key, item.digest, item.seq, item.received_at)
-      ON CONFLICT (channel, key, digest) DO UPDATE SET message = excluded.message, at = excluded.at;
-  END IF;
-  IF earlier IS NOT NULL THEN PERFORM supersede(earlier, item.id, p_now); END IF;
+  made := numbers('messages', 'seq', many);
+  bodies_made := numbers('bodies', 'id', many);
+  INSERT INTO bodies (id, digest, size, zipped, data) OVERRIDING SYSTEM VALUE
+    SELECT * FROM unnest(bodies_made, p_body_digest, p_size, p_zipped, p_data);
+  INSERT INTO messages (seq, body, id, channel, state, received_at, control_id, message_type, peer, media, digest, size, reply,
+                        headers, code, why, config, duplicate_key, replay_of, lanes) OVERRIDING SYSTEM VALUE
+    SELECT i.*, p_lanes[array_position(made, i.seq)]::text[]
+    FROM unnest(made, bodies_made, p_id, p_channel, p_state, p_received_at, p_control_id, p_message_type, p_peer, p_media, p_digest,
+                p_size, p_reply, p_headers, p_code, p_why, p_config, p_key, p_replay_of) AS i (seq);
+  PERFORM add_keys(made, p_kinds, p_values);
+  INSERT INTO tally SELECT 'message', i.channel, '', i.state, count(*) FROM unnest(p_channel, p_state) AS i (channel, state)
+    GROUP BY i.channel, i.state;
+  INSERT INTO duplicates AS d (channel, key, digest, message, at)
+    SELECT * FROM unnest(p_channel, p_key, p_digest, made, p_received_at) AS i (channel, key) WHERE i.key IS NOT NULL
+    ON CONFLICT (channel, key, digest) DO UPDATE SET message = excluded.message, at = excluded.at;
+  IF earlier IS NOT NULL THEN PERFORM supersede(earlier, p_id[1], p_now[1]); END IF;
   IF other_content THEN
-    INSERT INTO events (at, what, message, detail) VALUES (p_now, 'other-content', item.seq, '');
+    INSERT INTO events (at, what, message, detail) VALUES (p_now[1], 'other-content', made[1], '');
   END IF;
-  IF item.state = 'received' THEN PERFORM enqueue(item.channel, '', item.seq, item.lanes, 0); END IF;
-  RETURN NEXT;
+  PERFORM enqueue(array_agg(i.channel), array_agg(''::text), array_agg(i.seq), array_agg(i.lanes))
+    FROM unnest(p_channel, made, p_lanes, p_state) AS i (channel, seq, lanes, state) WHERE i.state = 'received';
+  RETURN QUERY SELECT i.n::integer, i.id, i.reply, duplicate, other_content
+    FROM unnest(p_id, p_reply) WITH ORDINALITY AS i (id, reply, n);
 END $$;
 
--- The message of a lease leaves its queue: parked, transformed or filtered. False: the lease has ended.
-CREATE OR REPLACE FUNCTION finish_message(
-  p_channel text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_findings text, p_now bigint
+-- Park the message of a lease. False: the lease has ended.
+CREATE OR REPLACE FUNCTION park(
+  p_channel text, p_seq bigint, p_fence bigint, p_code text, p_why text, p_findings text, p_now bigint
 ) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  place tid := (places(ARRAY[p_channel], '{""}', ARRAY[p_seq], ARRAY[p_fence]))[1];
 BEGIN
-  IF p_fence IS NOT NULL AND NOT holds(p_channel, '', p_seq, p_fence) THEN RETURN false; END IF;
-  UPDATE messages SET state = p_state, code = p_code, why = p_why, findings = p_findings WHERE seq = p_seq AND state = 'received';
+  IF place IS NULL THEN RETURN false; END IF;
+  UPDATE messages SET state = 'parked', code = p_code, why = p_why, findings = p_findings
+    WHERE seq = p_seq AND state = 'received';
   PERFORM count_message(p_channel, 'received', -1);
-  PERFORM count_message(p_channel, p_state, 1);
-  PERFORM dequeue(p_channel, '', p_seq);
-  IF p_state = 'parked' THEN
-    INSERT INTO events (at, what, message, detail) VALUES (p_now, 'parked', p_seq, p_code);
-  END IF;
+  PERFORM count_message(p_channel, 'parked', 1);
+  PERFORM dequeue(ARRAY[place]);
+  INSERT INTO events (at, what, message, detail) VALUES (p_now, 'parked', p_seq, p_code);
   RETURN true;
 END $$;
 
@@ -168,108 +203,142 @@ $$;
 
 -- --- forwarding ------------------------------------------------------------------------------------------------------------
 
--- What a transformation made. 'ended': the lease has; 'changed': what was known has; nothing is written in either case.
--- Parallel arrays: b_ bodies, s_ states (s_delivery, and "body" of a delivery, count from 1). p_deliveries: a JSON array.
+-- What transformations made, for each 'done', or why nothing is written: 'ended', its lease has; 'changed', what was known has. What
+-- one brings is known to the next. An array holds a value for each message, of several an array literal or JSON; or (b_: bodies,
+-- d_: deliveries, by "b_of" and "d_of" of which message; "d_body": which of all bodies; "p_first": deliveries before a message's)
+-- all there are.
 CREATE OR REPLACE FUNCTION forward(
-  p_message text, p_channel text, p_seq bigint, p_fence bigint, p_mark text, p_aliases text[], p_objects text[],
-  p_destinations text[], p_state text, p_code text, p_why text, p_findings text, p_deliveries json,
-  b_digest bytea[], b_size bigint[], b_zipped bigint[], b_data bytea[], p_sent json, p_pack_size bigint, p_pack bytea,
+  p_channel text[], p_seq bigint[], p_fence bigint[], p_mark text[], p_aliases text[], p_objects text[], p_destinations text[],
+  p_state text[], p_code text[], p_why text[], p_findings text[], p_sent text[], p_pack_size bigint[], p_pack bytea[],
   l_alias text[], l_object text[], l_retired text[], l_survivor text[], p_kinds text[], p_values text[], p_unread text[],
-  p_now bigint
-) RETURNS text LANGUAGE plpgsql AS $$
+  p_now bigint[], p_first bigint[], b_of bigint[], b_digest bytea[], b_size bigint[], b_zipped bigint[], b_data bytea[], d_of bigint[],
+  d_id text[], d_destination text[], d_lanes text[], d_body bigint[], d_media text[], d_headers text[]
+) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
-  bodies_made bigint[];
-  deliveries_made bigint[];
-  made bigint;
-  each record;
+  stands tid[] := places(p_channel, array_fill(''::text, ARRAY[cardinality(p_seq)]), p_seq, p_fence);
+  bodies_made bigint[] := numbers('bodies', 'id', cardinality(b_of));
+  made bigint[] := numbers('deliveries', 'seq', cardinality(d_of));
+  done bigint[] := array_fill(NULL::bigint, ARRAY[cardinality(p_seq)]);  -- row numbers; null where nothing is written
+  said text[];
   keeping bigint;
 BEGIN
-  IF NOT holds(p_channel, '', p_seq, p_fence) THEN RETURN 'ended'; END IF;
-  IF p_mark IS NOT NULL AND p_mark <> (
-    SELECT k.a FROM known_marked(p_aliases, p_objects, p_destinations) k WHERE k.kind = 'mark')
-  THEN RETURN 'changed'; END IF;
-  PERFORM finish_message(p_channel, p_seq, NULL, p_state, p_code, p_why, p_findings, p_now);
-  FOR n IN 1 .. cardinality(b_digest) LOOP
-    bodies_made[n] := add_body(b_digest[n], b_size[n], b_zipped[n], b_data[n]);
+  FOR i IN 1 .. cardinality(p_seq) LOOP
+    IF stands[i] IS NULL THEN
+      said[i] := 'ended';
+      CONTINUE;
+    END IF;
+    IF p_mark[i] <> (
+      SELECT k.a FROM known_marked(p_aliases[i]::text[], p_objects[i]::text[], p_destinations[i]::text[]) k WHERE k.kind = 'mark')
+    THEN
+      said[i] := 'changed';
+      stands[i] := NULL;
+      CONTINUE;
+    END IF;
+    said[i] := 'done';
+    done[i] := p_seq[i];
+    IF p_pack[i] IS NOT NULL THEN
+      INSERT INTO packs (size, data) VALUES (p_pack_size[i], p_pack[i]) RETURNING id INTO keeping;
+      INSERT INTO sent (destination, object, delivery, digest, version, rank, pack, start, length)
+        SELECT s.destination, s.object, made[p_first[i] + s.delivery], s.digest, s.version, s.rank, keeping, s.start, s.length
+        FROM json_to_recordset(p_sent[i]::json) AS s (
+          destination text, object text, delivery integer, digest text, version text, rank integer, start integer, length integer);
+    END IF;
+    IF l_alias[i] <> '{}' THEN
+      INSERT INTO aliases (alias, object, message) SELECT a, o, p_seq[i] FROM unnest(l_alias[i]::text[], l_object[i]::text[]) AS t (a, o)
+        ON CONFLICT (alias) DO UPDATE SET object = excluded.object, message = excluded.message;
+    END IF;
+    IF l_retired[i] <> '{}' THEN
+      INSERT INTO merged (retired, survivor, message)
+        SELECT r, s, p_seq[i] FROM unnest(l_retired[i]::text[], l_survivor[i]::text[]) AS t (r, s)
+        ON CONFLICT (retired) DO UPDATE SET survivor = excluded.survivor, message = excluded.message;
+    END IF;
   END LOOP;
-  FOR each IN SELECT * FROM json_to_recordset(p_deliveries)
-      AS d (id text, destination text, lanes json, body integer, media text, headers text) LOOP
-    INSERT INTO deliveries (id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at,
-                            received_at, message_type)
-      SELECT each.id, p_seq, p_channel, each.destination, 'waiting', ARRAY(SELECT json_array_elements_text(each.lanes)),
-             bodies_made[each.body], b_size[each.body], encode(b_digest[each.body], 'hex'), each.media, each.headers, p_now,
-             m.received_at, m.message_type
-      FROM messages m WHERE m.seq = p_seq
-      RETURNING seq INTO made;
-    deliveries_made := deliveries_made || made;
-    PERFORM count_delivery(p_channel, each.destination, 'waiting', 1);
-    PERFORM enqueue(p_channel, each.destination, made, ARRAY(SELECT json_array_elements_text(each.lanes)), 0);
-  END LOOP;
-  IF p_pack IS NOT NULL THEN
-    INSERT INTO packs (size, data) VALUES (p_pack_size, p_pack) RETURNING id INTO keeping;
-    INSERT INTO sent AS old (destination, object, delivery, digest, version, rank, pack, start, length)
-      SELECT DISTINCT ON (s.destination, s.object, s.delivery) s.destination, s.object, deliveries_made[s.delivery], s.digest,
-             s.version, s.rank, keeping, s.start, s.length
-      FROM json_to_recordset(p_sent) AS s (
-        n integer, destination text, object text, delivery integer, digest text, version text, rank integer, start integer,
-        length integer)
-      ORDER BY s.destination, s.object, s.delivery, s.n DESC;
-  END IF;
-  INSERT INTO aliases (alias, object, message) SELECT a, o, p_seq FROM unnest(l_alias, l_object) AS t (a, o)
-    ON CONFLICT (alias) DO UPDATE SET object = excluded.object, message = excluded.message;
-  INSERT INTO merged (retired, survivor, message) SELECT r, s, p_seq FROM unnest(l_retired, l_survivor) AS t (r, s)
-    ON CONFLICT (retired) DO UPDATE SET survivor = excluded.survivor, message = excluded.message;
-  PERFORM add_keys(p_seq, p_kinds, p_values);
-  INSERT INTO tally SELECT 'unread', p_channel, path, '', count(*) FROM unnest(p_unread) path GROUP BY path;
-  RETURN 'done';
+  IF 'done' <> ALL (said) THEN RETURN said; END IF;
+  UPDATE messages m SET (state, code, why, findings) = (
+      SELECT p_state[i], p_code[i], p_why[i], p_findings[i] FROM array_position(done, m.seq) i)
+    WHERE m.seq = ANY (done) AND m.state = 'received';
+  INSERT INTO tally SELECT 'message', i.channel, '', change.state, sum(change.n)
+    FROM unnest(done, p_channel, p_state) AS i (seq, channel, state) CROSS JOIN LATERAL (VALUES ('received', -1), (i.state, 1))
+      AS change (state, n) WHERE i.seq IS NOT NULL GROUP BY i.channel, change.state;
+  INSERT INTO bodies (id, digest, size, zipped, data) OVERRIDING SYSTEM VALUE
+    SELECT b.id, b.digest, b.size, b.zipped, b.data
+    FROM unnest(bodies_made, b_of, b_digest, b_size, b_zipped, b_data) AS b (id, of, digest, size, zipped, data)
+    WHERE done[b.of] IS NOT NULL;
+  INSERT INTO deliveries (seq, id, message, channel, destination, state, lanes, body, size, digest, media, headers, created_at,
+                          received_at, message_type) OVERRIDING SYSTEM VALUE
+    SELECT d.seq, d.id, done[d.of], p_channel[d.of], d.destination, 'waiting', d.lanes::text[], bodies_made[d.body], b_size[d.body],
+           encode(b_digest[d.body], 'hex'), d.media, d.headers, p_now[d.of], m.received_at, m.message_type
+    FROM unnest(made, d_of, d_id, d_destination, d_lanes, d_body, d_media, d_headers)
+      AS d (seq, of, id, destination, lanes, body, media, headers)
+    CROSS JOIN LATERAL (SELECT m.received_at, m.message_type FROM messages m WHERE m.seq = done[d.of] LIMIT 1) m;
+  INSERT INTO tally SELECT 'delivery', p_channel[d.of], d.destination, 'waiting', count(*)
+    FROM unnest(d_of, d_destination) AS d (of, destination) WHERE done[d.of] IS NOT NULL GROUP BY p_channel[d.of], d.destination;
+  PERFORM enqueue(array_agg(p_channel[d.of]), array_agg(d.destination), array_agg(d.seq), array_agg(d.lanes))
+    FROM unnest(made, d_of, d_destination, d_lanes) AS d (seq, of, destination, lanes) WHERE done[d.of] IS NOT NULL;
+  PERFORM dequeue(array_remove(stands, NULL));
+  PERFORM add_keys(done, p_kinds, p_values);
+  INSERT INTO tally SELECT 'unread', i.channel, path, '', count(*)
+    FROM unnest(done, p_channel, p_unread) AS i (seq, channel, unread) CROSS JOIN LATERAL unnest(i.unread::text[]) path
+    WHERE i.seq IS NOT NULL GROUP BY i.channel, path;
+  RETURN said;
 END $$;
 
 -- --- deliveries ------------------------------------------------------------------------------------------------------------
 
 -- Remove those of these packs that no state points to any more.
-CREATE OR REPLACE FUNCTION drop_packs(p_packs bigint[]) RETURNS void LANGUAGE sql AS $$
-  DELETE FROM packs p WHERE p.id = ANY (p_packs) AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.pack = p.id)
-$$;
+CREATE OR REPLACE FUNCTION drop_packs(p_packs bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM packs p WHERE p.id = ANY (p_packs) AND NOT EXISTS (SELECT 1 FROM sent s WHERE s.pack = p.id);
+END $$;
 
--- How an attempt ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
+-- How attempts ended. A delivery that was given up meanwhile keeps its state; the attempt is kept too. False: the lease has
 -- ended. "p_state": delivered, parked (with "p_due" holding its lanes), or waiting for the time "p_due". "p_sent": whether it was
 -- an attempt; "p_counts": 1 where the backoff grows by it, else 0.
 CREATE OR REPLACE FUNCTION settle(
-  p_channel text, p_destination text, p_seq bigint, p_fence bigint, p_state text, p_code text, p_why text, p_due bigint,
-  p_counts bigint, p_sent boolean, p_now bigint, p_took bigint
-) RETURNS boolean LANGUAGE plpgsql AS $$
+  p_channel text[], p_destination text[], p_seq bigint[], p_fence bigint[], p_state text[], p_code text[], p_why text[],
+  p_due bigint[], p_counts bigint[], p_sent boolean[], p_now bigint[], p_took bigint[]
+) RETURNS boolean[] LANGUAGE plpgsql AS $$
 DECLARE
+  stands tid[] := places(p_channel, p_destination, p_seq, p_fence);
+  held bigint[] := ARRAY(  -- row numbers; null where the lease has ended
+    SELECT CASE WHEN i.place IS NOT NULL THEN i.seq END FROM unnest(p_seq, stands) WITH ORDINALITY AS i (seq, place, n) ORDER BY i.n);
+  delivered bigint[];
   left_behind bigint[];
 BEGIN
-  IF NOT holds(p_channel, p_destination, p_seq, p_fence) THEN RETURN false; END IF;
-  UPDATE deliveries SET state = p_state, attempts = attempts + p_counts, due_at = p_due, code = p_code, why = p_why,
-      settled_at = CASE WHEN p_state <> 'waiting' THEN p_now END
-    WHERE seq = p_seq AND state = 'waiting';
-  IF FOUND AND p_state <> 'waiting' THEN
-    PERFORM count_delivery(p_channel, p_destination, 'waiting', -1);
-    PERFORM count_delivery(p_channel, p_destination, p_state, 1);
-    IF p_state = 'delivered' THEN
-      WITH gone AS (
-        DELETE FROM sent old USING sent new WHERE new.delivery = p_seq AND old.destination = new.destination
-          AND old.object = new.object AND old.delivery < p_seq
-          AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = old.delivery AND d.state = 'parked')  -- a retry asks about it
-        RETURNING old.pack)
-      SELECT array_agg(DISTINCT pack) INTO left_behind FROM gone;
-      PERFORM drop_packs(left_behind);
-    END IF;
+  WITH changed AS (
+    UPDATE deliveries d SET (state, attempts, due_at, code, why, settled_at) = (
+        SELECT p_state[i], d.attempts + p_counts[i], p_due[i], p_code[i], p_why[i],
+               CASE WHEN p_state[i] <> 'waiting' THEN p_now[i] END
+        FROM array_position(held, d.seq) i)
+      WHERE d.seq = ANY (held) AND d.state = 'waiting' RETURNING d.seq, d.channel, d.destination, d.state),
+  counted AS (
+    INSERT INTO tally SELECT 'delivery', c.channel, c.destination, change.state, sum(change.n)
+      FROM changed c CROSS JOIN LATERAL (VALUES ('waiting', -1), (c.state, 1)) AS change (state, n)
+      WHERE c.state <> 'waiting' GROUP BY c.channel, c.destination, change.state)
+  SELECT array_agg(c.seq) INTO delivered FROM changed c WHERE c.state = 'delivered';
+  IF delivered IS NOT NULL THEN
+    WITH gone AS (
+      DELETE FROM sent WHERE ctid = ANY (ARRAY(
+        SELECT old.ctid FROM sent new CROSS JOIN LATERAL (
+          SELECT o.ctid FROM sent o
+          WHERE o.destination = new.destination AND o.object = new.object AND o.delivery < new.delivery
+            AND coalesce((SELECT d.state FROM deliveries d WHERE d.seq = o.delivery), '') <> 'parked'  -- a retry asks about it
+          OFFSET 0) old
+        WHERE new.delivery = ANY (delivered)))
+      RETURNING pack)
+    SELECT array_agg(DISTINCT pack) INTO left_behind FROM gone;
+    IF left_behind IS NOT NULL THEN PERFORM drop_packs(left_behind); END IF;
   END IF;
-  IF p_sent THEN
-    INSERT INTO attempts (delivery, number, at, outcome, code, why, took)
-      SELECT p_seq, coalesce(max(a.number), 0) + 1, p_now, CASE p_state WHEN 'waiting' THEN 'retry' ELSE p_state END, p_code,
-             p_why, p_took
-      FROM attempts a WHERE a.delivery = p_seq;
-  END IF;
-  IF p_due IS NOT NULL THEN  -- it waits for its time, or is parked and holds its lanes
-    PERFORM give_back(p_channel, p_destination, p_seq, p_fence, clock() + p_due - p_now);  -- the node's clock may be wrong
-  ELSE
-    PERFORM dequeue(p_channel, p_destination, p_seq);
-  END IF;
-  RETURN true;
+  INSERT INTO attempts (delivery, number, at, outcome, code, why, took)
+    SELECT i.seq, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery = i.seq), 0) + 1, i.now,
+           CASE i.state WHEN 'waiting' THEN 'retry' ELSE i.state END, i.code, i.why, i.took
+    FROM unnest(held, p_state, p_code, p_why, p_now, p_took, p_sent) AS i (seq, state, code, why, now, took, sent)
+    WHERE i.seq IS NOT NULL AND i.sent;
+  PERFORM dequeue(array_agg(i.place)) FROM unnest(stands, p_due) AS i (place, due) WHERE i.place IS NOT NULL AND i.due IS NULL;
+  PERFORM give_back(i.channel, i.destination, i.seq, i.fence, clock() + i.due - i.now)  -- the node's clock may be wrong
+    FROM unnest(p_channel, p_destination, held, p_fence, p_due, p_now) AS i (channel, destination, seq, fence, due, now)
+    WHERE i.seq IS NOT NULL AND i.due IS NOT NULL;
+  RETURN ARRAY(SELECT i.seq IS NOT NULL FROM unnest(held) WITH ORDINALITY AS i (seq, n) ORDER BY i.n);
 END $$;
 
 -- Fold the differences of the counts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +13,7 @@ from interop_engine.core.model import Delivered, Learned, Outcome, Park, Receipt
 from interop_engine.journal import codec, texts
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue
 from interop_engine.journal.postgres import statements
+from interop_engine.journal.postgres.columns import Blobs, Column, Flags, Numbers, Texts, literal
 from interop_engine.journal.receipts import encoded
 from interop_engine.journal.texts import name, plain
 
@@ -22,12 +23,19 @@ OUTDATED: Final = "changed"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One write. ``due``: when what it puts into ``touches`` is due, microseconds, 0 for now."""
+    """One write. ``due``: when what it puts into ``touches`` is due, microseconds, 0 for now.
+
+    ``gather``: of one that may be sent with others of its query, what makes the query's values of those of all; each row that
+    comes back begins with the number of its statement, from 1. ``fence``: not with another of the same. ``size``: its bytes.
+    """
 
     query: Any
     values: Sequence[Any]
     touches: tuple[Queue, ...] = ()
     due: int = 0
+    gather: Callable[[Sequence[Sequence[Any]]], Sequence[Any]] | None = None
+    fence: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +54,23 @@ def accept(message: NewMessage, window: int, packer: codec.Packer) -> Statement:
     digest, size, zipped, data = packer.body(message.data)
     kinds, values = _pairs(message.search)
     row = (
-        message.id, message.channel, str(message.state), at, message.control_id, message.message_type,
-        message.peer, message.media, message.digest, size if message.size is None else message.size, message.reply,
-        list(message.lanes), codec.headers(message.headers), message.code, message.why, message.config,
-        message.duplicate_key, message.replay_of,
+        message.id, message.channel, str(message.state), at, message.control_id, message.message_type, message.peer,
+        message.media, message.digest, size if message.size is None else message.size, message.reply,
+        literal(message.lanes), codec.headers(message.headers), message.code, message.why, message.config,
+        message.duplicate_key, message.replay_of, digest, zipped, data, kinds, values, at - window, codec.now(),
     )  # fmt: skip
     touches = (Queue(message.channel),) if message.state == MessageState.RECEIVED else ()
-    return Statement(statements.ACCEPT, (*row, digest, zipped, data, kinds, values, at - window, codec.now()), touches)
+    return Statement(statements.ACCEPT, row, touches, gather=_accepted, size=len(data))
+
+
+def _accepted(rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    return _columns(rows, "TTTNTTTTTNBTTTTTTTBNBTTNN")
 
 
 def park(item: Item, code: str, why: str, findings: Sequence[str]) -> Statement:
     """Park the message of a lease."""
-    state = str(MessageState.PARKED)
-    found = codec.listing(_plain(findings))
-    values = (item.queue.channel, item.seq, item.fence, state, plain(code), plain(why), found, codec.now())
-    return Statement(statements.FINISH_MESSAGE, values, (item.queue,))
+    values = (item.queue.channel, item.seq, item.fence, plain(code), plain(why), codec.listing(_plain(findings)), codec.now())
+    return Statement(statements.PARK, values, (item.queue,))
 
 
 def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, epoch: str) -> Statement | None:
@@ -75,56 +85,63 @@ def forward(item: Item, message: Received, made: Forward, packer: codec.Packer, 
     made = texts.forward(made, name)
     state = MessageState.TRANSFORMED if made.deliveries else MessageState.FILTERED
     bodies = list(dict.fromkeys(new.body for new in made.deliveries))
-    numbers = {body: number for number, body in enumerate(bodies, 1)}
     packed = [packer.body(body) for body in bodies]
+    numbers = {body: number for number, body in enumerate(bodies, 1)}
     deliveries = [
-        {
-            "id": new.id,
-            "destination": new.destination,
-            "lanes": new.lanes,
-            "body": numbers[new.body],
-            "media": new.media,
-            "headers": codec.headers(new.headers),
-        }
+        (new.id, new.destination, literal(new.lanes), numbers[new.body], new.media, codec.headers(new.headers))
         for new in made.deliveries
     ]
-    values = (
-        message.id, message.channel, item.seq, item.fence, mark, *asked, str(state), made.code, made.why,
-        codec.listing(made.findings), codec.text(deliveries), *_columns(packed, 4), *_states(made, packer),
-        *_learned(made.learned), *_pairs(made.search), list(made.ledger), codec.now(),
+    row = (
+        message.channel, item.seq, item.fence, mark, *map(literal, asked), str(state), made.code, made.why,
+        codec.listing(made.findings), *_states(made, packer), *_learned(made.learned), *_pairs(made.search),
+        literal(made.ledger), codec.now(),
     )  # fmt: skip
     queues = dict.fromkeys(Queue(message.channel, new.destination) for new in made.deliveries)
-    return Statement(statements.FORWARD, values, (item.queue, *queues))
+    size = sum(len(body[3]) for body in packed)
+    return Statement(
+        statements.FORWARD, (row, packed, deliveries), (item.queue, *queues), gather=_forwarded, fence=item.fence, size=size
+    )
+
+
+def _forwarded(made: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Values for each message, and all bodies and all deliveries, which say of which message they are."""
+    rows: list[tuple[Any, ...]] = []
+    bodies: list[tuple[Any, ...]] = []
+    deliveries: list[tuple[Any, ...]] = []
+    for number, (row, own_bodies, own_deliveries) in enumerate(made, 1):
+        before = len(bodies)
+        rows.append((*row, len(deliveries)))
+        bodies.extend((number, *body) for body in own_bodies)
+        deliveries.extend((number, *rest, before + body, media, headers) for *rest, body, media, headers in own_deliveries)
+    return [*_columns(rows, "TNNTTTTTTTTTNBTTTTTTTNN"), *_columns(bodies, "NBNNB"), *_columns(deliveries, "NTTTNTT")]
 
 
 def _states(made: Forward, packer: codec.Packer) -> tuple[str, int, bytes | None]:
-    """(states as JSON, size and bytes of the pack with their contents). Equal contents are kept once."""
+    """(states as JSON, size and bytes of the pack with their contents). Equal contents are kept once, and of a state the last."""
     places: dict[bytes, int] = {}
     size = 0
-    states: list[dict[str, Any]] = []
+    states: dict[tuple[str, str, int], dict[str, Any]] = {}
     for number, new in enumerate(made.deliveries, 1):
         for each in new.sent:
             content = each.content or b""
             if content not in places:
                 places[content] = size
                 size += len(content)
-            states.append(
-                {
-                    "n": len(states),
-                    "destination": each.destination,
-                    "object": each.object,
-                    "delivery": number,
-                    "digest": each.digest,
-                    "version": each.version,
-                    "rank": each.rank,
-                    "start": places[content],
-                    "length": len(content),
-                }
-            )
-    return codec.text(states), size, packer.pack(b"".join(places)) if states else None
+            thing = each.object
+            states[each.destination, thing, number] = {
+                "destination": each.destination,
+                "object": thing,
+                "delivery": number,
+                "digest": each.digest,
+                "version": each.version,
+                "rank": each.rank,
+                "start": places[content],
+                "length": len(content),
+            }
+    return codec.text(list(states.values())), size, packer.pack(b"".join(places)) if states else None
 
 
-def _learned(learned: Learned) -> tuple[list[str], ...]:
+def _learned(learned: Learned) -> tuple[str, ...]:
     return (*_pairs(learned.aliases.items()), *_pairs(learned.merged.items()))
 
 
@@ -141,7 +158,11 @@ def settle(item: Item, outcome: Outcome, due_at: datetime | None, took: float = 
             assert due_at is not None, "a Retry needs due_at"
             state, due, counts = DeliveryState.WAITING, codec.micros(due_at), int(counted)
     values = (*_place(item), str(state), code, why, due, counts, sent, codec.now(), round(took * 1_000_000))
-    return Statement(statements.SETTLE, values, (item.queue,), due or 0)
+    return Statement(statements.SETTLE, values, (item.queue,), due or 0, gather=_settled, fence=item.fence)
+
+
+def _settled(rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    return _columns(rows, "TTNNTTTNNFNN")
 
 
 def park_corrupt(item: Item, code: str, why: str) -> Statement:
@@ -184,7 +205,7 @@ def keep_receipts(by: str, receipts: Sequence[Receipt]) -> Statement:
         )
         for each in map(texts.receipt, receipts)
     ]  # fmt: skip
-    return Statement(statements.KEEP_RECEIPTS, (*_columns(rows, 8), plain(by)))
+    return Statement(statements.KEEP_RECEIPTS, (*_columns(rows, "TTNTTTNT"), plain(by)))
 
 
 def prune(chosen: Sequence[int]) -> Statement:
@@ -210,14 +231,20 @@ def _plain(lines: Sequence[str]) -> list[str]:
     return [plain(line) for line in lines]
 
 
-def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+def _pairs(pairs: Iterable[tuple[str, str]]) -> tuple[str, str]:
     firsts: list[str] = []
     seconds: list[str] = []
     for first, second in pairs:
         firsts.append(first)
         seconds.append(second)
-    return firsts, seconds
+    return literal(firsts), literal(seconds)
 
 
-def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
-    return [[row[n] for row in rows] for n in range(count)]
+_KINDS: Final[dict[str, type[Column]]] = {"T": Texts, "N": Numbers, "B": Blobs, "F": Flags}
+
+
+def _columns(rows: Sequence[Sequence[Any]], kinds: str) -> list[Column]:
+    """The values of rows by columns, each of the kind of this letter."""
+    if not rows:
+        return [_KINDS[kind](()) for kind in kinds]
+    return [_KINDS[kind](column) for kind, column in zip(kinds, zip(*rows, strict=True), strict=True)]

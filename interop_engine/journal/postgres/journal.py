@@ -27,11 +27,12 @@ from interop_engine.journal.base import (
     Stored,
 )
 from interop_engine.journal.postgres import jobs, reads, schema
+from interop_engine.journal.postgres.calls import Row
 from interop_engine.journal.postgres.desks import Desks
 from interop_engine.journal.postgres.heart import Heart
 from interop_engine.journal.postgres.listener import Listener
 from interop_engine.journal.postgres.reads import Reads
-from interop_engine.journal.postgres.writer import Row, Writer
+from interop_engine.journal.postgres.writer import Writer
 
 _CORRUPT = "journal-corrupt"
 _APART_SECONDS = 1.0  # between two clocks, beyond which it is told
@@ -122,7 +123,7 @@ class PostgresJournal:
         return self._writer
 
     async def _do(self, statement: jobs.Statement, read: Callable[[list[Row]], Any]) -> Any:
-        return await self._writing.do(statement.query, statement.values, read, touches=statement.touches, due=statement.due)
+        return await self._writing.do(statement, read)
 
     # --- messages -----------------------------------------------------------------------------------------------------
 

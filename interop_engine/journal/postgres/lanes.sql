@@ -5,17 +5,25 @@
 -- Lanes are looked up one by one, each by its whole key: while a long reader (a backup) keeps dead rows from being removed, all
 -- dead rows of a queue would be read otherwise, for each item.
 
--- An item joins its queue; "p_at": when it is due (microseconds), 0 for now. A retried delivery comes back to its old place.
-CREATE OR REPLACE FUNCTION enqueue(p_channel text, p_destination text, p_seq bigint, p_lanes text[], p_at bigint)
+-- Items join their queues, due now; a retried delivery comes back to its old place. "p_lanes": an array literal for each. An item
+-- is the head of its lanes where nothing stands in them, and nothing that joins with it comes before it there.
+CREATE OR REPLACE FUNCTION enqueue(p_channel text[], p_destination text[], p_seq bigint[], p_lanes text[])
 RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-  free boolean := NOT EXISTS (
-    SELECT 1 FROM unnest(p_lanes) each CROSS JOIN LATERAL (
-      SELECT 1 FROM work_lanes l WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each LIMIT 1) taken);
 BEGIN
-  INSERT INTO work (channel, destination, seq, lanes, head, at) VALUES (p_channel, p_destination, p_seq, p_lanes, free, p_at);
+  WITH stands AS MATERIALIZED (
+    SELECT i.channel, i.destination, i.seq, i.lanes::text[] AS lanes, each AS lane, coalesce(taken.is, false)
+           OR i.seq > min(i.seq) OVER (PARTITION BY i.channel, i.destination, each) AND each IS NOT NULL AS behind
+    FROM unnest(p_channel, p_destination, p_seq, p_lanes) AS i (channel, destination, seq, lanes)
+      LEFT JOIN LATERAL unnest(i.lanes::text[]) each ON true
+      LEFT JOIN LATERAL (SELECT true AS is FROM work_lanes l
+        WHERE l.channel = i.channel AND l.destination = i.destination AND l.lane = each LIMIT 1) taken ON true),
+  items AS MATERIALIZED (
+    SELECT *, NOT bool_or(behind) OVER (PARTITION BY channel, destination, seq) AS free FROM stands),
+  joined AS (
+    INSERT INTO work (channel, destination, seq, lanes, head, at)
+      SELECT DISTINCT ON (channel, destination, seq) channel, destination, seq, lanes, free, 0 FROM items)
   INSERT INTO work_lanes (channel, destination, lane, seq, held)
-    SELECT DISTINCT p_channel, p_destination, each, p_seq, free FROM unnest(p_lanes) each;
+    SELECT DISTINCT channel, destination, lane, seq, free FROM items WHERE lane IS NOT NULL;
 END $$;
 
 -- Make an item the head of its lanes, where nothing older stands in them and nothing younger is leased in them.
@@ -50,29 +58,52 @@ BEGIN
 END $$;
 
 -- Let the first of each of these lanes be its head.
-CREATE OR REPLACE FUNCTION promote(p_channel text, p_destination text, p_lanes text[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION promote(p_channel text[], p_destination text[], p_lane text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  each text;
-  first bigint;
+  each record;
 BEGIN
-  FOREACH each IN ARRAY p_lanes LOOP
-    SELECT l.seq INTO first FROM work_lanes l
-      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each ORDER BY l.seq LIMIT 1;
-    IF FOUND THEN PERFORM make_head(p_channel, p_destination, first); END IF;
+  FOR each IN
+    SELECT DISTINCT f.channel, f.destination, first.seq FROM unnest(p_channel, p_destination, p_lane) AS f (channel, destination, lane)
+    CROSS JOIN LATERAL (
+      SELECT l.seq, l.held FROM work_lanes l
+      WHERE l.channel = f.channel AND l.destination = f.destination AND l.lane = f.lane ORDER BY l.seq LIMIT 1) first
+    WHERE NOT first.held ORDER BY f.channel, f.destination, first.seq
+  LOOP
+    PERFORM make_head(each.channel, each.destination, each.seq);
   END LOOP;
 END $$;
 
--- An item leaves its queue for good.
-CREATE OR REPLACE FUNCTION dequeue(p_channel text, p_destination text, p_seq bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- The same of one queue.
+CREATE OR REPLACE FUNCTION promote(p_channel text, p_destination text, p_lanes text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM promote(array_fill(p_channel, ARRAY[cardinality(p_lanes)]), array_fill(p_destination, ARRAY[cardinality(p_lanes)]), p_lanes);
+END $$;
+
+-- Items leave their queues for good; "p_places": where their rows are.
+CREATE OR REPLACE FUNCTION dequeue(p_places tid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
+  channels text[];
+  destinations text[];
+  seqs bigint[];
   freed text[];
 BEGIN
-  DELETE FROM work WHERE channel = p_channel AND destination = p_destination AND seq = p_seq RETURNING lanes INTO freed;
-  IF freed <> '{}' THEN
-    DELETE FROM work_lanes l USING unnest(freed) each
-      WHERE l.channel = p_channel AND l.destination = p_destination AND l.lane = each AND l.seq = p_seq;
-    PERFORM promote(p_channel, p_destination, freed);
-  END IF;
+  WITH gone AS (DELETE FROM work WHERE ctid = ANY (p_places) RETURNING channel, destination, seq, lanes)
+  SELECT array_agg(g.channel), array_agg(g.destination), array_agg(g.seq), array_agg(each) INTO channels, destinations, seqs, freed
+    FROM gone g CROSS JOIN LATERAL unnest(g.lanes) each;
+  IF freed IS NULL THEN RETURN; END IF;
+  DELETE FROM work_lanes WHERE ctid = ANY (ARRAY(
+    SELECT stood.ctid FROM unnest(channels, destinations, seqs, freed) AS f (channel, destination, seq, lane)
+    CROSS JOIN LATERAL (
+      SELECT l.ctid FROM work_lanes l
+      WHERE l.channel = f.channel AND l.destination = f.destination AND l.lane = f.lane AND l.seq = f.seq LIMIT 1) stood));
+  PERFORM promote(channels, destinations, freed);
+END $$;
+
+-- One item leaves.
+CREATE OR REPLACE FUNCTION dequeue(p_channel text, p_destination text, p_seq bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM dequeue(ARRAY(
+    SELECT ctid FROM work WHERE channel = p_channel AND destination = p_destination AND seq = p_seq));
 END $$;
 
 -- An item was given up: it leaves, at once or when its lease ends.
@@ -128,25 +159,27 @@ BEGIN
   END LOOP;
 END $$;
 
--- Lease up to "p_count" items for so many microseconds. A lease whose time is over ends here: its item goes on, and its worker's
--- fence is worth nothing. The time is the database's: a node whose clock is wrong must not end the leases of others.
-CREATE OR REPLACE FUNCTION claim(p_channel text, p_destination text, p_count bigint, p_node text, p_time bigint)
-RETURNS TABLE (item_seq bigint, item_fence bigint) LANGUAGE plpgsql ROWS 4 AS $$
+-- Lease up to so many items of each of these queues ("item_queue": which, from 1), for "p_time" microseconds. A lease whose time is
+-- over ends here: its item goes on, and its worker's fence is worth nothing. The time is the database's: a node whose clock is wrong
+-- must not end the leases of others.
+CREATE OR REPLACE FUNCTION claim(p_channel text[], p_destination text[], p_count bigint[], p_node text, p_time bigint)
+RETURNS TABLE (item_queue integer, item_seq bigint, item_fence bigint) LANGUAGE plpgsql ROWS 8 AS $$
 DECLARE
   item work;
   present bigint := clock();
 BEGIN
-  FOR item IN SELECT * FROM work w
-    WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0 AND w.at <= present LOOP
-    PERFORM give_back(p_channel, p_destination, item.seq, item.fence, 0);
+  FOR q IN 1 .. cardinality(p_channel) LOOP
+    FOR item IN SELECT * FROM work w
+      WHERE w.channel = p_channel[q] AND w.destination = p_destination[q] AND w.fence <> 0 AND w.at <= present LOOP
+      PERFORM give_back(item.channel, item.destination, item.seq, item.fence, 0);
+    END LOOP;
+    RETURN QUERY
+      UPDATE work SET fence = nextval('fences'), at = present + p_time, node = p_node WHERE ctid = ANY (ARRAY(
+        SELECT w.ctid FROM work w
+        WHERE w.channel = p_channel[q] AND w.destination = p_destination[q] AND w.head AND w.fence = 0 AND w.at <= present
+        ORDER BY w.seq LIMIT p_count[q]))
+      RETURNING q, seq, fence;
   END LOOP;
-  RETURN QUERY
-    WITH picked AS MATERIALIZED (
-      SELECT w.seq FROM work w
-      WHERE w.channel = p_channel AND w.destination = p_destination AND w.head AND w.fence = 0 AND w.at <= present
-      ORDER BY w.seq LIMIT p_count)
-    UPDATE work w SET fence = nextval('fences'), at = present + p_time, node = p_node FROM picked
-    WHERE w.channel = p_channel AND w.destination = p_destination AND w.seq = picked.seq RETURNING w.seq, w.fence;
 END $$;
 
 -- In how many microseconds something of the queue can be leased next (0: now), null where all of it is done.
@@ -162,8 +195,42 @@ BEGIN
     (SELECT min(at) FROM work w WHERE w.channel = p_channel AND w.destination = p_destination AND w.fence <> 0)) - present);
 END $$;
 
--- Whether a worker still has its item.
-CREATE OR REPLACE FUNCTION holds(p_channel text, p_destination text, p_seq bigint, p_fence bigint) RETURNS boolean LANGUAGE sql AS $$
-  SELECT EXISTS (
-    SELECT 1 FROM work WHERE channel = p_channel AND destination = p_destination AND seq = p_seq AND fence = p_fence)
-$$;
+-- Of the queues that were looked at, when there is more ("wait", see above); and the others are told of what is left for them:
+-- "p_left" is when what came into a queue is due, by the clock of the node ("p_now"), null where nothing did.
+CREATE OR REPLACE FUNCTION leave_over(
+  p_channel text[], p_destination text[], p_left bigint[], p_looked boolean[], p_node text, p_now bigint
+) RETURNS TABLE (queue integer, wait bigint) LANGUAGE plpgsql AS $$
+DECLARE
+  due bigint;
+  alone boolean := NOT EXISTS (SELECT 1 FROM nodes n WHERE n.node <> p_node);
+BEGIN
+  FOR q IN 1 .. cardinality(p_channel) LOOP
+    due := p_left[q];
+    IF p_looked[q] THEN
+      queue := q;
+      wait := next_due(p_channel[q], p_destination[q]);
+      RETURN NEXT;
+      IF wait IS NULL OR (wait > 0 AND due = 0) THEN
+        due := NULL;  -- our own workers have taken it all
+      ELSIF due IS NOT NULL THEN
+        due := CASE WHEN wait > 0 THEN p_now + wait ELSE 0 END;
+      END IF;
+    END IF;
+    IF due IS NOT NULL AND NOT alone THEN
+      PERFORM pg_notify(
+        'interop_engine_' || current_schema(), json_build_array(p_channel[q], nullif(p_destination[q], ''), due)::text);
+    END IF;
+  END LOOP;
+END $$;
+
+-- Where in "work" the items of these leases are; null for one whose lease has ended.
+CREATE OR REPLACE FUNCTION places(p_channel text[], p_destination text[], p_seq bigint[], p_fence bigint[]) RETURNS tid[]
+LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT held.ctid FROM unnest(p_channel, p_destination, p_seq, p_fence) WITH ORDINALITY AS i (channel, destination, seq, fence, n)
+    LEFT JOIN LATERAL (
+      SELECT w.ctid FROM work w
+      WHERE w.channel = i.channel AND w.destination = i.destination AND w.seq = i.seq AND w.fence = i.fence LIMIT 1) held ON true
+    ORDER BY i.n);
+END $$;

@@ -25,7 +25,7 @@ BEGIN
   INSERT INTO search_keys SELECT kind, value, made FROM search_keys WHERE message = item.seq;
   PERFORM count_message(item.channel, 'received', 1);
   INSERT INTO events (at, what, message, detail) VALUES (p_now, 'replayed', item.seq, rtrim(p_new || ' ' || p_only));
-  PERFORM enqueue(item.channel, '', made, item.lanes, 0);
+  PERFORM enqueue(ARRAY[item.channel], '{""}', ARRAY[made], ARRAY[item.lanes::text]);
   RETURN made;
 END $$;
 
@@ -91,7 +91,7 @@ BEGIN
     PERFORM count_delivery(item.channel, item.destination, 'waiting', 1);
   END IF;
   IF item.state = 'parked' AND item.due_at IS NULL THEN
-    PERFORM enqueue(item.channel, item.destination, item.seq, item.lanes, 0);
+    PERFORM enqueue(ARRAY[item.channel], ARRAY[item.destination], ARRAY[item.seq], ARRAY[item.lanes::text]);
     PERFORM promote(item.channel, item.destination, item.lanes);
   ELSE
     UPDATE work SET at = 0

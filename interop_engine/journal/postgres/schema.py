@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from interop_engine.core.errors import JournalError
+from interop_engine.journal.postgres import columns
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -27,6 +28,7 @@ MIGRATIONS: Final = (
     "tables6.sql",
     "tables7.sql",
     "tables8.sql",
+    "tables9.sql",
 )
 _FUNCTIONS: Final = ("lanes.sql", "changes.sql", "operators.sql")  # replaced as a whole after a migration
 OLDEST_SERVER: Final = 130000
@@ -72,6 +74,7 @@ async def connect(url: str, *, listings: bool = False, name: str = "") -> Connec
     connection = await psycopg.AsyncConnection.connect(
         url, autocommit=True, prepare_threshold=0, application_name=shown, **_NETWORK
     )
+    columns.register(connection)
     try:
         with within(connection, _NETWORK["connect_timeout"]):
             await connection.execute(_SESSION if listings else _SESSION + _LOOK_UPS, prepare=False)  # several commands at once

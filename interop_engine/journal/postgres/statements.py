@@ -10,6 +10,7 @@ NOTIFY: Final = "SELECT pg_notify(%s, %s)"
 NOTIFY_CHANNEL: Final = "SELECT 'interop_engine_' || current_schema()"
 NOTIFY_ALL: Final = "SELECT pg_notify('interop_engine_' || current_schema(), %s)"
 FOLD: Final = "SELECT fold_tally()"
+LEAVE_OVER: Final = "SELECT queue, wait FROM leave_over(%s, %s, %s, %s, %s, %s)"
 END_LEASES: Final = "SELECT q_channel, q_destination FROM end_leases(%s, %s)"
 
 # --- who lives --------------------------------------------------------------------------------------------------------
@@ -46,15 +47,18 @@ KEEP_SEALS: Final = "INSERT INTO seals SELECT unnest(%s::text[]) ON CONFLICT DO 
 
 # --- what is written --------------------------------------------------------------------------------------------------
 
+# Each takes arrays: a value for each job. A row that comes back begins with the number of its job, from 1.
 ACCEPT: Final = """
-SELECT stored_id, stored_reply, duplicate, other_content FROM accept(
-  ROW(NULL, %s, %s, %s, %s, %s, %s, %s, %s, %s, NULL, %s, %s, %s, %s, %s, %s, '[]', %s, %s, %s, NULL, 1, '', '', false)::messages,
-  %s, %s, %s, %s, %s, %s, %s)"""
-FINISH_MESSAGE: Final = "SELECT finish_message(%s, %s, %s, %s, %s, %s, %s, %s)"
+SELECT n, stored_id, stored_reply, duplicate, other_content FROM accept(
+  %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+  %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 FORWARD: Final = """
-SELECT forward(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::bytea[], %s::bigint[], %s::bigint[], %s::bytea[],
-               %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-SETTLE: Final = "SELECT settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+SELECT n, said FROM unnest(forward(
+  %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+  %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)) WITH ORDINALITY AS a (said, n)"""
+SETTLE: Final = """
+SELECT n, held FROM unnest(settle(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)) WITH ORDINALITY AS a (held, n)"""
+PARK: Final = "SELECT park(%s, %s, %s, %s, %s, %s, %s)"
 GIVE_BACK: Final = "SELECT give_back(%s, %s, %s, %s, 0)"
 REPLAY: Final = "SELECT replay(%s, %s, %s, %s, %s, %s, %s, %s)"
 RETRY: Final = "SELECT retry(%s, %s, %s)"
@@ -107,17 +111,19 @@ SELECT m.id, m.channel, m.media, m.received_at, m.peer, m.control_id, m.message_
 _DELIVERY: Final = """
 SELECT d.id, m.id, d.channel, d.destination, d.lanes, d.media, d.headers, d.attempts, d.created_at,
        b.digest, b.size, b.zipped, b.data"""
-_CLAIMED: Final = ", c.item_seq, c.item_fence FROM claim(%s, %s, %s, %s, %s) c"
+_CLAIMED: Final = ", c.item_queue, c.item_seq, c.item_fence FROM claim(%s, %s, %s, %s, %s) c"
 CLAIM_MESSAGES: Final = (
-    _MESSAGE + _CLAIMED + " JOIN messages m ON m.seq = c.item_seq JOIN bodies b ON b.id = m.body ORDER BY c.item_seq"
+    _MESSAGE
+    + _CLAIMED
+    + " JOIN messages m ON m.seq = c.item_seq JOIN bodies b ON b.id = m.body ORDER BY c.item_queue, c.item_seq"
 )
 CLAIM_DELIVERIES: Final = (
     _DELIVERY
     + _CLAIMED
     + """
-JOIN deliveries d ON d.seq = c.item_seq JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body ORDER BY c.item_seq"""
+JOIN deliveries d ON d.seq = c.item_seq JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body
+ORDER BY c.item_queue, c.item_seq"""
 )
-NEXT_DUE: Final = "SELECT next_due(%s, %s)"
 MESSAGE: Final = _MESSAGE + " FROM messages m JOIN bodies b ON b.id = m.body WHERE m.id = %s"
 DELIVERY: Final = (
     _DELIVERY + " FROM deliveries d JOIN messages m ON m.seq = d.message JOIN bodies b ON b.id = d.body WHERE d.id = %s"

@@ -1,8 +1,8 @@
 """Group commit, and the handing out of leases.
 
-Whatever is queued (no timer) is sent as one pipeline: begin, wait for our turn among the nodes, one function call a job, then for
-each queue whose workers wait, take what is due for them. A second round trip announces to the other nodes what is left over, and
-commits. Workers and senders are told after that.
+Whatever is queued (no timer) is sent as one pipeline, in one round trip: begin, wait for our turn among the nodes, one function
+call for all jobs of a kind, take what is due for the workers who wait, announce to the other nodes what is left over, and commit.
+Workers and senders are told after that. The calls are made before the first is sent: nobody waits for it in our turn.
 
 All writing is in turns, by an advisory lock that ends with the transaction. So a row number tells the order of commits (what
 came later can never show up before), duplicates and ``Known`` are decided among all nodes, and nothing can deadlock. It costs
@@ -20,16 +20,19 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
+from psycopg import pq
 
 from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError, JournalFull
 from interop_engine.journal import codec
 from interop_engine.journal.base import Queue
 from interop_engine.journal.postgres import heart, schema, statements
+from interop_engine.journal.postgres.calls import Call, Cursor, Job, Row, gathered
+from interop_engine.journal.postgres.columns import Flags, Numbers, Texts
 from interop_engine.journal.postgres.desks import Claimed, Desks
+from interop_engine.journal.postgres.jobs import Statement
 
 _LARGEST_GROUP = 256
 _RECONNECT_SECONDS = 0.25
@@ -37,21 +40,8 @@ _FOLD_SECONDS = 10.0
 _GROUP_SECONDS = 30.0  # for all of a group: the wait for our turn is a part of it
 _ANSWER_SECONDS = 10.0  # for a few statements outside of a group
 
-Row = tuple[Any, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One write: a statement, what its rows mean, and the queues that may have more to hand out by it."""
-
-    future: asyncio.Future[Any]
-    query: LiteralString
-    values: Sequence[Any]
-    read: Callable[[list[Row]], Any]
-    touches: tuple[Queue, ...]
-    due: int  # when what it put into these queues is due, 0 for now
-    rows: list[Row] = field(default_factory=list)
-    error: Exception | None = None
+Cursors = list[tuple[list[Queue], Cursor]]
+Rest = tuple[list[Queue], Cursors, Cursor]
 
 
 class Writer:
@@ -91,20 +81,12 @@ class Writer:
                 await self._end_leases(self._connection, [])
             await self._connection.close()
 
-    async def do(
-        self,
-        query: LiteralString,
-        values: Sequence[Any],
-        read: Callable[[list[Row]], Any],
-        *,
-        touches: tuple[Queue, ...] = (),
-        due: int = 0,
-    ) -> Any:
+    async def do(self, statement: Statement, read: Callable[[list[Row]], Any]) -> Any:
         """Queue a job, wait until it is durable, return what ``read`` makes of it. Cancelled while queued: it never runs."""
         self.check()
         if self._stopping:
             raise JournalError("The journal is closed.")
-        job = Job(asyncio.get_running_loop().create_future(), query, values, read, touches, due)
+        job = Job(asyncio.get_running_loop().create_future(), statement, read)
         self._queued.append(job)
         self._wake.set()
         return await job.future
@@ -175,11 +157,19 @@ class Writer:
         return failure is None
 
     async def _commit(self, connection: schema.Connection, jobs: list[Job]) -> list[Claimed]:
+        calls: list[Call] | None = None
+        left = self._left(jobs)
         try:
-            return await self._together(connection, jobs)
+            calls = gathered(jobs)
+            rest = await self._together(connection, calls, left)
         except Exception as error:  # noqa: BLE001 - a value that cannot be sent raises what it likes
-            await self._roll_back(connection, error)
-            return await self._apart(connection, jobs)
+            await self._roll_back(connection, error, sent=calls is not None)
+            rest = await self._apart(connection, jobs, left)
+        else:
+            for call in calls:
+                await call.answer()
+        self._announced.clear()  # nobody announces while a group is under way
+        return await self._claimed(*rest)
 
     def _tell(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -195,81 +185,86 @@ class Writer:
 
     # --- a transaction ------------------------------------------------------------------------------------------------
 
-    async def _together(self, connection: schema.Connection, jobs: list[Job]) -> list[Claimed]:
-        """All jobs in one pipeline."""
-        self._touch(jobs)
-        wanted = self._desks.wanted(codec.now())
+    def _left(self, jobs: list[Job]) -> dict[Queue, int]:
+        """The queues that have more to hand out by this group, and when it is due; our own workers look at them."""
+        left = dict(self._announced)
+        for statement in (job.statement for job in jobs):
+            for queue in statement.touches:
+                self._desks.touch(queue, statement.due)
+                left[queue] = max(statement.due, left.get(queue, 0))
+        return left
+
+    async def _together(self, connection: schema.Connection, calls: list[Call], left: dict[Queue, int]) -> Rest:
+        """All jobs in one pipeline, with the commit."""
         async with connection.pipeline():
             await connection.execute("BEGIN")
             await connection.execute(schema.TAKE_TURNS)
-            sent = [await connection.execute(job.query, job.values) for job in jobs]
-            claims = [await self._claim(connection, queue, count) for queue, count in wanted]
-            if time.monotonic() - self._folded > _FOLD_SECONDS and jobs:
+            for call in calls:
+                await call.send(connection)
+            if calls and time.monotonic() - self._folded > _FOLD_SECONDS:
                 self._folded = time.monotonic()
                 await connection.execute(statements.FOLD)
-        for job, cursor in zip(jobs, sent, strict=True):
-            job.rows = await _all(cursor)
-        return await self._finish(connection, jobs, wanted, claims)
+            rest = await self._rest(connection, left)
+            await connection.execute("COMMIT")
+        return rest
 
-    async def _apart(self, connection: schema.Connection, jobs: list[Job]) -> list[Claimed]:
+    async def _apart(self, connection: schema.Connection, jobs: list[Job], left: dict[Queue, int]) -> Rest:
         """Each job in a savepoint."""
         await connection.execute("BEGIN")
         await connection.execute(schema.TAKE_TURNS)
         for job in jobs:
             await connection.execute("SAVEPOINT job")
             try:
-                job.rows = await _all(await connection.execute(job.query, job.values))
+                (call,) = gathered([job])
+                await call.send(connection)
+                await call.answer()
             except Exception as error:
                 if connection.closed:
                     raise
                 job.error = self._refused(error)
                 await connection.execute("ROLLBACK TO job")
             await connection.execute("RELEASE job")
-        wanted = self._desks.wanted(codec.now())
-        claims = [await self._claim(connection, queue, count) for queue, count in wanted]
-        return await self._finish(connection, jobs, wanted, claims)
-
-    async def _claim(self, connection: schema.Connection, queue: Queue, count: int) -> tuple[Any, Any]:
-        query = statements.CLAIM_MESSAGES if queue.destination is None else statements.CLAIM_DELIVERIES
-        self._desks.looking(queue)
-        destination = queue.destination or ""
-        taken = await connection.execute(query, (queue.channel, destination, count, self._node, self._desks.lease_micros))
-        return taken, await connection.execute(statements.NEXT_DUE, (queue.channel, destination))
-
-    async def _finish(
-        self, connection: schema.Connection, jobs: list[Job], wanted: list[tuple[Queue, int]], claims: list[tuple[Any, Any]]
-    ) -> list[Claimed]:
-        """Tell the other nodes what is left for them, and commit."""
-        left, self._announced = self._announced, {}
-        for job in jobs:
-            left.update((queue, max(job.due, left.get(queue, 0))) for queue in job.touches)
-        now = codec.now()
-        claimed: list[Claimed] = []
-        for (queue, _), (taken, next_due) in zip(wanted, claims, strict=True):
-            wait = (await next_due.fetchone())[0]
-            due = wait and now + wait
-            claimed.append(Claimed(queue, await taken.fetchall(), due))
-            if due is None or (due > now and not left.get(queue)):
-                left.pop(queue, None)  # our own workers have taken it all
-            elif queue in left:
-                left[queue] = due
         async with connection.pipeline():
-            for queue, due in left.items():
-                text = codec.text([queue.channel, queue.destination, due])
-                await connection.execute(statements.NOTIFY, (self._channel, text))
+            rest = await self._rest(connection, left)
             await connection.execute("COMMIT")
-        return claimed
+        return rest
 
-    def _touch(self, jobs: list[Job]) -> None:
-        for job in jobs:
-            for queue in job.touches:
-                self._desks.touch(queue, job.due)
+    async def _rest(self, connection: schema.Connection, left: dict[Queue, int]) -> Rest:
+        """Take what is due for our workers, and tell the other nodes what is left for them."""
+        wanted = dict(self._desks.wanted(codec.now()))
+        for queue in wanted:
+            self._desks.looking(queue)
+        taken: Cursors = []
+        for query, of in (
+            (statements.CLAIM_MESSAGES, [queue for queue in wanted if queue.destination is None]),
+            (statements.CLAIM_DELIVERIES, [queue for queue in wanted if queue.destination is not None]),
+        ):
+            if of:
+                values = (*_names(of), Numbers(map(wanted.get, of)), self._node, self._desks.lease_micros)
+                taken.append((of, await connection.execute(query, values)))
+        queues = list({**wanted, **left})
+        looked = Flags(queue in wanted for queue in queues)
+        dues = Numbers(map(left.get, queues))
+        more = await connection.execute(statements.LEAVE_OVER, (*_names(queues), dues, looked, self._node, codec.now()))
+        return queues, taken, more
 
-    async def _roll_back(self, connection: schema.Connection, error: Exception) -> None:
-        """Back to before the group; raises where the fault is not one job's."""
-        if connection.closed or _is_final(error):
+    async def _claimed(self, queues: list[Queue], taken: Cursors, more: Cursor) -> list[Claimed]:
+        """What was leased of each queue that was looked at, and when there is more."""
+        rows: dict[Queue, list[Row]] = {}
+        for of, cursor in taken:
+            for *row, number, seq, fence in await cursor.fetchall():
+                rows.setdefault(of[number - 1], []).append((*row, seq, fence))
+        now = codec.now()
+        found = [(queues[number - 1], wait) for number, wait in await more.fetchall()]
+        return [Claimed(queue, rows.get(queue, []), wait and now + wait) for queue, wait in found]
+
+    async def _roll_back(self, connection: schema.Connection, error: Exception, *, sent: bool) -> None:
+        """Back to before the group; raises where the fault is not one job's, or it may be committed: the transaction is over."""
+        over = connection.info.transaction_status == pq.TransactionStatus.IDLE
+        if connection.closed or _is_final(error) or (sent and over):
             raise error
-        await connection.execute("ROLLBACK")
+        if not over:
+            await connection.execute("ROLLBACK")
         self._desks.look_everywhere()
 
     # --- the connection -----------------------------------------------------------------------------------------------
@@ -322,8 +317,8 @@ class Writer:
         return kind(f"PostgreSQL refused it: {schema.describe(error)}")
 
 
-async def _all(cursor: psycopg.AsyncCursor[Row]) -> list[Row]:
-    return await cursor.fetchall() if cursor.description else []
+def _names(queues: Sequence[Queue]) -> tuple[Texts, Texts]:
+    return Texts(queue.channel for queue in queues), Texts(queue.destination or "" for queue in queues)
 
 
 def _is_final(error: Exception) -> bool:
