@@ -26,7 +26,7 @@ from interop_engine.connectors.gate import Gate
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Refused, Retry
 from interop_engine.core.units import Duration, Size
-from interop_engine.hl7.batch import split_batch
+from interop_engine.hl7.batch import messages_of
 
 _UNFINISHED = (".tmp", ".part", ".filepart", ".crdownload")  # names that writers give to what they still write
 _HEAD = 65_536  # bytes of a file too large that are kept
@@ -37,7 +37,7 @@ _Look = tuple[int, int, int]  # inode, size, time of change
 
 
 class FileSourceOptions(Options):
-    """Take HL7 v2 files (a message or a batch each) from a folder."""
+    """Take HL7 v2 files (a message each, or a batch of at most 100,000) from a folder."""
 
     folder: str = Field(description="Where files arrive.", examples=["var/in"])
     pattern: str = Field("*.hl7", description="Which files are taken, in any case of letters.", examples=["*.hl7"])
@@ -148,7 +148,8 @@ class FileSource:
     async def _hand_over(self, name: str, data: bytes, fault: str, accept: Accept) -> str:
         """Hand over the messages of a file; where it is to go then, nothing where one cannot be committed now."""
         answers: list[Answer] = []
-        for message in [data] if fault else split_batch(data):
+        messages, fault = messages_of(data, fault)
+        for message in messages:
             answer = await accept(Arrival(message, "hl7v2", datetime.now(UTC), name, fault=fault, private=True))
             if not isinstance(answer, Accepted | Refused):
                 return ""  # what was committed of it is known as a duplicate the next time

@@ -32,7 +32,7 @@ from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Arrival, Unavailable
 from interop_engine.core.retry import Backoff
 from interop_engine.core.units import Duration, Size
-from interop_engine.hl7.batch import split_batch
+from interop_engine.hl7.batch import messages_of
 
 _LONGEST_PAUSE = 300.0  # seconds after which a server in trouble is asked again
 _GONE = (404, 410)  # to a confirmation: it was taken from there already
@@ -256,7 +256,7 @@ def _items(reply: bytes, options: HttpPollerOptions) -> tuple[list[_Item], str]:
     An item without a message is taken as one with a fault: it is kept as rejected, and holds up no other.
     """
     if not options.items:
-        return [_Item(split_batch(reply))], ""
+        return [_item(reply)], ""
     try:
         document = read_json(reply)
     except ValueError as error:
@@ -266,11 +266,16 @@ def _items(reply: bytes, options: HttpPollerOptions) -> tuple[list[_Item], str]:
         body = _one(found, options.hl7)
         id_ = _one(found, options.confirm.id) if options.confirm is not None else ""
         if body:
-            items.append(_Item(split_batch(message_bytes(body)), id_))
+            items.append(_item(message_bytes(body), id_))
         else:
             fault = f"The item has no message at {options.hl7 or 'its place'}."
             items.append(_Item([json.dumps(found).encode()], id_, fault))
     return items, _one(document, options.mark.path) if options.mark is not None else ""
+
+
+def _item(body: bytes, id_: str = "") -> _Item:
+    messages, fault = messages_of(body)
+    return _Item(messages, id_, fault)
 
 
 def _one(value: Any, path: str) -> str:

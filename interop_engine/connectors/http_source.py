@@ -32,7 +32,7 @@ from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable
 from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.ack import read_ack
-from interop_engine.hl7.batch import answer_batch, split_batch
+from interop_engine.hl7.batch import answer_batch, messages_of
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -105,7 +105,7 @@ class HttpSourceOptions(Acknowledging, Listening):
     auth: Annotated[
         tuple[HttpSender, ...], BeforeValidator(_listed, json_schema_input_type=HttpSender | tuple[HttpSender, ...])
     ] = Field((), description="What a sender must show: one of these.", examples=[{"bearer": "${LAB_TOKEN}"}])
-    max_body: Size = Field(16_000_000, gt=0, description="The largest body.", examples=["16MB"])
+    max_body: Size = Field(16_000_000, gt=0, description="The largest body, of at most 100,000 messages.", examples=["16MB"])
     max_requests: int = Field(100, gt=0, description="Requests at a time; more are answered 503.", examples=[100])
     max_connections_per_address: int = Field(
         50,
@@ -300,8 +300,14 @@ async def _read(request: Request, limit: int) -> bytes | None:
 
 
 def _parts(body: bytes, path: str) -> list[_Part]:
-    """The messages of a body. Raises ValueError where there is none, and says why."""
-    return [_Part(each, split_batch(each)) for each in _bodies(body, path)]
+    """The messages of a body. Raises ValueError where there is none, or too many, and says why."""
+    parts = []
+    for each in _bodies(body, path):
+        messages, fault = messages_of(each)
+        if fault:
+            raise ValueError(fault)
+        parts.append(_Part(each, messages))
+    return parts
 
 
 def _bodies(body: bytes, path: str) -> list[bytes]:

@@ -17,7 +17,7 @@ from interop_engine.connectors import events
 from interop_engine.connectors.sockets import keep_alive
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accepted, Arrival, Unavailable
-from interop_engine.hl7.batch import answer_batch, split_batch
+from interop_engine.hl7.batch import answer_batch, messages_of
 from interop_engine.hl7.framing import COMMITTED, END, NOT_COMMITTED, START, Cut, Decoder, Frame, Junk, Oversize
 
 if TYPE_CHECKING:
@@ -184,10 +184,10 @@ class Connection:
 
     async def _commit(self, taken: _Taken) -> bytes | None:
         """What to write; None where the connection has to end without an answer."""
-        messages = [taken.data] if taken.fault else split_batch(taken.data)
+        messages, fault = messages_of(taken.data, taken.fault)
         replies, later = [], []
         for message in messages:
-            answer = await self._accept(self._arrival(message, taken.fault))
+            answer = await self._accept(self._arrival(message, fault))
             if isinstance(answer, Unavailable):
                 self._dropped(answer.why)
                 return None

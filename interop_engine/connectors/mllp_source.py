@@ -25,7 +25,7 @@ _STOPPING = 8.0  # seconds that commits under way are given when the source stop
 class MllpSourceOptions(Acknowledging, Listening):
     """Listen for HL7 v2 over MLLP."""
 
-    max_frame: Size = Field(16_000_000, gt=0, description="The largest message.", examples=["16MB"])
+    max_frame: Size = Field(16_000_000, gt=0, description="The largest frame, of at most 100,000 messages.", examples=["16MB"])
     idle_timeout: Duration = Field(3_600.0, gt=0, description="Silence after which a connection is closed.", examples=["1h"])
     frame_timeout: Duration = Field(120.0, gt=0, description="Time a sender has for one message.", examples=["2m"])
     write_timeout: Duration = Field(30.0, gt=0, description="Time a sender has to read its answers.", examples=["30s"])

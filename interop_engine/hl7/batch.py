@@ -27,6 +27,17 @@ _BETWEEN = re.compile(rb"\x1c\r[\r\n\t ]*\x0b")
 _LAST = re.compile(rb"\x1c\r?[\r\n\t ]*\Z")
 
 
+MOST_MESSAGES = 100_000
+"""Of one batch. More are looked at for so long that everything else would wait; of usual ones that is 30 MB."""
+
+
+def messages_of(data: bytes, fault: str = "") -> tuple[list[bytes], str]:
+    """The messages of what arrived, and why it can only be refused, as a whole; ``fault``: why it can be already."""
+    if not fault and data.count("MSH".encode(_codec(data))) > MOST_MESSAGES:
+        fault = f"The batch has more than {MOST_MESSAGES:,} messages."
+    return ([data], fault) if fault else (split_batch(data), "")
+
+
 def split_batch(data: bytes) -> list[bytes]:
     """The messages of a batch or of a file of messages, each with its own bytes; ``[data]`` where there is but one.
 

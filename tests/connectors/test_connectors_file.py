@@ -11,6 +11,7 @@ import pytest
 
 from interop_engine.connectors.file import FileDestination, FileDestinationOptions, FileSource, FileSourceOptions
 from interop_engine.core.model import Accept, Delivered, Delivery, Retry, Unavailable
+from interop_engine.hl7 import batch
 from tests.support.mllp import Channel, message, reply_to, surroundings
 
 
@@ -89,6 +90,16 @@ async def test_a_batch_is_split(folder: Path) -> None:
     channel = Channel()
     await looks(file_source(folder.parent), channel.accept)
     assert [arrival.data for arrival in channel.arrivals] == [message("A1"), message("A2")]
+
+
+async def test_a_batch_of_too_many_messages_is_refused_as_a_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One arrival with its fault, and nothing of it is taken."""
+    monkeypatch.setattr(batch, "MOST_MESSAGES", 2)
+    data = message("A1") + message("A2") + message("A3")
+    (folder / "a.hl7").write_bytes(data)
+    channel = Channel()
+    await looks(file_source(folder.parent), channel.accept)
+    assert [(arrival.data, "more than 2 messages" in arrival.fault) for arrival in channel.arrivals] == [(data, True)]
 
 
 async def test_a_refused_file_is_set_aside(folder: Path) -> None:

@@ -20,6 +20,7 @@ from interop_engine.connectors import http_poller, inside_json
 from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions, PollFault, pause_after
 from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Unavailable
+from interop_engine.hl7 import batch
 from tests.support.mllp import Channel, message, reply_to, surroundings, until
 
 
@@ -78,6 +79,16 @@ async def test_a_message_or_a_batch(tmp_path: Path) -> None:
     async with polling(Lis(message(1), b"", message(2) + message(3)), channel, tmp_path):
         await until(lambda: len(channel.arrivals) == 3)
     assert data(channel) == [message(1), message(2), message(3)]
+
+
+async def test_a_batch_of_too_many_messages_is_refused_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One arrival with its fault: it is confirmed, or it would be read for ever."""
+    monkeypatch.setattr(batch, "MOST_MESSAGES", 2)
+    many = message(1) + message(2) + message(3)
+    channel = Channel()
+    async with polling(Lis(many, message(4)), channel, tmp_path):
+        await until(lambda: len(channel.arrivals) == 2)
+    assert [(arrival.data, bool(arrival.fault)) for arrival in channel.arrivals] == [(many, True), (message(4), False)]
 
 
 async def test_confirmed_after_the_commit(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from interop_engine.connectors.events import RequestFailed, RequestRefused
 from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
 from interop_engine.core.events import Event
 from interop_engine.core.model import Accepted, Answer, Arrival, Unavailable
+from interop_engine.hl7 import batch
 from interop_engine.hl7.ack import acknowledge
 from interop_engine.hl7.framing import frame
 from interop_engine.hl7.message import parse
@@ -97,6 +98,15 @@ async def test_several_messages_in_one_body() -> None:
         response = await client.post("/", json=[message(n).decode() for n in range(3)])
     assert [line[7:] for line in response.content.split(b"\r") if line.startswith(b"MSA")] == [b"0", b"1", b"2"]
     assert [arrival.data for arrival in channel.arrivals] == [message(n) for n in range(3)]
+
+
+async def test_a_batch_of_too_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 says so, and nothing of it is taken."""
+    monkeypatch.setattr(batch, "MOST_MESSAGES", 2)
+    channel = Channel()
+    async with posting(channel) as (client, _):
+        response = await client.post("/", content=b"".join(message(n) for n in range(3)))
+    assert (response.status_code, response.text, channel.arrivals) == (400, "The batch has more than 2 messages.\n", [])
 
 
 async def test_a_rejected_message() -> None:

@@ -9,6 +9,7 @@ import struct
 import pytest
 
 from interop_engine.core.model import Accepted, Unavailable
+from interop_engine.hl7 import batch
 from interop_engine.hl7.framing import frame
 from tests.support.mllp import Channel, code_and_id, connected, listening, message, reply_to, turns, until
 
@@ -198,6 +199,17 @@ async def test_a_batch_is_split_and_answered_once() -> None:
         assert answer.startswith(b"BHS|^~\\&|HIS|24001|LIS|24001||||||B1\rMSH|")
         assert [line for line in answer.split(b"\r") if line[:3] in {b"MSA", b"BTS"}] == [b"MSA|AA|A1", b"MSA|AA|A2", b"BTS|2"]
     assert [arrival.data for arrival in channel.arrivals] == [message("A1"), message("A2")]
+
+
+async def test_a_batch_of_too_many_messages_is_refused_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One arrival with its fault and one answer; the connection goes on."""
+    monkeypatch.setattr(batch, "MOST_MESSAGES", 2)
+    channel = Channel()
+    many = message("A1") + message("A2") + message("A3")
+    async with listening(channel) as source, connected(source) as peer:
+        await peer.ask(many)
+        assert code_and_id(await peer.ask(message("A4"))) == ("AA", "A4")
+    assert [(arrival.data, bool(arrival.fault)) for arrival in channel.arrivals] == [(many, True), (message("A4"), False)]
 
 
 async def test_a_batch_is_all_or_silence() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interop_engine.hl7.batch import answer_batch, split_batch
+from interop_engine.hl7.batch import MOST_MESSAGES, answer_batch, messages_of, split_batch
 
 A = b"MSH|^~\\&|A|1\rPID|1\r"
 B = b"MSH|^~\\&|B|2\rPID|2\rNTE|1||MSH is said here\r"
@@ -116,3 +116,14 @@ def test_the_answer_to_a_batch_in_a_frame() -> None:
     """It is answered as the batch it is."""
     (answer,) = answer_batch(b"\x0b" + BHS + A + B + b"\x1c\r", [b"1\r", b"2\r"])
     assert answer.startswith(b"BHS|")
+
+
+@pytest.mark.parametrize("codec", ["ascii", "utf-16-le", "utf-32-be"])
+def test_a_batch_of_more_messages_than_are_split_is_one_that_is_refused(codec: str) -> None:
+    """Whatever its bytes: looking at millions of headers would hold up all others. What is refused already stays as it is."""
+    header = "MSH|\r".encode(codec)
+    assert messages_of(header * MOST_MESSAGES) == ([header] * MOST_MESSAGES, "")
+    large = header * (MOST_MESSAGES + 1)
+    messages, fault = messages_of(large)
+    assert (messages, fault) == ([large], "The batch has more than 100,000 messages.")
+    assert messages_of(A + B, "it was cut off") == ([A + B], "it was cut off")
