@@ -150,7 +150,12 @@ class HttpPoller:
 
     async def _run(self, accept: Accept, context: ssl.SSLContext) -> None:
         auth = self._options.auth
-        headers = {"User-Agent": "interop-engine", **({"Authorization": auth.header} if auth is not None else {})}
+        # A few bytes can unpack to gigabytes, before anybody can count them.
+        headers = {
+            "User-Agent": "interop-engine",
+            "Accept-Encoding": "identity",
+            **({"Authorization": auth.header} if auth is not None else {}),
+        }
         async with httpx.AsyncClient(
             verify=context, headers=headers, timeout=self._options.timeout, follow_redirects=False, trust_env=False
         ) as client:
@@ -206,7 +211,9 @@ class HttpPoller:
                 raise PollFault(f"the server answered {response.status_code}", _asked(response))
             if response.headers.get("content-type", "").startswith("text/html"):
                 raise PollFault("the server answered with a page for people (a login?)")
-            async for chunk in response.aiter_bytes():
+            if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                raise PollFault("the reply has a Content-Encoding that was not asked for")
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self._options.max_body:
                     raise PollFault(f"the reply is larger than {self._options.max_body} bytes")

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import zstandard
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +23,8 @@ from interop_engine.connectors.http_server import HttpServer
 from interop_engine.core.model import Unavailable
 from interop_engine.hl7 import batch
 from tests.support.mllp import Channel, message, reply_to, surroundings, until
+
+BOMB = zstandard.compress(bytes(20_000_000))  # 2 kB
 
 
 class Lis:
@@ -144,6 +147,7 @@ async def test_the_mark_survives_a_restart(tmp_path: Path) -> None:
         (b"{", "the reply cannot be read: The body is not JSON."),
         (b"[" * 90_000, "the reply cannot be read: The body is not JSON."),
         (Response(b"<html>", media_type="text/html"), "the server answered with a page for people (a login?)"),
+        (Response(BOMB, headers={"Content-Encoding": "zstd"}), "the reply has a Content-Encoding that was not asked for"),
         (b"x" * 200_000, "the reply is larger than 100000 bytes"),
     ],
 )
