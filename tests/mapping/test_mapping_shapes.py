@@ -197,3 +197,17 @@ def test_a_laboratory_is_known_by_its_own_authority(site: Site, number: str, sys
     line = f"{OBX}{'|' * 12}Lab^{number}"
     (found,) = resources(mapped(site, "ORU^R01", PID, OBR, line), "Observation")
     assert [each["identifier"]["system"] for each in found["performer"]] == [system]
+
+
+@pytest.mark.parametrize("event", ["ORM^O01", "OML^O21"])
+def test_a_question_at_the_order_may_have_several_answers(site: Site, event: str) -> None:
+    """Senders repeat OBX-3 without OBX-4 for a choice of several: each answer is kept, and none parks the order."""
+    answers = [f"OBX|{n}|CWE|FEED^Feeding^L||{code}^{code}^L||||||F" for n, code in enumerate(("BREAST", "FORMULA", "TPN"), 1)]
+    result = mapped(site, event, PID, "ORC|NW|P1", ORDERED, *answers)
+    found = resources(result, "Observation")
+    assert [each["valueCodeableConcept"]["text"] for each in found] == ["BREAST", "FORMULA", "TPN"]
+    (order,) = resources(result, "ServiceRequest")
+    assert order["supportingInfo"] == [{"reference": f"Observation/{each['id']}"} for each in found]
+    assert [each["id"] for each in resources(mapped(site, event, PID, "ORC|NW|P1", ORDERED, *answers), "Observation")] == [
+        each["id"] for each in found
+    ]
