@@ -211,3 +211,22 @@ def test_a_question_at_the_order_may_have_several_answers(site: Site, event: str
     assert [each["id"] for each in resources(mapped(site, event, PID, "ORC|NW|P1", ORDERED, *answers), "Observation")] == [
         each["id"] for each in found
     ]
+
+
+@pytest.mark.parametrize(
+    ("event", "orc", "obr", "priority", "occurrence"),
+    [
+        ("ORM^O01", "|^^^20240102^^S", "", "stat", "2024-01-02"),
+        ("ORM^O01", "|^^^^^Routine", "", "routine", None),
+        ("ORM^O01", "", "STAT", "stat", None),  # OBR-5, before 2.3
+        ("OML^O21", "|^^^20240102^^A", "", "asap", "2024-01-02"),  # before 2.5, which has TQ1
+        ("OML^O21", "", "R", "routine", None),
+    ],
+)
+def test_the_priority_of_an_order_is_where_its_version_has_it(
+    site: Site, event: str, orc: str, obr: str, priority: str, occurrence: str | None
+) -> None:
+    """TQ1, else ORC-7 and OBR-27, else OBR-5; some senders write the word for the code."""
+    (order,) = resources(mapped(site, event, PID, f"ORC|NW|P1||||{orc}", f"OBR|1|P1||XR^Chest^L|{obr}"), "ServiceRequest")
+    assert order["priority"] == priority
+    assert order.get("occurrenceDateTime") == occurrence

@@ -106,7 +106,7 @@ def test_mapping_changes_nothing_that_is_remembered(scope: Scope) -> None:
 BESIDE = {
     "administrative-gender": {"1", "2", "3"},
     "appointment-status": {code.upper() for code in v2_table("0278")},
-    "request-priority": {"U"},
+    "request-priority": {"U", "STAT", "ASAP", "ROUTINE", "URGENT"},
     "order-priority": {"U"},
     "observation-interpretation": {"CAR", "E", "EX", "EXP", "NCL", "UNE"},
     "address-use": {"HP", "TMP"},
