@@ -230,3 +230,32 @@ def test_the_priority_of_an_order_is_where_its_version_has_it(
     (order,) = resources(mapped(site, event, PID, f"ORC|NW|P1||||{orc}", f"OBR|1|P1||XR^Chest^L|{obr}"), "ServiceRequest")
     assert order["priority"] == priority
     assert order.get("occurrenceDateTime") == occurrence
+
+
+WARD = "PV1|1|I|W1^101^1^24001||||D1^Le^An"
+ADMITTED = WARD + "|" * 37 + "20240101083000"
+
+
+def visits(site: Site, event: str, *segments: str) -> list[str]:
+    """The ids of the visits that a message tells of."""
+    return [each["id"] for each in resources(mapped(site, event, *segments), "Encounter")]
+
+
+def test_a_visit_without_a_number_is_that_of_its_account_or_its_beginning_or_the_patients_only_one(site: Site) -> None:
+    """A ward and a doctor are not dropped for a number that the sender never gives; admission and discharge are one visit."""
+    account = PID + "|" * 10 + "A77"
+    for pid, pv1 in ((account, WARD), (PID, ADMITTED), (PID, WARD)):
+        (admitted,) = visits(site, "ADT^A01", pid, pv1)
+        assert visits(site, "ADT^A03", pid, pv1) == [admitted]
+        assert visits(site, "ORM^O01", pid, pv1, "ORC|NW|P1", ORDERED) == [admitted]
+        others = (pid.replace("12345", "54321"), pid.replace("^H^", "^K^"), pid.replace("A77", "A78"))
+        assert all(visits(site, "ADT^A01", other, pv1) != [admitted] for other in others if other != pid)
+    ids = [visits(site, "ADT^A01", pid, pv1)[0] for pid, pv1 in ((account, ADMITTED), (PID, ADMITTED), (PID, WARD))]
+    assert len(set(ids)) == 3
+    assert len({*ids, *visits(site, "ADT^A01", PID, f"{WARD}{'|' * 12}12345^^^H")}) == 4
+
+
+@pytest.mark.parametrize("pv1", ["PV1|1|N|W1", "PV1|1|O", "PV1|1||"])
+def test_what_tells_of_no_visit_makes_none(site: Site, pv1: str) -> None:
+    """A PV1 that stands there because the structure asks for it: not applicable (N), or a class alone."""
+    assert visits(site, "ADT^A08", PID, pv1) == []
