@@ -29,6 +29,7 @@ _HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their field 1 is the field separa
 _MOST_SEGMENTS = 1_500_000  # a reader's own objects for them take some 600 bytes each
 _MOST_ODDITIES = 20  # of a kind of remark; the count of all of them is in the last one
 _ENCODING_CHARACTERS = 5
+_ALONE = {"ORU": "R01", "ORM": "O01", "VXU": "V04", "DFT": "P03"}  # what MSH-9 means that names the code alone
 
 
 class Value:
@@ -201,8 +202,11 @@ class Message:
 
     @property
     def trigger_event(self) -> str:
-        """MSH-9.2, such as ``R01``."""
-        return self._header(9, 2)
+        """MSH-9.2, such as ``R01``. Old versions say it in EVN-1, or leave it out where the code has but one of any use."""
+        if found := self._header(9, 2):
+            return found
+        told = evn.value(1) if (evn := self.first("EVN")) is not None else None
+        return (told.text if told is not None else "") or _ALONE.get(self.message_code, "")
 
     @property
     def structure_name(self) -> str:

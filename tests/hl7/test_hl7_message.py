@@ -92,6 +92,23 @@ def test_header_properties() -> None:
     assert (parsed.charset, parsed.oddities) == ("utf-8", ())
 
 
+@pytest.mark.parametrize(
+    ("kind", "segments", "event"),
+    [
+        ("ADT", "EVN|A40|20260301\rPID|1", "A40"),
+        ("ADT^A08", "EVN|A40|20260301\rPID|1", "A08"),
+        ("ADT^", "PID|1", ""),
+        ("ORU", "PID|1", "R01"),
+        ("ORM", "PID|1", "O01"),
+        ("SIU", "PID|1", ""),
+    ],
+)
+def test_a_message_of_old_says_its_event_elsewhere(kind: str, segments: str, event: str) -> None:
+    """Before 2.3.1 MSH-9 may be the code alone: the event is then that of EVN-1, or the one that the code is used for."""
+    parsed = parse(f"MSH|^~\\&|LIS|24001|||20260301||{kind}|Q1|P|2.2\r{segments}\r".encode())
+    assert parsed.trigger_event == event
+
+
 def test_encoding_characters_are_a_plain_value() -> None:
     """MSH-1 and MSH-2 are read as they stand, not split at the characters they declare."""
     (value,) = parse(message()).msh.repetitions(2)
