@@ -114,12 +114,20 @@ class Segment:
 
     @property
     def fields(self) -> list[str]:
-        """Raw text by field number, escapes and repetitions as they stand; ``fields[0]`` is the name. Read only."""
+        """Raw text by field number, escapes and repetitions as they stand; ``fields[0]`` is the name. Read only.
+
+        A field of separators alone (``|^^^|``) is empty: chapter 2 lets a sender leave out separators that nothing follows.
+        """
         found = self._fields
         if found is None:
-            found = self._fields = self.text.split(self.delimiters.field)
+            d = self.delimiters
+            found = self.text.split(d.field)
             if self.name in _HEADERS:
-                found.insert(1, self.delimiters.field)
+                found.insert(1, d.field)
+            elif f"{d.field}{d.component}" in self.text or f"{d.field}{d.repetition}" in self.text:
+                nothing = f"{d.component}{d.repetition}{d.subcomponent}"
+                found = [raw if raw[:1] not in nothing or raw.strip(nothing) else "" for raw in found]
+            self._fields = found
         return found
 
     def raw(self, n: int) -> str:

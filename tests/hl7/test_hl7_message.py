@@ -109,6 +109,14 @@ def test_a_message_of_old_says_its_event_elsewhere(kind: str, segments: str, eve
     assert parsed.trigger_event == event
 
 
+def test_a_field_of_separators_alone_is_empty() -> None:
+    """``|^^|`` says no more than ``||``; MSH-2, a component and the text of the segment stay as they are."""
+    segment = parse(message("PID|1|^^|~|^&^|~A||^B|")).segments[1]
+    assert segment.fields == ["PID", "1", "", "", "", "~A", "", "^B", ""]
+    assert segment.text == "PID|1|^^|~|^&^|~A||^B|"
+    assert parse(message()).msh.raw(2) == "^~\\&"
+
+
 def test_encoding_characters_are_a_plain_value() -> None:
     """MSH-1 and MSH-2 are read as they stand, not split at the characters they declare."""
     (value,) = parse(message()).msh.repetitions(2)

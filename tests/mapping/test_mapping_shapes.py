@@ -255,7 +255,14 @@ def test_a_visit_without_a_number_is_that_of_its_account_or_its_beginning_or_the
     assert len({*ids, *visits(site, "ADT^A01", PID, f"{WARD}{'|' * 12}12345^^^H")}) == 4
 
 
-@pytest.mark.parametrize("pv1", ["PV1|1|N|W1", "PV1|1|O", "PV1|1||"])
+@pytest.mark.parametrize("pv1", ["PV1|1|N|W1", "PV1|1|O", "PV1|1||", "PV1|1|O|^^^||||^^"])
 def test_what_tells_of_no_visit_makes_none(site: Site, pv1: str) -> None:
     """A PV1 that stands there because the structure asks for it: not applicable (N), or a class alone."""
     assert visits(site, "ADT^A08", PID, pv1) == []
+
+
+def test_separators_alone_are_no_value(site: Site) -> None:
+    """An ORC-2 of ``^`` does not stand in the way of OBR-2, nor an OBX-3 of carets for a code."""
+    (order,) = resources(mapped(site, "ORM^O01", PID, "ORC|NW|^", ORDERED), "ServiceRequest")
+    assert [each["value"] for each in order["identifier"]] == ["P1"]
+    assert resources(mapped(site, "ADT^A01", PID, "OBX|1|TX|^^^^^||words"), "Observation") == []
