@@ -266,3 +266,23 @@ def test_separators_alone_are_no_value(site: Site) -> None:
     (order,) = resources(mapped(site, "ORM^O01", PID, "ORC|NW|^", ORDERED), "ServiceRequest")
     assert [each["value"] for each in order["identifier"]] == ["P1"]
     assert resources(mapped(site, "ADT^A01", PID, "OBX|1|TX|^^^^^||words"), "Observation") == []
+
+
+@pytest.mark.parametrize(
+    ("obr", "spm", "expected"),
+    [
+        ("", "SPM|1|||BLD^Blood^L||||ARM^Arm^L|||||||||202401010800|202401010900", ("BLD", "2024-01-01T09:00:00+07:00")),
+        ("", "SPM|1|S1||BLD^Blood^L||||ARM^Arm^L|||||||||202401010800|202401010900", ("BLD", "2024-01-01T09:00:00+07:00")),
+        ("||||202401010930|BLD", "", ("BLD", "2024-01-01T09:30:00+07:00")),
+    ],
+)
+def test_a_sample_is_told_with_or_without_a_number(site: Site, obr: str, spm: str, expected: tuple[str, str]) -> None:
+    """SPM with its number is shared between orders; without one, and in OBR-15, the sample is that of its report."""
+    report = "OBR|1|P1|F1|CBC^Blood^L|||202401010800|||" + (obr or "|||||")
+    result = mapped(site, "ORU^R01", PID, f"{report}|||||||20240101|||F", OBX, *([spm] if spm else ()))
+    (specimen,) = resources(result, "Specimen")
+    assert (specimen["type"]["coding"][0]["code"], specimen["receivedTime"]) == expected
+    assert specimen["collection"]["collectedDateTime"] == "2024-01-01T08:00:00+07:00"
+    for kind in ("DiagnosticReport", "Observation"):
+        (found,) = resources(result, kind)
+        assert f"Specimen/{specimen['id']}" in str(found["specimen"])
