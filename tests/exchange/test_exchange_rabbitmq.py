@@ -343,7 +343,7 @@ async def _until_refused(node: Exchange, receiver: str) -> Outcome:
 async def test_a_body_over_the_brokers_limit_parks_alone(own_broker: Broker, receiver: str) -> None:
     """The broker closes the channel at a body over its limit: that one parks, its neighbours are delivered a little later."""
     heard: list[Event] = []
-    async with _node(own_broker.url) as node:
+    async with _node(own_broker.url, max_message=128 * 1024 * 1024) as node:
         await node.subscribe(receiver, ["lab"], _Taker().take)
         end = subscribe(heard.append)
         large = _parcel(receiver, 0, os.urandom(33 * 1024 * 1024 + 7))  # the tests' broker takes 32 MiB

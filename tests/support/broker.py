@@ -5,7 +5,8 @@ for the session; nobody may break it) and ``own_broker`` (for tests that do). El
 
     python -m tests.support.broker            # prints the URL, runs until Ctrl-C
 
-An existing broker is used instead by ``INTEROP_TEST_AMQP_URL`` (not by ``own_broker``).
+An existing broker is used instead by ``INTEROP_TEST_AMQP_URL`` (not by ``own_broker``); another version by
+``INTEROP_TEST_RABBITMQ``, a folder with its ``rabbitmq-server`` and ``rabbitmqctl``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.needs import require
 
-_HOME = Path("/usr/lib/rabbitmq/bin")
+_HOME = Path(os.environ.get("INTEROP_TEST_RABBITMQ", "/usr/lib/rabbitmq/bin"))
 _SERVER = _HOME / "rabbitmq-server"
 _CONTROL = _HOME / "rabbitmqctl"
 _START_SECONDS = 45  # a machine under load; a quiet one needs four
