@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from interop_engine.core.errors import UnknownItem
-from interop_engine.core.model import Park, Retry
+from interop_engine.core.model import Park, Question, Retry
 from interop_engine.journal.base import DeliveryState, Forward, Journal, MessageState, Queue
+from interop_engine.journal.sqlite import sentstate
 from tests.support.journals import (
     DELIVERED,
     HUB,
@@ -87,6 +88,36 @@ async def test_an_overtaken_delivery_is_known_after_a_restart(store: Store) -> N
         await settled(journal, DELIVERED)
     async with store.opened() as journal:
         assert await journal.retry(old.id) is not None
+
+
+@pytest.mark.parametrize("since", [1, 2, 3, 5])
+@pytest.mark.parametrize("generation", [1, 3, 1_000])
+async def test_what_arrived_is_known_behind_all_that_did_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch, generation: int, since: int
+) -> None:
+    """However many later versions are parked: no older one passes it, and what is late is told by it."""
+    monkeypatch.setattr(sentstate, "_GENERATION", generation)
+    old = delivery(sent=(sent("Patient/1", "1"),))
+    later = [delivery(sent=(sent("Patient/1", str(3 + n)),)) for n in range(since)]
+    async with store.opened() as journal:
+        for made in (old, delivery(sent=(sent("Patient/1", "2"),)), *later):
+            await forwarded(journal, made)
+            await settled(journal, Park("fhir-422", "no") if made in (old, *later) else DELIVERED)
+            await forwarded(journal)  # what is to be moved moves
+        for _ in range(3):
+            await journal.prune()
+    async with store.opened() as journal:
+        assert await _version(journal) == "2"
+        assert await journal.retry(later[0].id) is None
+        assert await _version(journal) == "3"
+        await settled(journal, Park("fhir-422", "no"))
+        assert await journal.retry(old.id) is not None
+
+
+async def _version(journal: Journal) -> str:
+    """The version of a patient that counts as sent."""
+    (state,) = (await journal.known(Question(objects=("Patient/1",)), ("exchange/hub",))).sent.values()
+    return state.version
 
 
 async def test_one_receiver_of_an_exchange_is_made_again(journal: Journal) -> None:

@@ -182,18 +182,20 @@ async def test_a_reason_whose_message_is_gone(store: Store, new: Path) -> None:
     assert reasons() == [first, "sealed:"]
 
 
-async def test_what_was_sent_long_ago_is_found(store: Store, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the index, whose keys are made of names: it is rebuilt, and with it which state was before the newest."""
+@pytest.mark.parametrize("parked", [1, 3])
+async def test_what_was_sent_long_ago_is_found(store: Store, new: Path, monkeypatch: pytest.MonkeyPatch, parked: int) -> None:
+    """By the index, whose keys are made of names: it is rebuilt, and with it which states were before those that parked."""
+    each = parked + 1
     monkeypatch.setattr(sentstate, "_GENERATION", 4)
     monkeypatch.setattr(tablecopy, "_BATCH", 4)
     question = Question(objects=tuple(f"Patient/{n}" for n in range(6)))
     async with store.opened() as journal:
-        for number in range(36):
-            await forwarded(journal, delivery(lanes=(), sent=(sent(f"Patient/{number // 2 % 6}", str(number)),)))
-            await settled(journal, Park("x", "y") if number % 2 else DELIVERED)
+        for number in range(18 * each):
+            await forwarded(journal, delivery(lanes=(), sent=(sent(f"Patient/{number // each % 6}", str(number)),)))
+            await settled(journal, Park("x", "y") if number % each else DELIVERED)
         await forwarded(journal, delivery(lanes=()))  # a group more, in which the last slice is written
         before = (await journal.known(question, ("exchange/hub",))).sent
-        assert sorted(int(state.version) for state in before.values()) == list(range(24, 36, 2))
+        assert sorted(int(state.version) for state in before.values()) == list(range(12 * each, 18 * each, each))
     there, _ = await rekeyed(store, new)
     async with there.opened() as journal:
         assert (await journal.known(question, ("exchange/hub",))).sent == before

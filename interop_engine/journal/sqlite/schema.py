@@ -194,6 +194,11 @@ CREATE INDEX deliveries_open_channel ON deliveries (channel, state, received_at,
 CREATE INDEX deliveries_open_type ON deliveries (message_type, state, received_at, message) WHERE state IN ('waiting', 'parked');
 """
 
+_VERSION_8 = """
+-- Of objects in sent_index whose two newest versions may both not arrive: the packs before those, back to one that has arrived.
+CREATE TABLE sent_before (key INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (key, pack)) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS = (
     _VERSION_1,
     _VERSION_2,
@@ -202,6 +207,7 @@ MIGRATIONS = (
     _VERSION_5,
     _VERSION_6,
     _VERSION_7,
+    _VERSION_8,
 )  # the n-th brings a file from user_version n to n + 1
 
 

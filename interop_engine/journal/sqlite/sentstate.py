@@ -7,8 +7,8 @@ is known by memory for the newest packs (``Recent``) and by a narrow table for t
 nobody waits. After a restart the packs that the table does not cover are read again.
 
 A state counts while its delivery is neither parked nor discarded; else the one before it does. The table remembers two
-versions: with both out of force nothing is known of the object, and it is sent in full again, which is safe. What the table
-remembers no more is removed from the packs by the module ``sweeping``.
+versions, and another (``sent_before``, see the module ``sentindex``) those before, while neither of the two is known to have
+arrived. What neither remembers is removed from the packs by the module ``sweeping``.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ Key = tuple[str, str]  # destination, object
 # destination, object, delivery, digest, version, rank, start and length of the content
 State = tuple[str, str, int, str, str, int, int, int]
 
+Chain = tuple[int, tuple[int, ...]]  # the number of a key, the packs with its states, oldest first
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[State]).decode
 
@@ -52,6 +54,10 @@ class Pack:
     states: dict[Key, list[State]]  # those of one object in order of their deliveries
     data: bytes
     start: int
+
+    def deliveries(self) -> set[int]:
+        """Those that brought a state of it."""
+        return {state[2] for states in self.states.values() for state in states}
 
     def sent(self, state: State, *, whole: bool) -> Sent:
         """A state as the contract gives it."""
@@ -119,6 +125,7 @@ class Recent:
         self._new: dict[Key, tuple[int, ...]] = {}
         self._old: dict[Key, tuple[int, ...]] = {}
         self._slices = _no_slices()  # the keys of the new generation, with their numbers
+        self._deliveries: dict[int, set[int]] = {}  # of each pack in the two generations
         self._moving: list[list[tuple[int, Key]]] = []  # of the old one what the table does not have yet
         self._last = 0  # the newest pack of the old generation
         self._newest = 0
@@ -137,6 +144,7 @@ class Recent:
             place = key_number(key)
             self._slices[(place >> (64 - _SLICE_BITS)) + _SLICES // 2].append((place, key))
         self._newest = number
+        self._deliveries[number] = made.deliveries()
         self.packed.put(number, len(made.data) + _STATE_BYTES * len(made.states), made)
 
     def put_in_force(self, delivery: int, *, counts: bool) -> None:
@@ -156,8 +164,12 @@ class Recent:
         old = self._old.get(key, ())
         return (*old, *new) if old is not new else new
 
-    def slice(self) -> list[tuple[int, int, int | None]]:
-        """The next rows of ``sent_index`` to write, if it is time to; the same again until they are durable."""
+    def deliveries(self, number: int) -> set[int]:
+        """The deliveries of a pack that is to be moved."""
+        return self._deliveries[number]
+
+    def slice(self) -> list[Chain]:
+        """What is to be written into ``sent_index`` next, if it is time to; the same again until it is durable."""
         if not self._moving and len(self._new) >= _GENERATION:
             self._moving = [keys for keys in self._slices if keys]
             self._old, self._new = self._new, {}
@@ -165,8 +177,7 @@ class Recent:
             self._last = self._newest
         if not self._moving:
             return []
-        chains = ((place, self._old[key]) for place, key in sorted(self._moving[0]))
-        return [(place, packs[-1], packs[-2] if len(packs) > 1 else None) for place, packs in chains]
+        return [(place, self._old[key]) for place, key in sorted(self._moving[0])]
 
     def covered(self) -> int:
         """The pack that the table covers once this slice is written; 0 where it is not the last one."""
@@ -177,6 +188,7 @@ class Recent:
         del self._moving[0]
         if not self._moving:
             self._old = {}
+            self._deliveries = {number: made for number, made in self._deliveries.items() if number > self._last}
             self.indexed = True
 
 
@@ -214,13 +226,21 @@ class SentReader:
         recent = {key: found for key in keys if (found := packs(key))}
         states = self._newest(recent) if recent else {}
         if self._recent.indexed and (older := [key for key in keys if key not in states]):
-            states.update(self._newest(self._indexed(older)))
+            chains = self._indexed(older)
+            states.update(self._newest(chains))
+            if behind := [key for key in chains if key not in states]:
+                states.update(self._newest(self._before(behind)))
         return states
 
     def _indexed(self, keys: Sequence[Key]) -> dict[Key, tuple[int, ...]]:
         numbers = {key_number(key): key for key in keys}
         rows = schema.rows(self._connection, statements.INDEXED, (codec.text(list(numbers)),))
         return {numbers[number]: (older, newest) if older else (newest,) for number, newest, older in rows}
+
+    def _before(self, keys: Sequence[Key]) -> dict[Key, tuple[int, ...]]:
+        numbers = {key_number(key): key for key in keys}
+        rows = schema.rows(self._connection, statements.BEFORE, (codec.text(list(numbers)),))
+        return {numbers[number]: tuple(row[1] for row in of) for number, of in itertools.groupby(rows, lambda row: row[0])}
 
     def _newest(self, chains: dict[Key, tuple[int, ...]]) -> dict[Key, tuple[Pack, State]]:
         """Of each chain of packs the newest state that counts."""

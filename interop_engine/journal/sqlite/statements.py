@@ -126,6 +126,15 @@ INSERT INTO sent_index (key, pack, older) VALUES (?, ?, ?) ON CONFLICT DO UPDATE
 IS_INDEXED: Final = "SELECT pack > 0 FROM sent_indexed"
 SET_INDEXED: Final = "UPDATE sent_indexed SET pack = ?"
 INDEXED: Final = "SELECT i.key, i.pack, i.older FROM json_each(?) q CROSS JOIN sent_index i ON i.key = q.value"
+KEEP_BEFORE: Final = "INSERT OR IGNORE INTO sent_before (key, pack) VALUES (?, ?)"
+DROP_BEFORE: Final = "DELETE FROM sent_before WHERE key = ? AND pack < ?"
+BEFORE: Final = """
+SELECT b.key, b.pack FROM json_each(?) q CROSS JOIN sent_before b ON b.key = q.value ORDER BY b.key, b.pack"""
+ALL_BEFORE: Final = "SELECT key, pack FROM sent_before"
+# What has arrived does so for good: of those that are here no more, all but the ones that are out of force had arrived.
+NOT_ARRIVED: Final = """
+SELECT d.seq FROM json_each(?1) q CROSS JOIN deliveries d ON d.seq = q.value WHERE d.state <> 'delivered'
+UNION ALL SELECT o.delivery FROM json_each(?1) q CROSS JOIN out_of_force o ON o.delivery = q.value"""
 # The newest pack that the table covers stays: packs are numbered on from the last one there is.
 PACKS_TO_SWEEP: Final = """
 SELECT p.id, p.states, p.size, p.data FROM sent_indexed i CROSS JOIN packs p ON p.id > i.swept AND p.id < i.pack

@@ -1,8 +1,8 @@
 """Removes from the packs what nothing can ask for any more, a few packs at a time, round after round.
 
-Who asks what a receiver was last sent comes to a pack by ``sent_index``, and who tries a delivery again by the delivery. A state
-that neither leads to was replaced twice, and no answer changes when it goes. Where each step looks at some packs for each message
-that is removed, as many as come meanwhile, what waits to be found never exceeds a part of what must stay.
+Who asks what a receiver was last sent comes to a pack by ``sent_index`` and ``sent_before``, and who tries a delivery again by
+the delivery. A state that none of these leads to was replaced, and no answer changes when it goes. Where each step looks at some
+packs for each message that is removed, as many as come meanwhile, what waits to be found never exceeds a part of what must stay.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from interop_engine.core.errors import JournalBroken
 from interop_engine.journal import codec
-from interop_engine.journal.sqlite import statements
+from interop_engine.journal.sqlite import sentindex, statements
 from interop_engine.journal.sqlite.sentstate import Key, Pack, State, key_number, part, unpack
 from interop_engine.journal.sqlite.transaction import Transaction
 
@@ -29,7 +29,7 @@ def sweep(tx: Transaction) -> bool:
             packs[number] = unpack(unpacker.pack(data, size), start)
         except JournalBroken:
             continue  # whoever asks for it says so
-    leads = _index(tx, packs)
+    leads = sentindex.leads(tx, list({key_number(key) for made in packs.values() for key in made.states}))
     still_open = _open(tx, packs)
     for number, made in packs.items():
         _reduce(tx, number, made, {key for key in made.states if number in leads.get(key_number(key), ())}, still_open)
@@ -39,15 +39,9 @@ def sweep(tx: Transaction) -> bool:
     return more
 
 
-def _index(tx: Transaction, packs: Mapping[int, Pack]) -> dict[int, tuple[int, int | None]]:
-    """Of the keys in these packs, by number, the packs that the table leads to."""
-    numbers = {key_number(key) for made in packs.values() for key in made.states}
-    return {number: (newest, older) for number, newest, older in tx.rows(statements.INDEXED, codec.text(list(numbers)))}
-
-
 def _open(tx: Transaction, packs: Mapping[int, Pack]) -> set[int]:
     """The deliveries of these packs that wait or are parked: a retry asks what they bring."""
-    deliveries = {delivery for made in packs.values() for delivery in _deliveries(made)}
+    deliveries = {delivery for made in packs.values() for delivery in made.deliveries()}
     return {row[0] for row in tx.rows(statements.OPEN_OF, codec.text(list(deliveries)))}
 
 
@@ -66,8 +60,4 @@ def _reduce(tx: Transaction, number: int, made: Pack, keys: set[Key], still_open
         tx.execute(statements.CHANGE_PACK, (kept.start, len(kept.data), tx.packer.pack(kept.data), number))
     else:
         return
-    tx.execute(statements.COUNT_AGAIN, (codec.text(list(_deliveries(made) - _deliveries(kept))),))
-
-
-def _deliveries(made: Pack) -> set[int]:
-    return {state[2] for states in made.states.values() for state in states}
+    tx.execute(statements.COUNT_AGAIN, (codec.text(list(made.deliveries() - kept.deliveries())),))

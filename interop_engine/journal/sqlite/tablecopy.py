@@ -20,7 +20,9 @@ from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.sentstate import carried, key_number, pack
 
 _BATCH = 1_000  # rows in a transaction; of messages each with its content, and with what it made
-_WITH_ANOTHER = frozenset({"bodies", "deliveries", "sent_index", "seals"})  # tables that are not copied by themselves
+_WITH_ANOTHER = frozenset(
+    {"bodies", "deliveries", "sent_index", "sent_before", "seals"}
+)  # tables that are not copied by themselves
 
 Row = dict[str, Any]
 
@@ -40,6 +42,7 @@ class TableCopy:
         self.counts = {name: _count(source, name) for name in self._tables}
         self.counts["bodies"] = int(schema.rows(source, statements.USED_BODIES)[0][0])
         self._stored: dict[str, int] = {}  # bytes of the bodies that were written, by channel
+        self._before = set(schema.rows(source, statements.ALL_BEFORE))
         self._covered = int(schema.rows(source, statements.COVERED)[0][0])
 
     @property
@@ -234,7 +237,16 @@ class TableCopy:
         number = row["id"]
         with _naming(f"states {number}"):
             data = self._unpacker.pack(row["data"], row["size"])
-            made = pack(self._resealing.states(carried(data, row["states"])))
+            kept = carried(data, row["states"])
+            resealed = self._resealing.states(kept)
+            made = pack(resealed)
+            before = {
+                (key_number(new[:2]), number)
+                for (_, olds), (_, news) in zip(kept, resealed, strict=True)
+                for old, new in zip(olds, news, strict=True)
+                if (key_number(old[:2]), number) in self._before
+            }
+        self._target.executemany(statements.KEEP_BEFORE, sorted(before))
         self._add("packs", [row | {"states": made.start, "size": len(made.data), "data": self._packer.pack(made.data)}])
         if number <= self._covered:
             for key in map(key_number, made.states):

@@ -13,7 +13,7 @@ import msgspec
 
 from interop_engine.core.model import Sent
 from interop_engine.journal import codec
-from interop_engine.journal.sqlite import schema, statements
+from interop_engine.journal.sqlite import schema, sentindex, statements
 from interop_engine.journal.sqlite.sentstate import Key, Pack, Recent, pack
 
 _REMEMBERED_CHANGES = 65_536
@@ -279,6 +279,6 @@ class Transaction:
             self.executemany(statements.NOTE_RECEIVED, list(self._received.items()))
         if moving := self.recent.slice():
             self._indexed = True
-            self.executemany(statements.INDEX_SENT, moving)
+            sentindex.index(self, moving)
             if covered := self.recent.covered():
                 self.execute(statements.SET_INDEXED, (covered,))
