@@ -21,7 +21,7 @@ from interop_engine.connectors.tls import peer_names
 from interop_engine.core.events import emit
 
 _GRACE = 2  # seconds that requests under way are given
-_PATIENCE = 15.0  # seconds a peer has for the head of a request
+_PATIENCE = 15.0  # seconds a peer has for the head of a request, and to read on in an answer
 CERTIFICATE = "certificate"
 """The key in a request's state of the names in its peer's certificate."""
 
@@ -30,12 +30,13 @@ class _Complaints(logging.Handler):
     """What uvicorn would write into the log as plain text: the kind of an error, as an event. Its words may be content."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[0] is not None:
+        if record.exc_info and record.exc_info[0] not in (None, asyncio.CancelledError):  # which is a stop of ours
             emit(events.RequestFailed(record.exc_info[0].__name__))
 
 
 _complaints = logging.Logger("uvicorn", logging.WARNING)  # noqa: LOG001 - nobody else's, so it is in no hierarchy
 _complaints.addHandler(_Complaints())
+logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # the server's own words, for people: of a stop, say
 
 
 class _Server(uvicorn.Server):
@@ -49,7 +50,11 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """One connection. uvicorn bounds the time between requests only: a head that never ends is bounded here."""
+    """One connection.
+
+    uvicorn bounds the time between requests only: a head that never ends is bounded here, and so is an answer that nobody
+    reads. A peer that has ended its side after a whole request is answered, which uvicorn alone would not.
+    """
 
     def __init__(self, server: _Server, channel: str) -> None:
         super().__init__(server.config, server.server_state, {})
@@ -57,6 +62,8 @@ class _Protocol(H11Protocol):
         self.gone = asyncio.Event()
         self._channel = channel
         self._deadline: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self._ended = False  # the peer sends no more
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -70,6 +77,24 @@ class _Protocol(H11Protocol):
         elif self._deadline is None and not self.transport.is_closing():
             self._wait(self.transport)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        cycle = self.cycle
+        self._ended = cycle is not None and not cycle.more_body and not cycle.response_complete
+        return self._ended and self.scheme == "http"  # TLS cannot end one side alone
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()  # which begins with the next request, where one was sent ahead
+        if self._ended and self.cycle.response_complete:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(_PATIENCE, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
     def send_400_response(self, msg: str) -> None:
         peer = "{}:{}".format(*self.client) if self.client is not None else ""
         emit(events.RequestRefused(self._channel, peer, 400, "It is not HTTP."))
@@ -77,11 +102,17 @@ class _Protocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()
+        self._read_on()
         super().connection_lost(exc)
         self.gone.set()
 
     def _wait(self, transport: asyncio.Transport) -> None:
         self._deadline = self.loop.call_later(_PATIENCE, transport.abort)
+
+    def _read_on(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _unset(self) -> None:
         if self._deadline is not None:
@@ -149,7 +180,8 @@ class HttpServer:
         try:
             await protocol.gone.wait()
         finally:
-            transport.abort()
+            if not protocol.gone.is_set():
+                transport.abort()
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(

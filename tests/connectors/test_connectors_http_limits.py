@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import http.client
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,13 +17,14 @@ from typing import Any
 import httpx
 import pytest
 
-from interop_engine.connectors import http_source, inside_json
-from interop_engine.connectors.events import PeerTurnedAway
+from interop_engine.connectors import http_server, http_source, inside_json
+from interop_engine.connectors.events import PeerTurnedAway, RequestFailed
 from interop_engine.connectors.http_source import HttpSource
+from interop_engine.core.model import Accepted
 from tests.connectors.test_connectors_http_source import posting
 from tests.support.certificates import Authority
 from tests.support.heard import hearing
-from tests.support.mllp import Channel, message, until
+from tests.support.mllp import Channel, message, reply_to, turns, until
 
 _HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nMSH"
 
@@ -58,6 +61,75 @@ async def test_half_requests_of_one_address_turn_nobody_else_away() -> None:
             await until(lambda: source.health().connections == 0)
             assert (await client.post("/", content=message("A2"))).status_code == 200
     assert [event.why for event in heard if isinstance(event, PeerTurnedAway)] == ["too many connections of its address"]
+
+
+async def test_who_reads_no_answers_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request waits for it to read on: so it would take one of the source's, for ever."""
+    monkeypatch.setattr(http_server, "_PATIENCE", 0.2)
+    more = b"PID|1\r" + b"NTE|1\r" * 1_000
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s"
+    large = b"y" * 2_000_000
+    channel = Channel(answer=lambda _: Accepted("1", large))
+    async with posting(channel) as (client, source):
+        async with raw(source, (request % (len(more), more)) * 20) as (reader, writer):
+            await channel.entered.acquire()
+            await until(lambda: source.health().connections == 0)
+            del reader, writer
+        channel.answer = reply_to
+        assert (await client.post("/", content=message("A1"))).status_code == 200
+
+
+async def test_a_stop_is_no_mistake(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request that does not end in time is ended: neither an error for somebody to act on, nor plain text among the lines."""
+    channel = Channel()
+    channel.gate.clear()
+    with hearing(RequestFailed) as heard:
+        async with posting(channel) as (client, source):
+            asking = asyncio.create_task(client.post("/", content=message("A1")))
+            await channel.entered.acquire()
+            await source.stop()
+            assert (await asking).status_code == 500  # nothing is promised: it is sent again
+    assert (heard, caplog.records, "Cancel" in capsys.readouterr().err) == ([], [], False)
+
+
+async def test_who_ends_its_side_is_answered_all_the_same() -> None:
+    """What it sent is whole, and is committed: else it would send it again and again. Half a request is nothing."""
+    channel = Channel()
+    channel.gate.clear()
+    body = message("A1")
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    async with posting(channel) as (_, source):
+        async with raw(source, request * 2) as (reader, writer):
+            writer.write_eof()
+            await channel.entered.acquire()
+            await turns(20)
+            channel.gate.set()
+            assert (await reader.read()).count(b"MSA|AA|A1") == 2
+        async with raw(source, request[:-20]) as (reader, writer):
+            writer.write_eof()
+            assert await ended(reader)
+        await until(lambda: source.health().connections == 0)
+    assert len(channel.arrivals) == 2
+
+
+async def test_a_tls_connection_that_is_gone_is_closed_once(tmp_path: Path) -> None:
+    """However it ends: no task of its connection fails, and none stays."""
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("engine")
+    context = ssl.create_default_context(cafile=authority.file)
+    async with posting(Channel(), tls={"certificate": certificate, "key": key}) as (_, source):
+        for cut in (True, False):
+            host, _, port = source.health().place.rpartition(":")
+            _, writer = await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")
+            writer.write(_HALF)
+            await writer.drain()
+            await until(lambda: source.health().connections == 1)
+            writer.transport.abort() if cut else writer.close()
+            await until(lambda: source.health().connections == 0)
+    gc.collect()
+    assert failed == []
 
 
 async def test_too_many_connections() -> None:
