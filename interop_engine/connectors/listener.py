@@ -120,6 +120,7 @@ class Listener:
         """Take connections. Who may not connect is closed before a byte is read, TLS or not."""
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(0)  # who connects without end gets no more turns than others: taking one that waits gives none
             try:
                 sock, address = await loop.sock_accept(listener)
             except ConnectionError:  # gone before it was taken

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import socket
 
 import pytest
 import structlog
@@ -11,6 +13,9 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from interop_engine.connectors import mllp_source
+from interop_engine.connectors.addresses import networks
+from interop_engine.connectors.events import PeerTurnedAway
+from interop_engine.connectors.listener import Limits, Listener
 from interop_engine.connectors.mllp_source import MllpSourceOptions
 from interop_engine.core import events as core_events
 from interop_engine.core.crowds import Crowds
@@ -58,6 +63,30 @@ async def test_who_is_turned_away_again_and_again_is_told_once_a_minute(monkeypa
     assert told == [("127.0.0.1", None), ("127.0.0.1", 19)]
     counted = generate_latest(metrics._registry).decode()
     assert 'interop_engine_events_total{event="peer_turned_away",level="warning"} 20.0' in counted
+
+
+async def test_who_connects_without_end_gets_no_more_turns_than_others() -> None:
+    """A hundred wait to be taken, or turned away: whatever else the engine does has its turn after each of them."""
+    happened: list[str] = []
+
+    async def other_work() -> None:
+        while True:
+            await asyncio.sleep(0)
+            happened.append("turn")
+
+    end = core_events.subscribe(lambda event: happened.append("away") if isinstance(event, PeerTurnedAway) else None)
+    listener = Listener("lab", Limits(networks=networks(["10.20.0.0/16"])), serve=lambda *_: asyncio.sleep(0))
+    host, _, port = listener.bind("127.0.0.1", 0).rpartition(":")
+    peers = [socket.create_connection((host, int(port))) for _ in range(100)]
+    working = asyncio.create_task(other_work())
+    listener.listen()
+    await until(lambda: happened.count("away") == 100)
+    working.cancel()
+    await listener.close()
+    end()
+    for peer in peers:
+        peer.close()
+    assert not any(pair == ("away", "away") for pair in itertools.pairwise(happened))
 
 
 async def test_stop_in_the_middle_of_a_frame() -> None:
