@@ -251,6 +251,7 @@ class _Line:
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is not None and self._writer is not None:
+            await self._skip(self._reader)
             if not self._reader.at_eof() and not self._writer.is_closing():
                 return self._reader, self._writer
             self.drop()
@@ -262,6 +263,13 @@ class _Line:
         keep_alive(self._writer)
         self._decoder = Decoder(max_frame=_LARGEST_ANSWER)
         return self._reader, self._writer
+
+    async def _skip(self, reader: asyncio.StreamReader) -> None:
+        """Let by what has come since the last answer: it is none to a message that was not sent yet, though it may name it."""
+        with contextlib.suppress(OSError):  # nothing came, or its end: which ``_connected`` sees
+            async with asyncio.timeout(0):
+                while data := await reader.read(_PACKET):
+                    self._decoder.feed(data)
 
     def _outcome(self, ack: Ack | None) -> Outcome:
         if ack is None:
