@@ -89,6 +89,8 @@ def _guard(api: FastAPI, host: str) -> None:
                 return _problem(403, "Only from the machine that the engine runs on.")
             if request.headers.get(OPERATE_HEADER) != "operate":
                 return _problem(403, f"The header {OPERATE_HEADER}: operate is missing.")
+            if "transfer-encoding" in request.headers:  # which does not say how large it is
+                return _problem(411, "The request needs a Content-Length.")
             if int(request.headers.get("content-length") or 0) > _MAX_BODY:
                 return _problem(413, "The request is too large.")
         response = await go_on(request)

@@ -182,6 +182,20 @@ async def test_nothing_is_changed_without_the_header(client: httpx.AsyncClient, 
     assert (answer.status_code, engine.journal.done) == (403, [])
 
 
+async def test_a_large_request_is_refused_unread(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    """By its own word, and one that does not say how large it is."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 1_000
+
+    statuses = [
+        (await client.post("/messages/m1/replay", headers=OPERATE, content=content)).status_code
+        for content in (b" " * 100_000, pieces())
+    ]
+    assert (statuses, engine.journal.done) == ([413, 411], [])
+
+
 async def test_a_port_in_use_is_an_error_of_the_start(engine: FakeEngine) -> None:
     """The engine must say at its start that its status page cannot be had; signals stay the engine's own."""
     watch = Watch(engine)
