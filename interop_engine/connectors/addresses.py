@@ -24,6 +24,11 @@ def read_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def written(host: str, port: int) -> str:
+    """The text that ``read_address`` reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _checked(text: str) -> str:
     read_address(text)
     return text

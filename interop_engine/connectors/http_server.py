@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from interop_engine.connectors import events
+from interop_engine.connectors.addresses import written
 from interop_engine.connectors.listener import Limits, Listener, connect, handshake_fault
 from interop_engine.connectors.tls import peer_names
 from interop_engine.core.events import emit
@@ -96,7 +97,7 @@ class _Protocol(H11Protocol):
         self._read_on()
 
     def send_400_response(self, msg: str) -> None:
-        peer = "{}:{}".format(*self.client) if self.client is not None else ""
+        peer = written(*self.client) if self.client is not None else ""
         emit(events.RequestRefused(self._channel, peer, 400, "It is not HTTP."))
         super().send_400_response(msg)
 

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from interop_engine.connectors import events
-from interop_engine.connectors.addresses import read_address
+from interop_engine.connectors.addresses import read_address, written
 from interop_engine.connectors.aside import Aside
 from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
@@ -179,7 +179,7 @@ class HttpSource:
     async def _respond(self, request: Request) -> Response:
         """Everything that needs no body comes first, so that a stranger's is not even read."""
         options = self._options
-        peer = f"{request.client.host}:{request.client.port}" if request.client else ""
+        peer = written(*request.client) if request.client else ""
         sender = self._sender(request)
         if options.auth and sender is None:
             schemes = ("Bearer" if each.bearer is not None else 'Basic realm="hl7"' for each in options.auth)

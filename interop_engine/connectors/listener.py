@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from interop_engine.connectors import events
-from interop_engine.connectors.addresses import Address, Network, NetworkText, allowed, networks
+from interop_engine.connectors.addresses import Address, Network, NetworkText, allowed, networks, written
 from interop_engine.connectors.base import Options
 from interop_engine.connectors.tls import HANDSHAKE, TlsServer
 from interop_engine.core.events import emit
@@ -69,10 +69,6 @@ class Listening(Options):
         return tuple(facility for name in sorted(names) for facility in self.senders.get(name, ()))
 
 
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class Listener:
     """Takes connections, and holds a task for each as long as it lasts."""
 
@@ -95,11 +91,11 @@ class Listener:
         try:
             listener = self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except socket.gaierror as error:
-            raise OSError(error.errno, f"{_place(host, port)}: {error.strerror}") from None
+            raise OSError(error.errno, f"{written(host, port)}: {error.strerror}") from None
         except OSError as error:
-            raise OSError(error.errno, f"{_place(host, port)}: {os.strerror(error.errno or 0)}") from None
+            raise OSError(error.errno, f"{written(host, port)}: {os.strerror(error.errno or 0)}") from None
         listener.setblocking(False)
-        return _place(*listener.getsockname()[:2])
+        return written(*listener.getsockname()[:2])
 
     def listen(self) -> None:
         """Let peers in."""
@@ -130,11 +126,11 @@ class Listener:
                 continue
             host, port = address[:2]
             if why := self._unwelcome(host):
-                emit(events.PeerTurnedAway(self._channel, f"{host}:{port}", why))
+                emit(events.PeerTurnedAway(self._channel, written(host, port), why))
                 sock.close()
                 continue
             self._hosts[host] += 1
-            task = asyncio.create_task(self._serve(sock, f"{host}:{port}"))
+            task = asyncio.create_task(self._serve(sock, written(host, port)))
             self._peers[task] = host
             task.add_done_callback(self._gone)
 

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from pydantic import ValidationError
 
 from interop_engine.connectors import mllp_source
-from interop_engine.connectors.addresses import networks
+from interop_engine.connectors.addresses import networks, read_address
 from interop_engine.connectors.events import PeerTurnedAway
 from interop_engine.connectors.listener import Limits, Listener
 from interop_engine.connectors.mllp_source import MllpSourceOptions
@@ -21,7 +21,7 @@ from interop_engine.core import events as core_events
 from interop_engine.core.crowds import Crowds
 from interop_engine.hl7.framing import frame
 from interop_engine.ops.metrics import Metrics
-from tests.support.mllp import Channel, code_and_id, connected, listening, message, turns, until
+from tests.support.mllp import Channel, Peer, code_and_id, connected, listening, message, turns, until
 
 
 async def test_addresses_that_may_not_connect() -> None:
@@ -33,6 +33,19 @@ async def test_addresses_that_may_not_connect() -> None:
     async with listening(channel, allow=["10.20.0.0/16", "127.0.0.1"]) as source, connected(source) as peer:
         assert code_and_id(await peer.ask(message("A2"))) == ("AA", "A2")
     assert [arrival.data for arrival in channel.arrivals] == [message("A2")]
+
+
+async def test_a_peer_over_ipv6() -> None:
+    """Its address stands in brackets, so that it can be told from its port."""
+    channel = Channel()
+    async with listening(channel, listen="[::1]:0", allow=["::1"]) as source:
+        host, port = read_address(source.health().place)
+        reader, writer = await asyncio.open_connection(host, port)
+        assert code_and_id(await Peer(reader, writer).ask(message("A1"))) == ("AA", "A1")
+        own = writer.get_extra_info("sockname")[1]
+        writer.close()
+        await until(lambda: source.health().connections == 0)
+    assert [arrival.peer for arrival in channel.arrivals] == [f"[::1]:{own}"]
 
 
 async def test_too_many_connections() -> None:

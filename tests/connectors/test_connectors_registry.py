@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interop_engine.connectors.addresses import allowed, networks, read_address
+from interop_engine.connectors.addresses import allowed, networks, read_address, written
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 
 OPTIONS = {
@@ -26,6 +26,7 @@ def test_addresses() -> None:
     """Host and port; IPv6 in brackets."""
     assert read_address("0.0.0.0:2575") == ("0.0.0.0", 2575)
     assert read_address("[::1]:2575") == ("::1", 2575)
+    assert [written(*read_address(text)) for text in ("0.0.0.0:2575", "[::1]:2575")] == ["0.0.0.0:2575", "[::1]:2575"]
 
 
 def test_networks() -> None:
