@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interop_engine.cli.access import Operator
     from interop_engine.journal.base import DeliveryRow, MessageRow, Selection
 
-Messages = Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Messages, by id.", show_default=False)]
+Messages = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Messages, by id.", show_default=False)]
 
 _OPEN = ("parked", "delivery-parked")
 
@@ -79,7 +79,7 @@ def replay(
 
 @grouped
 def retry(
-    deliveries: Annotated[list[str] | None, typer.Argument(metavar="[ID]", help="Deliveries, by id.", show_default=False)] = None,
+    deliveries: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Deliveries, by id.", show_default=False)] = None,
     *,
     meant: Meant,
     waiting: Annotated[bool, typer.Option("--waiting", help="Those that wait to be tried again, not those that parked.")] = False,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from interop_engine import __version__
 from interop_engine.cli import (
@@ -28,9 +27,10 @@ from interop_engine.cli import (
     transform,
 )
 from interop_engine.cli import run as run_
+from interop_engine.cli.verbs import Family, Verbs
 
 
-class _Group(TyperGroup):
+class _Program(Family):
     """Says the engine's own errors, and those of files, in one line."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -47,10 +47,9 @@ class _Group(TyperGroup):
             output.fail(output.described(error))
 
 
-app = typer.Typer(
-    cls=_Group,
+app = Verbs(
+    cls=_Program,
     name="interop-engine",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 def diff(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]", help="HL7 v2 messages or batches; - is standard input.", show_default=False),
+        typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.", show_default=False),
     ] = None,
     *,
     candidate: Annotated[

@@ -8,20 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from interop_engine.cli import output
+from interop_engine.cli.verbs import Verbs
 
 _PARTS = {"users", "permissions", "topic_permissions", "queues", "bindings"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="Prepare the exchange between nodes.", no_args_is_help=True)
+    group = Verbs(help="Prepare the exchange between nodes.")
     group.command()(definitions)
     group.command()(changes)
     app.add_typer(group, name="exchange")
 
 
 def definitions(
-    directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of agreements.yaml.")] = Path(),
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of agreements.yaml.")] = Path(),
     *,
     passwords: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A file a facility, named as it is, with its user's password.")

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]", help="HL7 v2 messages or batches, or bundles; - is standard input.", show_default=False),
+        typer.Argument(metavar="FILE", help="HL7 v2 messages or batches, or bundles; - is standard input.", show_default=False),
     ] = None,
     *,
     message: Annotated[

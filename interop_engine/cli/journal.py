@@ -12,6 +12,7 @@ import typer
 
 from interop_engine.cli import output
 from interop_engine.cli.options import Channel, Project
+from interop_engine.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ _DUMP = "the journal stands in PostgreSQL: back it up with pg_dump, or with the 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="Back up, restore, check, prune and encrypt a node's journal.", no_args_is_help=True)
+    group = Verbs(help="Back up, restore, check, prune and encrypt a node's journal.")
     for verb in (backup, restore, check, prune, rekey):
         group.command(verb.__name__)(verb)
     app.add_typer(group, name="journal")

@@ -13,6 +13,7 @@ from interop_engine.cli import output
 from interop_engine.cli.acting import discard, replay, retry
 from interop_engine.cli.options import Json, Node, grouped
 from interop_engine.cli.selection import Conditions, State, known_names
+from interop_engine.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -29,7 +30,7 @@ Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    group = typer.Typer(help="List, show, replay, retry and discard messages.", no_args_is_help=True)
+    group = Verbs(help="List, show, replay, retry and discard messages.")
     for verb in (list_, show, replay, retry, discard):
         group.command(verb.__name__.rstrip("_"))(verb)
     app.add_typer(group, name="messages")
@@ -108,19 +109,19 @@ def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) 
     if json:
         output.write_json(attempts)
         return
+    at = _zoned("at", zone)
     rows = [
-        (each.delivery, each.number, output.local(each.at, zone), f"{each.took:.3f} s", each.outcome, each.code, each.why)
+        (_with_why(each.delivery, each), each.number, output.clock(each.at, zone), f"{each.took:.3f} s", each.outcome)
         for each in attempts
     ]
-    output.table(("delivery", "attempt", "at", "took", "outcome", "code", "why"), rows, right=("attempt", "took"))
+    columns = ("delivery", "attempt", at, "took", "outcome")
+    output.table(columns, rows, right=("attempt", "took"), whole=columns, seldom=("took", "attempt"))
 
 
 def _list(rows: list[MessageRow], zone: tzinfo | None) -> None:
     """A line a message where there is room for it, else what it is, why, and its deliveries below its id."""
-    from datetime import UTC, datetime
-
     wide = output.has_room(_ONE_LINE)
-    received = f"received ({output.offset(zone, datetime.now(UTC))})"
+    received = _zoned("received", zone)
     columns = ("id", received, "channel", "type", "MSH-10", "state", "why", "deliveries") if wide else ("id", received, "state")
     output.table(columns, [_line(row, zone, wide=wide) for row in rows], whole=("id", received, "state"))
 
@@ -163,18 +164,31 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
     ]
     output.table(("", ""), [fact for fact in facts if fact[1] not in ("", None)])
     if row.deliveries:
-        columns = ("delivery", "destination", "state", "attempts", "due", "settled", "why")
-        output.table(columns, [_delivery(each, zone) for each in row.deliveries], right=("attempts",))
+        columns = ("delivery", "state", "attempts", _zoned("due or settled", zone))
+        rows = [_delivery(each, zone) for each in row.deliveries]
+        output.table(columns, rows, right=("attempts",), whole=columns, seldom=("attempts",))
     told = [_receipt(delivery, each, zone) for delivery in row.deliveries for each in delivery.receipts]
     if told:
-        output.table(("delivery", "receiver", "took it", "state", "what became of it there"), told)
+        output.table(("delivery", "receiver", "took it", "state", "what became of it there"), told, whole=("delivery",))
 
 
-def _delivery(row: Any, zone: tzinfo | None) -> tuple[Any, ...]:
-    state = output.coloured(row.state, _STATES.get(row.state, ""))
-    why = f"waits behind what is parked of {row.behind}" if row.behind else f"{row.code} {row.why}".strip()
-    state = f"{state} (holds its lanes)" if row.holds else state
-    return (row.id, row.destination, state, row.attempts, output.local(row.due_at, zone), output.local(row.settled_at, zone), why)
+def _delivery(row: DeliveryRow, zone: tzinfo | None) -> tuple[Any, ...]:
+    """A delivery with its destination, and why it is where it is, below its id."""
+    state = output.coloured(f"{row.state} (holds its lanes)" if row.holds else row.state, _STATES.get(row.state, ""))
+    behind = [f"waits behind what is parked of {row.behind}"] if row.behind else []
+    cell = output.noted(row.id, [f"→ {row.destination}", *(behind or filter(None, [f"{row.code} {row.why}".strip()]))])
+    return (cell, state, row.attempts, output.clock(row.settled_at or row.due_at, zone))
+
+
+def _with_why(what: str, row: Attempt) -> Any:
+    return output.noted(what, filter(None, [f"{row.code} {row.why}".strip()]))
+
+
+def _zoned(column: str, zone: tzinfo | None) -> str:
+    """A column of times, with how far its clock is from UTC."""
+    from datetime import UTC, datetime
+
+    return f"{column} ({output.offset(zone, datetime.now(UTC))})"
 
 
 def _receipt(delivery: DeliveryRow, receipt: Receipt, zone: tzinfo | None) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Directory = Annotated[Path, typer.Argument(metavar="[DIR]", help="The site's folder.", show_default=False)]
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.", show_default=False)]
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="HL7 v2 messages or batches; - is standard input.")]
 Project = Annotated[Path, typer.Option("--project", metavar="DIR", help="The site's folder.")]
 Url = Annotated[

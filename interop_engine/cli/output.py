@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
     from interop_engine.core.diagnostics import Finding, Mark, Mistake
 
 _Item = TypeVar("_Item")
 _SHOWN = 60  # characters of a value in short
 _FEW = 10  # items that need no bar
+_SOME_WORDS = 16  # columns of a table's cell that may be folded
+_BETWEEN = 3  # columns from one cell to the next
 _WIDE = 240  # columns in a pipe, where nothing limits them
 _STYLES = {"error": "bold red", "warning": "yellow", "information": "cyan"}
 
@@ -171,19 +174,55 @@ def table(
     title: str = "",
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
+    seldom: Sequence[str] = (),
 ) -> None:
-    """A table on stdout; the columns named in ``right`` hold numbers, those in ``whole`` are never folded, to be copied."""
+    """A table on stdout; the columns named in ``right`` hold numbers.
+
+    ``whole``: columns whose values are never folded, to be read at a glance and copied; notes below them are. ``seldom``:
+    columns that are left out, the first of them first, where the others would not have their room on the terminal.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        kept = column in whole
-        grid.add_column(column, justify="right" if column in right else "left", overflow="fold", no_wrap=kept)
-    for row in rows:
-        grid.add_row(*(cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row))
-    console().print(grid)
+    screen = console()
+    texts = [[cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows]
+    least = [_least(name, [row[place] for row in texts], kept=name in whole) for place, name in enumerate(columns)]
+    shown = _shown(columns, least, seldom, screen.width)
+    grid = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(columns),
+    )
+    for place in shown:
+        name, noted_ = columns[place], any("\n" in row[place].plain for row in texts)
+        justify: Any = "right" if name in right else "left"
+        kept = least[place] if name in whole else None
+        grid.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole and not noted_, min_width=kept)
+    for row in texts:
+        grid.add_row(*(row[place] for place in shown))
+    screen.print(grid)
+
+
+def _least(name: str, cells: Sequence[Text], *, kept: bool) -> int:
+    """How narrow a column may get: as its widest value, notes aside, or some words of it."""
+    from rich.cells import cell_len
+
+    widest = max(cell_len(line) for line in (name, *(cell.plain.partition("\n")[0] for cell in cells)))
+    return widest if kept else min(widest, _SOME_WORDS)
+
+
+def _shown(columns: Sequence[str], least: Sequence[int], seldom: Sequence[str], width: int) -> list[int]:
+    """The places of the columns for which there is room."""
+    shown = list(range(len(columns)))
+    for name in seldom:
+        if sum(least[place] + _BETWEEN for place in shown) <= width:
+            break
+        shown.remove(columns.index(name))
+    return shown
 
 
 def coloured(text: object, style: str) -> Any:

@@ -73,7 +73,8 @@ def _usage(command: Any, names: tuple[str, ...]) -> str:
 
 
 def _argument(parameter: Any) -> str:
-    return parameter.metavar or (parameter.name or "").upper()
+    name = parameter.metavar or (parameter.name or "").upper()
+    return f"{name if parameter.required else f'[{name}]'}{'…' if parameter.nargs == -1 else ''}"
 
 
 def _parameter(parameter: Any) -> tuple[str, str, str] | None:

@@ -11,19 +11,18 @@ import typer
 
 from interop_engine.cli import output
 from interop_engine.cli.options import Json, Node, Project, grouped
+from interop_engine.cli.verbs import Verbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from interop_engine.cli.api import Api
 
-Where = Annotated[str | None, typer.Argument(metavar="[URL]", help="The API of a running engine.", show_default=False)]
+Where = Annotated[str | None, typer.Argument(metavar="URL", help="The API of a running engine.", show_default=False)]
 Destination = Annotated[
     str, typer.Option("--destination", metavar="NAME", help="Not the intake, but the deliveries to this destination.")
 ]
 ChannelName = Annotated[str, typer.Argument(metavar="CHANNEL", help="The channel's name.")]
-
-_ALL_COUNTS = 130  # columns
 
 _DONE = {
     "started": "started",
@@ -37,7 +36,7 @@ _DONE = {
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command()(status)
-    channels = typer.Typer(help="List, start, stop and reload the channels of a running engine.", no_args_is_help=True)
+    channels = Verbs(help="List, start, stop and reload the channels of a running engine.")
     channels.command("list")(list_channels)
     channels.command("start")(start_channel)
     channels.command("stop")(stop_channel)
@@ -73,7 +72,7 @@ def list_channels(url: Where = None, *, project: Project = Path(), json: Json = 
         output.write_json(found)
         return
     rows = [(each["name"], each["state"], _place(each["source"]), _targets(each), each["title"]) for each in found]
-    output.table(("channel", "state", "source", "destinations", "title"), rows)
+    output.table(("channel", "state", "source", "destinations", "title"), rows, whole=("channel", "state"), seldom=("title",))
     for each in found:
         if each["problem"]:
             output.remark("error", f"{each['name']}: {each['problem']}")
@@ -100,7 +99,7 @@ def stop_channel(name: ChannelName, *, destination: Destination = "", node: Node
 @grouped
 def reload_channels(
     name: Annotated[
-        str, typer.Argument(metavar="[CHANNEL]", help="Only this one, opened anew even if nothing changed.", show_default=False)
+        str, typer.Argument(metavar="CHANNEL", help="Only this one, opened anew even if nothing changed.", show_default=False)
     ] = "",
     *,
     node: Node,
@@ -179,20 +178,19 @@ def _show_status(found: dict[str, Any]) -> None:
 
 def _show_channels(found: dict[str, Any]) -> None:
     """A line a channel, with its destinations below it; on a narrow terminal without what is seldom looked for."""
-    counted = ["received", "rejected"]
-    if wide := output.has_room(_ALL_COUNTS):
-        counted = ["received", "accepted", "rejected", "filtered"]
+    counted = ("received", "accepted", "rejected", "filtered")
     rows: list[tuple[Any, ...]] = []
     for each in found["channels"]:
-        counts = [*(each[name] for name in counted), *([_rate(each)] if wide else [])]
+        counts = (*(each[name] for name in counted), _rate(each))
         backlog = _backlog(each["backlog"], each["parked"])
         rows.append((each["name"], _state(each), *counts, *backlog, _time(each["last_received"], found["at"])))
         for one in each["destinations"]:
             backlog = _backlog(one["backlog"], one["backlog"]["parked"])
             rows.append((f"  → {one['name']}", _health(one["health"]["problem"]), *[""] * len(counts), *backlog, ""))
-    numbers = (*counted, *(["1/5/15 min"] if wide else []), "waiting", "parked")
+    numbers = (*counted, "1/5/15 min", "waiting", "parked")
     columns = ("channel", "state", *numbers, "oldest", "last message")
-    output.table(columns, rows, right=numbers, whole=("channel", *numbers, "oldest", "last message"))
+    seldom = ("1/5/15 min", "filtered", "accepted", "rejected", "received", "last message")
+    output.table(columns, rows, right=numbers, whole=("channel", *numbers, "oldest", "last message"), seldom=seldom)
 
 
 async def _show_left(project: Path) -> None:
