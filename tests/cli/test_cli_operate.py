@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import apsw
 import pytest
 
 from interop_engine.cli import api
@@ -77,6 +79,34 @@ async def test_a_name_that_nothing_has_is_refused(site: tuple[str, dict[str, str
     code, _, told = await run("messages", *arguments, "--project", folder)
     assert (code, said in " ".join(told.replace("│", " ").split())) == (2, True), told
     assert await shown("messages", "list", "--project", folder) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.write_bytes(b"not SQLite" * 1_000), "cannot be opened: file is not a database"),
+        (lambda file: as_of(file, 999), "has schema 999, of a newer engine; this one knows "),
+        (lambda file: as_of(file, 1), "has schema 1, of an older engine: the next start of the engine brings it to "),
+        (lambda file: (file.unlink(), file.mkdir()), "cannot be opened: "),
+    ],
+    ids=["another file", "newer", "older", "a folder"],
+)
+@pytest.mark.parametrize("verb", [["messages", "list"], ["journal", "check"], ["status"], ["losses"]])
+async def test_a_journal_that_cannot_be_read_is_told_in_one_line(
+    site: tuple[str, dict[str, str]], verb: list[str], spoil: Callable[[Path], object], said: str
+) -> None:
+    """Whatever lies in its place, and whoever wrote it."""
+    folder, _ = site
+    spoil(Path(folder, "journal.db"))
+    code, _, told = await run(*verb, "--project", folder)
+    assert (code, told.count("\n"), said in told) == (1, 1, True), told
+
+
+def as_of(journal: Path, version: int) -> None:
+    """A journal as an engine of another version would have left it."""
+    connection = apsw.Connection(str(journal))
+    connection.pragma("user_version", version)
+    connection.close()
 
 
 async def test_one_message_is_shown_with_its_content(site: tuple[str, dict[str, str]]) -> None:

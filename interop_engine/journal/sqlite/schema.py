@@ -270,15 +270,25 @@ def pages(connection: apsw.Connection) -> tuple[int, int, int]:
 
 
 def connect_reader(path: Path) -> apsw.Connection:
-    """A connection that cannot write."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=200)
-    connection.set_busy_timeout(_BUSY_MILLISECONDS)
-    connection.pragma("query_only", True)
-    connection.pragma("cache_size", -_READER_CACHE_KIB)
-    version = connection.pragma("user_version")
-    if version != len(MIGRATIONS):
-        raise JournalError(f"{path.name} has schema {version}; this engine reads {len(MIGRATIONS)}.")
+    """A connection that cannot write. Raises JournalBroken for a file of something else, JournalError for another version's."""
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=200)
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        connection.pragma("query_only", True)
+        connection.pragma("cache_size", -_READER_CACHE_KIB)
+        version = int(connection.pragma("user_version"))
+    except apsw.Error as error:
+        raise JournalBroken(f"The journal {path.name} cannot be opened: {error}") from None
+    if version > len(MIGRATIONS):
+        raise _newer(version)
+    if version < len(MIGRATIONS):
+        hint = f"the next start of the engine brings it to {len(MIGRATIONS)}"
+        raise JournalError(f"The journal {path.name} has schema {version}, of an older engine: {hint}.")
     return connection
+
+
+def _newer(version: int) -> JournalError:
+    return JournalError(f"The journal has schema {version}, of a newer engine; this one knows {len(MIGRATIONS)}.")
 
 
 def new_seals(connection: apsw.Connection, seals: Sequence[str]) -> tuple[str, ...]:
@@ -309,7 +319,7 @@ def _expect(connection: apsw.Connection, pragma: str, value: str, wanted: object
 def _migrate(connection: apsw.Connection) -> None:
     version = int(connection.pragma("user_version"))
     if version > len(MIGRATIONS):
-        raise JournalError(f"The journal has schema {version}, of a newer engine; this one knows {len(MIGRATIONS)}.")
+        raise _newer(version)
     if version == 1:
         connection.execute("VACUUM")  # from here on free pages can be given back: ``PRAGMA auto_vacuum`` takes effect
     for number in range(version, len(MIGRATIONS)):
