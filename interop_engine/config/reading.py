@@ -15,6 +15,25 @@ from interop_engine.core.diagnostics import Mark, Mistake, near
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+_BLOCK, _LIST, _TEXT = "a block of keys is needed here", "a list is needed here", "a text is needed here, not a list or a block"
+_WORDS = {  # pydantic's kind of error → what an engineer reads, where its own words speak of Python
+    "bool_parsing": "true or false is needed here",
+    "bool_type": "true or false is needed here",
+    "dict_type": _BLOCK,
+    "float_parsing": "this is no number",
+    "float_type": "this is no number",
+    "int_from_float": "this is no whole number",
+    "int_parsing": "this is no whole number",
+    "int_type": "this is no whole number",
+    "list_type": _LIST,
+    "literal_error": "this is none of {expected}",
+    "model_attributes_type": _BLOCK,
+    "model_type": _BLOCK,
+    "string_pattern_mismatch": "this is not of the form {pattern}",
+    "string_type": _TEXT,
+    "tuple_type": _LIST,
+}
+
 
 @dataclass
 class File:
@@ -45,12 +64,15 @@ class File:
         try:
             return model.model_validate(_without_nulls(data))
         except ValidationError as error:
+            told = set()
             for detail in error.errors():
-                self._note(model, detail, path)
+                if (place := _place(detail)) not in told:  # of a union each branch says what it would have taken
+                    told.add(place)
+                    self._note(model, detail, path)
             return None
 
     def _note(self, model: type[BaseModel], detail: Any, path: tuple[str | int, ...]) -> None:
-        location = tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_branch(part))
+        location = _place(detail)
         place = (*path, *location)
         name = str(location[-1]) if location else ""
         if detail["type"] == "extra_forbidden":
@@ -62,8 +84,8 @@ class File:
                 "C102", f'the key "{name}" is missing', *place[:-1], hint=_example(_model_at(model, location[:-1]), name)
             )
         else:
-            message = detail["msg"].removeprefix("Value error, ")
-            self.mistake("C103", f"{'.'.join(str(part) for part in place)}: {message}", *place)
+            hint = _example(_model_at(model, location[:-1]), name)
+            self.mistake("C103", f"{'.'.join(str(part) for part in place)}: {_words(detail)}", *place, hint=hint)
 
 
 def read(root: Path, path: Path, environment: Mapping[str, str]) -> File:
@@ -96,6 +118,15 @@ def text_of(root: Path, path: Path) -> str | Mistake:
         before = data[: error.start]
         mark = Mark(name, before.count(b"\n") + 1, len(before.rpartition(b"\n")[2].decode()) + 1)
         return Mistake("C104", f"the byte 0x{data[error.start]:02X} is not UTF-8", mark, "save the file as UTF-8")
+
+
+def _place(detail: Any) -> tuple[str | int, ...]:
+    return tuple(part for part in detail["loc"] if isinstance(part, int) or not _is_branch(part))
+
+
+def _words(detail: Any) -> str:
+    known = _WORDS.get(detail["type"])
+    return known.format(**detail.get("ctx", {})) if known else detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
 
 
 def _without_nulls(data: Any) -> Any:

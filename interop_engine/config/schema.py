@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from interop_engine.connectors.addresses import Address
 from interop_engine.connectors.base import Options
 from interop_engine.connectors.tls import TlsPeer
 from interop_engine.core.units import Duration, Size
@@ -97,7 +98,7 @@ class JournalOptions(Options):
 class StatusOptions(Options):
     """The status page's address."""
 
-    listen: str = Field("127.0.0.1:8080", description="Address and port of the status API.", examples=["127.0.0.1:8080"])
+    listen: Address = Field("127.0.0.1:8080", description="Address and port of the status API.", examples=["127.0.0.1:8080"])
 
 
 class TransformOptions(Options):

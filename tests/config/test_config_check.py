@@ -166,11 +166,11 @@ PLANTED = [
     ),
     (
         {"channels__patients": CHANNEL + "    retry: {first: 0s}\n"},
-        "channels/patients.yaml:10:20: C103 deliver.0.retry.first: Input should be greater than 0",
+        "channels/patients.yaml:10:20: C103 deliver.0.retry.first: should be greater than 0",
     ),
     (
         {"channels__patients": CHANNEL + "    retry: {give_up: 0s}\n"},
-        "channels/patients.yaml:10:22: C103 deliver.0.retry.give_up: Input should be greater than 0",
+        "channels/patients.yaml:10:22: C103 deliver.0.retry.give_up: should be greater than 0",
     ),
     (
         {"channels__patients": CHANNEL + "    retry: {first: 5m, up_to: 1m}\n"},

@@ -59,6 +59,31 @@ def test_of_a_file_that_is_no_block_of_keys_only_that_is_said(tmp_path: Path, te
     assert "\t" not in text or "help: indent with spaces" in told(root)
 
 
+@pytest.mark.parametrize(
+    ("was", "now", "expected"),
+    [
+        ("facility: 24001", "facility: 24.001", "2:11: C103 facility: this is not of the form ^[A-Za-z0-9_-]{1,64}$"),
+        ("days: 90", "days: ninety", "3:24: C103 journal.keep.days: this is no whole number"),
+        ("keep: {days: 90}", "keep: 90 days", "3:17: C103 journal.keep: a block of keys is needed here"),
+        ("exchange: embedded", "exchange: rabbit", "4:11: C103 exchange: this is none of 'embedded'"),
+        (
+            "listen: 127.0.0.1:8080",
+            "listen: 8080",
+            '5:18: C103 status.listen: "8080" is no address; write HOST:PORT, such as 0.0.0.0:2575',
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_in_an_engineers_words(tmp_path: Path, was: str, now: str, expected: str) -> None:
+    """What is needed at that place, with what the key is for: not what Python could not make of it. Once a place."""
+    text = (
+        "site: x\nfacility: 24001\njournal: {keep: {days: 90}}\n"
+        "exchange: embedded\nstatus: {listen: 127.0.0.1:8080}\ntimezone: Asia/Ho_Chi_Minh\n"
+    )
+    root = site(tmp_path, engine=text.replace(was, now))
+    assert checked(root) == [f"engine.yaml:{expected}"]
+    assert "\n    help: " in told(root)
+
+
 def test_mistakes_are_refused_in_their_order(tmp_path: Path) -> None:
     """``run`` shows them as ``check`` does: by file and line."""
     root = small_site(tmp_path)
