@@ -61,18 +61,18 @@ class Bench:
         return cls(load(folder_of(project), compiled=False), mapping, channel)
 
     def _named_channel(self, name: str) -> ChannelConfig:
-        from interop_engine.core.diagnostics import near
+        from interop_engine.core.diagnostics import near_or_known
 
         if (found := self.site.channel(name)) is None:
-            output.fail(f'there is no channel "{name}"', near(name, [each.name for each in self.site.channels]))
+            output.fail(f'there is no channel "{name}"', near_or_known(name, [each.name for each in self.site.channels]))
         return found
 
     def _named_program(self, name: str) -> Program:
-        from interop_engine.core.diagnostics import near
+        from interop_engine.core.diagnostics import near_or_known
 
         programs = self.site.library.programs
         if name not in programs:
-            output.fail(f'there is no mapping "{name}"', near(name, [*programs, *self.site.library.outbound]))
+            output.fail(f'there is no mapping "{name}"', near_or_known(name, [*programs, *self.site.library.outbound]))
         return programs[name]
 
     def read(self, given: Input) -> tuple[Message, Program] | None:

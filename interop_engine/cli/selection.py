@@ -56,12 +56,11 @@ class Conditions:
 
 def known_as(name: str, names: Iterable[str], what: str, option: str) -> None:
     """Raise BadParameter where a name is none of ``names``, since nothing would be found under it."""
-    from interop_engine.core.diagnostics import near
+    from interop_engine.core.diagnostics import near_or_known
 
-    known = sorted(names)
+    known = set(names)
     if name not in known:
-        hint = near(name, known) or f"known: {', '.join(known)}"
-        raise typer.BadParameter(f'there is no {what} "{name}": {hint}', param_hint=option)
+        raise typer.BadParameter(f'there is no {what} "{name}": {near_or_known(name, known)}', param_hint=option)
 
 
 async def known_names(node: Node, selection: Selection, to: str = "") -> None:

@@ -85,6 +85,8 @@ def run_cases(
     from interop_engine.engine import cases, function_cases
 
     site = load(directory)
+    if mapping is not None:
+        _known_mapping(site, mapping)
     found = cases.load(site)
     output.show_mistakes(found.mistakes, directory)
     chosen = [case for case in found.cases if mapping in (None, case.mapping)]
@@ -102,6 +104,14 @@ def run_cases(
         output.remark("error", "there is no test case", "a YAML file in mappings/ with cases_for: NAME holds them")
     if failed or found.mistakes or not results:
         raise typer.Exit(1)
+
+
+def _known_mapping(site: Site, name: str) -> None:
+    from interop_engine.core.diagnostics import near_or_known
+
+    known = {*site.library.programs, *site.library.outbound}
+    if name not in known:
+        output.fail(f'there is no mapping "{name}"', near_or_known(name, known))
 
 
 def _timed(case: Case, site: Site, *, update: bool) -> Timed:

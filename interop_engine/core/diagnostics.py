@@ -67,3 +67,9 @@ def near(name: str, names: Iterable[str]) -> str:
     """Help text that proposes the nearest of ``names``, or an empty string where none is near."""
     found = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f'did you mean "{found[0]}"?' if found else ""
+
+
+def near_or_known(name: str, names: Iterable[str]) -> str:
+    """What was meant perhaps, else all there is to choose from; empty where there is nothing."""
+    known = sorted(names)
+    return near(name, known) or (f"known: {', '.join(known)}" if known else "")

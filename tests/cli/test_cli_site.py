@@ -20,6 +20,14 @@ def site(tmp_path: Path) -> Path:
     return small_site(tmp_path / "site")
 
 
+def test_a_mapping_that_is_not_there_is_told_with_those_that_are(site: Path) -> None:
+    """Not that it has no test case, or that its message cannot be read."""
+    file = site / "mappings/cases/registration.hl7"
+    for words in (["test", site], ["transform", file, "--project", site], ["explain", file, "--project", site]):
+        done = run(*words, "--mapping", "patients")
+        assert (done.exit_code, done.stderr) == (1, 'error: there is no mapping "patients"\n    help: known: adt\n')
+
+
 # --- init ----------------------------------------------------------------------------------------------------------------
 
 
