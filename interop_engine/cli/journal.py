@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from interop_engine.journal.checking import Progress
+    from interop_engine.journal.keys import Keys
 
-_NO_FILE = "the journal stands in PostgreSQL: begin an encrypted one in another database, and let this one run empty"
 _DUMP = "the journal stands in PostgreSQL: back it up with pg_dump, or with the server's own archive of its log"
 
 
@@ -118,40 +118,54 @@ def rekey(
     keys: Annotated[Path, typer.Option("--keys", metavar="FILE", help="The keys it is to have: a file as `encrypt:` names it.")],
     project: Project = Path(),
 ) -> None:
-    """Encrypt the journal's file, or change all keys of an encrypted one, while no engine runs.
+    """Encrypt the journal, or change all keys of an encrypted one, while no engine runs.
 
-    What it holds is written anew into a second file, which is read once through and then takes its place. The keys it has now, if
-    any, are those that engine.yaml names. The journal before it stays beside it, for you to destroy.
+    What it holds is written anew into a second file, or in PostgreSQL a second schema, which is read once through and then takes
+    its place. The keys it has now, if any, are those that engine.yaml names. The journal before it stays, for you to destroy.
     """
     from interop_engine.cli import access
     from interop_engine.core.errors import JournalBroken
     from interop_engine.journal.keys import read_keys
-    from interop_engine.journal.sqlite.rekeying import rekey as written_anew
 
-    place = _file(project, _NO_FILE)
     found = access.find(project)
+    place = found.journal
     named = found.options.journal.keys(found.directory)
     new = read_keys(keys)
     with _bar("writing anew") as progress:
         try:
-            before = asyncio.run(written_anew(place, None if named is None else read_keys(named), new, progress))
+            before = asyncio.run(_written_anew(place, None if named is None else read_keys(named), new, progress))
         except JournalBroken as error:
             output.fail(
                 str(error), "the journal was not changed; `journal check` names what is damaged: restore it from a backup"
             )
-    output.write(f"{place} is encrypted with the keys of {keys}; the journal before it is {before}")
+    what = str(place) if isinstance(place, Path) else "the journal"
+    output.write(f"{what} is encrypted with the keys of {keys}; the journal before it is {before}")
     if named is None or named.resolve() != keys.resolve():
         output.remark("information", f"engine.yaml must name {keys} now", "journal: {encrypt: {keys: FILE}}")
-    what = "holds everything in plain" if named is None else "opens with the keys before"
-    output.remark("information", f"{before} {what}", "destroy it when the engine has run, and backups like it: shred -u FILE")
+    shows = "holds everything in plain" if named is None else "opens with the keys before"
+    destroy = "shred -u FILE" if isinstance(place, Path) else f'DROP SCHEMA "{before}" CASCADE'
+    output.remark("information", f"{before} {shows}", f"destroy it when the engine has run, and backups like it: {destroy}")
 
 
-def _file(project: Path, otherwise: str = _DUMP) -> Path:
+async def _written_anew(place: Path | str, old: Keys | None, new: Keys, progress: Progress) -> str:
+    """By the adapter the journal has; returns where the one before it is."""
+    if isinstance(place, Path):
+        from interop_engine.journal.sqlite.rekeying import rekey as file_anew
+
+        return str(await file_anew(place, old, new, progress))
+    try:
+        from interop_engine.journal.postgres.rekeying import rekey as schema_anew
+    except ImportError as error:
+        output.fail(f"a PostgreSQL journal needs interop-engine[postgres]: {error}")
+    return await schema_anew(place, old, new, progress)
+
+
+def _file(project: Path) -> Path:
     from interop_engine.cli import access
 
     place = access.find(project).journal
     if not isinstance(place, Path):
-        output.fail(otherwise)
+        output.fail(_DUMP)
     return place
 
 

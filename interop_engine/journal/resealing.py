@@ -1,16 +1,17 @@
 """What a journal holds, from one set of keys to another, or from plain: row by row, fed and given as the contract's values.
 
 What is sealed, and what it is bound to, says ``records`` alone: each row is opened by the old end and sealed by the new one, as
-if it were written now. An adapter copies its tables (``sqlite.rekeying``); no SQL is here.
+if it were written now. An adapter copies its tables (its module ``rekeying``); no SQL is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from interop_engine.core.errors import JournalBroken
 from interop_engine.core.model import Delivery, Sent
+from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, Forward, NewDelivery, NewMessage
 from interop_engine.journal.keys import Keys
 from interop_engine.journal.records import Records
@@ -92,6 +93,27 @@ class Resealing:
         opened = [self._old.delivery(each) for each in kept]
         made = tuple(NewDelivery(d.id, d.destination, d.lanes, d.body, d.media, d.headers) for d in opened)
         return self._new.forward(Forward(made), message).deliveries
+
+    def message_row(self, row: Mapping[str, Any], lanes: Sequence[str], data: bytes, first: str) -> tuple[NewMessage, str]:
+        """A message by the columns that all adapters have, and what was found in it as JSON."""
+        kept = NewMessage(
+            id=row["id"],
+            channel=row["channel"],
+            data=data,
+            media=row["media"],
+            received_at=codec.moment(row["received_at"]),
+            peer=row["peer"],
+            control_id=row["control_id"],
+            message_type=row["message_type"],
+            digest=row["digest"],
+            reply=row["reply"],
+            lanes=tuple(lanes),
+            duplicate_key=row["duplicate_key"],
+            why=row["why"],
+            headers=codec.mapping(row["headers"]),
+            replay_of=row["replay_of"],
+        )
+        return self.message(kept, first), codec.listing(self.findings(codec.strings(row["findings"]), row["id"]))
 
     def why(self, text: str, message: str) -> str:
         """A reason that stands with a message, or with what became of it."""

@@ -21,7 +21,7 @@ def new_seals(kept: Iterable[str], seals: Sequence[str], *, holds: bool) -> tupl
         raise JournalError("The journal is encrypted: engine.yaml must name its keys, journal: {encrypt: {keys: FILE}}.")
     if seals and holds and not there:
         raise JournalError(
-            "The journal holds messages in plain: an encrypted one begins empty, or is made of a file by `journal rekey`,"
+            "The journal holds messages in plain: an encrypted one begins empty, or is made of it by `journal rekey`,"
             " before engine.yaml names its keys."
         )
     if lacking := sorted(there.difference(seals)):

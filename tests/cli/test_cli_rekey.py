@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 
 import apsw
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from interop_engine.cli.app import app
 from tests.support.journals import Store, key_file, message
+from tests.support.postgres import fresh_journal
 from tests.support.small_site import CHANNEL, MAPPING
 
 _PLAIN = 'site: Test\nfacility: "24001"\njournal: {path: journal.db}\nstatus: {listen: "127.0.0.1:0"}\n'
@@ -31,12 +33,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder, text in (("channels", CHANNEL.replace("2575", "0")), ("mappings", MAPPING)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "one.yaml").write_text(text)
-    asyncio.run(_receive(tmp_path / "journal.db"))
+    asyncio.run(_receive("sqlite", tmp_path / "journal.db"))
     return tmp_path
 
 
-async def _receive(place: Path) -> None:
-    async with Store("sqlite", place).opened() as journal:
+async def _receive(adapter: str, place: Path | str) -> None:
+    async with Store(adapter, place).opened() as journal:
         await journal.accept(message("CANARY", search=(("patient", "BN1"),)))
 
 
@@ -87,9 +89,27 @@ def test_what_is_wrong_is_said(site: Path) -> None:
     assert not list(site.glob("journal.db.[br]*"))
 
 
-def test_a_database_is_moved_otherwise(site: Path) -> None:
-    """The verb is for a file, and says what to do with a database."""
+@pytest.mark.postgres
+def test_a_database(site: Path, postgres: str) -> None:
+    """The same, with a schema that is put aside."""
+    url = fresh_journal(postgres, tables=False)
+    text = _PLAIN.replace("path: journal.db", f'postgres: "{url}"')
+    (site / "engine.yaml").write_text(text)
+    key_file(site / "keys")
+    asyncio.run(_receive("postgres", url))
+    code, said, told = run("journal", "rekey", "--keys", "keys")
+    before = said.split()[-1]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f'DROP SCHEMA "{before}" CASCADE')
+    assert (code, said) == (0, f"the journal is encrypted with the keys of keys; the journal before it is {before}\n")
+    assert ("engine.yaml must name keys now" in told, f'DROP SCHEMA "{before}" CASCADE' in told) == (True, True)
+    (site / "engine.yaml").write_text(text.replace('"}', '", encrypt: {keys: keys}}', 1))
+    assert (run("journal", "check"))[:2] == (0, "all of it is as it was written\n")
+
+
+def test_a_database_that_is_not_there(site: Path) -> None:
+    """It is said so."""
     (site / "engine.yaml").write_text(_PLAIN.replace("path: journal.db", 'postgres: "postgresql://127.0.0.1:9/journal"'))
     key_file(site / "keys")
     code, _, told = run("journal", "rekey", "--keys", "keys")
-    assert (code, "in another database" in told) == (1, True)
+    assert (code, "stays as it was" in told) == (1, True)

@@ -74,7 +74,7 @@ class PostgresJournal:
                 await self._reads.close()
                 raise
             return
-        writer = Writer(self._url, self._node, self._desks)
+        writer = Writer(self._url, self._node, self._desks, self._seals)
         try:
             await writer.start()
         except (psycopg.Error, OSError) as error:

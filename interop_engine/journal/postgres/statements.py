@@ -45,6 +45,34 @@ SEALS: Final = "SELECT seal FROM seals"
 HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM messages)"
 KEEP_SEALS: Final = "INSERT INTO seals SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING"
 
+# --- writing all anew with other keys ---------------------------------------------------------------------------------
+
+TAKE_ALL_TURNS: Final = "SELECT pg_advisory_lock(hashtext('interop-engine'), hashtext(current_schema()))"
+ALIVE: Final = "SELECT EXISTS (SELECT 1 FROM nodes WHERE beat >= clock() - %s * 1000000)"
+TABLES: Final = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+SEQUENCES: Final = "SELECT relname::text FROM pg_class WHERE relkind = 'S' AND relnamespace = current_schema()::regnamespace"
+USED_BODIES: Final = "SELECT count(*) FROM (SELECT body FROM messages UNION SELECT body FROM deliveries) used"
+REPLAY_OF: Final = "SELECT replay_of FROM messages WHERE id = %s"
+MADE_OF: Final = "SELECT * FROM deliveries WHERE message = %s ORDER BY seq"
+BODY: Final = "SELECT digest, size, zipped, data FROM bodies WHERE id = %s"
+SENT_IN: Final = "SELECT * FROM sent WHERE pack = %s ORDER BY delivery, destination, object"
+ALL_ATTEMPTS: Final = """
+SELECT 'attempts' AS of_table, m.id AS of_message, a.* FROM attempts a JOIN deliveries d ON d.seq = a.delivery
+JOIN messages m ON m.seq = d.message"""
+ALL_EVENTS: Final = "SELECT 'events' AS of_table, m.id AS of_message, e.* FROM events e LEFT JOIN messages m ON m.seq = e.message"
+FREE_SCHEMA: Final = """
+SELECT of || '_before_' || n FROM (SELECT %s::text AS of) place CROSS JOIN generate_series(1, 1000) n
+WHERE to_regnamespace(quote_ident(of || '_before_' || n)) IS NULL ORDER BY n LIMIT 1"""
+END_OTHERS: Final = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'interop-engine%'"""
+TABLES_OF: Final = "SELECT tablename::text FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+# Of a schema the functions that have the name of one in another.
+FUNCTIONS_OF: Final = """
+SELECT f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace s ON s.oid = f.pronamespace
+WHERE s.nspname = %s AND f.proname IN (
+  SELECT o.proname FROM pg_proc o JOIN pg_namespace p ON p.oid = o.pronamespace WHERE p.nspname = %s)"""
+
 # --- what is written --------------------------------------------------------------------------------------------------
 
 # Each takes arrays: a value for each job. A row that comes back begins with the number of its job, from 1.

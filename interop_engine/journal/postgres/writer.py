@@ -33,6 +33,7 @@ from interop_engine.journal.postgres.calls import Call, Cursor, Job, Row, gather
 from interop_engine.journal.postgres.columns import Flags, Numbers, Texts
 from interop_engine.journal.postgres.desks import Claimed, Desks
 from interop_engine.journal.postgres.jobs import Statement
+from interop_engine.journal.seals import new_seals
 
 _LARGEST_GROUP = 256
 _RECONNECT_SECONDS = 0.25
@@ -47,8 +48,10 @@ Rest = tuple[list[Queue], Cursors, Cursor]
 class Writer:
     """Owns the writing connection until ``stop``."""
 
-    def __init__(self, url: str, node: str, desks: Desks) -> None:
+    def __init__(self, url: str, node: str, desks: Desks, seals: Sequence[str] = ()) -> None:
+        """``seals``: of the keys it is written with."""
         self._url = url
+        self._seals = seals
         self._node = node
         self._desks = desks
         self._connection: schema.Connection | None = None
@@ -275,6 +278,7 @@ class Writer:
             await schema.migrate(connection)
             with schema.within(connection, _GROUP_SECONDS):
                 await schema.limit_turns(connection)
+                await self._check_seals(connection)
                 row = await (await connection.execute(statements.NOTIFY_CHANNEL)).fetchone()
                 assert row is not None
                 self._channel = row[0]
@@ -288,6 +292,13 @@ class Writer:
         self.process = connection.info.backend_pid
         self._desks.look_everywhere()
         return connection
+
+    async def _check_seals(self, connection: schema.Connection) -> None:
+        """Whether it is written with our keys still: another may have its place since (``rekeying``, which has all turns)."""
+        async with connection.transaction():
+            await connection.execute(schema.TAKE_TURNS)
+            kept = await (await connection.execute(statements.SEALS)).fetchall()
+        new_seals((row[0] for row in kept), self._seals, holds=False)
 
     async def _end_leases(self, connection: schema.Connection, known: list[int]) -> None:
         async with connection.transaction():

@@ -14,7 +14,6 @@ import msgspec
 from interop_engine.core.errors import JournalBroken
 from interop_engine.core.model import Delivery, digest
 from interop_engine.journal import codec
-from interop_engine.journal.base import NewMessage
 from interop_engine.journal.resealing import NAMES, Resealing, search_kind
 from interop_engine.journal.sqlite import schema, statements
 from interop_engine.journal.sqlite.sentstate import carried, key_number, pack
@@ -92,25 +91,8 @@ class TableCopy:
 
     def _message(self, row: Row) -> None:
         with _naming(f"message {row['id']}"):
-            kept = NewMessage(
-                id=row["id"],
-                channel=row["channel"],
-                data=self._body(row["body"]),
-                media=row["media"],
-                received_at=codec.moment(row["received_at"]),
-                peer=row["peer"],
-                control_id=row["control_id"],
-                message_type=row["message_type"],
-                digest=row["digest"],
-                reply=row["reply"],
-                lanes=codec.strings(row["lanes"]),
-                duplicate_key=row["duplicate_key"],
-                why=row["why"],
-                headers=codec.mapping(row["headers"]),
-                replay_of=row["replay_of"],
-            )
-            made = self._resealing.message(kept, self._first(row))
-            findings = self._resealing.findings(codec.strings(row["findings"]), made.id)
+            lanes, content = codec.strings(row["lanes"]), self._body(row["body"])
+            made, findings = self._resealing.message_row(row, lanes, content, self._first(row))
         self._add_body(row["body"], made.channel, made.data)
         changed = {
             "peer": made.peer,
@@ -122,7 +104,7 @@ class TableCopy:
             "duplicate_key": made.duplicate_key,
             "why": made.why,
             "headers": codec.headers(made.headers),
-            "findings": codec.listing(findings),
+            "findings": findings,
         }
         self._add("messages", [row | changed])
         self._deliveries(row["seq"], made.id)
