@@ -27,7 +27,6 @@ def check(root: Path, options: SiteOptions, channels: Channels, library: Library
         yield Mistake("C108", "the site has no channels", Mark("channels", 1, 1), "each channels/*.yaml is one")
     yield from _names(channels)
     yield from _ports(options, channels)
-    yield from _sizes(options, channels)
     yield from _accepting(channels, library)
     yield from sending.check(channels)
     yield from relaying.check(channels)
@@ -52,14 +51,6 @@ def _names(channels: Channels) -> Iterator[Mistake]:
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield Mistake("C109", f'two destinations have the name "{name}"', file.mark("deliver", index, "name"))
-
-
-def _sizes(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:
-    """A database's room is its own, and so it is not counted by channel either."""
-    for channel, file in channels:
-        if options.journal.postgres and channel.options.keep.size:
-            hint = "the journal stands in PostgreSQL: leave out size, and give days"
-            yield Mistake("C103", "keep.size: limits what a channel has in a file", file.mark("keep", "size"), hint)
 
 
 def _ports(options: SiteOptions, channels: Channels) -> Iterator[Mistake]:

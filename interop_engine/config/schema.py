@@ -32,7 +32,7 @@ class KeepOptions(Options):
         0,
         ge=0,
         description="The oldest messages that are done, of the largest channel first, are removed from a file that would grow"
-        " larger; of a channel: where its contents, compressed, would. 0: no limit.",
+        " larger; of a channel, and in PostgreSQL: where the contents, compressed, would. 0: no limit.",
         examples=["50GB"],
     )
 
@@ -82,8 +82,6 @@ class JournalOptions(Options):
     def _one_place(self) -> Self:
         if self.postgres and "path" in self.model_fields_set:
             raise ValueError("a journal stands in a file or in PostgreSQL, not in both: leave out path or postgres")
-        if self.postgres and self.keep.size:
-            raise ValueError("keep: size limits a file; a database's room is its own: leave out size, and give days")
         return self
 
     def place(self, root: Path) -> str | Path:

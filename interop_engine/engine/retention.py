@@ -30,7 +30,8 @@ class Retention:
         self._keep = site.options.journal.keep
         self._days = {channel.name: channel.options.keep.days or self._keep.days for channel in site.channels}
         # Who shares a journal may find channels in it that are another node's, and whose days that one knows.
-        self._others = 0 if site.options.journal.postgres else self._keep.days
+        self._database = bool(site.options.journal.postgres)
+        self._others = 0 if self._database else self._keep.days
         self._sizes = {channel.name: channel.options.keep.size for channel in site.channels if channel.options.keep.size}
         self._journal = journal
         self._broken = broken
@@ -93,13 +94,17 @@ class Retention:
         if (await self._journal.stored()).get(channel, 0) <= limit:
             return 0
         total, removed = 0, 1
-        while removed and (await self._journal.stored())[channel] > limit * _LOW:
+        while removed and (await self._journal.stored()).get(channel, 0) > limit * _LOW:
             removed = await self._step(channel)
             total += removed
         return total
 
+    async def _used(self) -> int:
+        """What counts against the limit: of a file all that is in use, of a database the contents, since its room is its own."""
+        return sum((await self._journal.stored()).values()) if self._database else (await self._journal.health()).used
+
     async def _within(self, limit: int) -> None:
-        used = (await self._journal.health()).used
+        used = await self._used()
         if used <= limit:
             self._told = False
             return
@@ -110,7 +115,7 @@ class Retention:
             total += removed
             if not removed:
                 spent.add(channel)
-            used = (await self._journal.health()).used
+            used = await self._used()
         if total:
             events.emit(events.JournalPruned("size", total))
         if used > limit and not self._told:

@@ -354,7 +354,7 @@ class Journal(Protocol):
         """Messages by channel and state."""
 
     async def stored(self) -> Mapping[str, int]:
-        """Bytes of what each channel's messages and deliveries hold, in a file. A database does not tell."""
+        """Bytes of what each channel's messages and deliveries hold, as they are kept: compressed, without rows and indexes."""
 
     async def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Park, Question
-from interop_engine.journal.base import Journal, MessageState, Queue, Selection
+from interop_engine.journal.base import Forward, Journal, MessageState, Queue, Selection
 from interop_engine.journal.sqlite import pruning
 from tests.support.journals import (
     DELIVERED,
@@ -148,3 +150,32 @@ async def test_behind_what_waits_all_that_is_done_goes(journal: Journal, monkeyp
         await settled(journal, DELIVERED, Queue("lab", "away"))
     steps = [await journal.prune(channel="lab", most=4) for _ in range(3)]
     assert (sum(steps), steps[-1]) == (5, 0)
+
+
+async def test_bytes_are_counted_as_they_come_and_go(store: Store) -> None:
+    """Of each channel what its messages, its replays and its deliveries hold, a body that two share once."""
+    async with store.opened() as journal:
+        stored = [0]
+
+        async def grown() -> int:
+            stored.append((await journal.stored()).get("lab", 0))
+            return stored[-1] - stored[-2]
+
+        data = os.urandom(1_000)
+        await journal.accept(replace(message(lanes=()), data=data))
+        sealed = await grown() - len(data)
+        assert sealed in range(100)
+        new = [replace(delivery(name, lanes=()), body=os.urandom(2_000)) for name in ("hub", "late")]
+        held = await lease(journal, LAB)
+        assert held.message is not None
+        assert await journal.forward(held, Forward((*new, replace(delivery("his", lanes=()), body=new[0].body))))
+        assert await grown() in range(4_000, 4_200)
+        await journal.replay(held.message.id)
+        assert await grown() == len(data) + sealed
+        for name in ("hub", "late", "his"):
+            await settled(journal, DELIVERED, Queue("lab", name))
+        await journal.forward(await lease(journal, LAB), Forward())
+        await newest(journal)
+        left = await grown()
+        assert await journal.prune() == 2
+        assert (await journal.stored())["lab"] == left

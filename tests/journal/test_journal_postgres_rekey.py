@@ -150,6 +150,20 @@ async def test_rows_keep_their_numbers_and_what_acts_on_them(store: Store, new: 
     assert there_is() == before
 
 
+async def test_a_channels_bytes_are_counted_anew(store: Store, new: Path) -> None:
+    """What is sealed is longer: by it the largest channel is told."""
+    async with store.opened() as journal:
+        await fill(journal)
+        await journal.accept(message(channel="orders"))
+    there, _ = await rekeyed(store, new)
+    of_each = "SELECT channel, body FROM messages UNION SELECT channel, body FROM deliveries"
+    counted = f"SELECT channel, sum(length(data)) FROM ({of_each}) of JOIN bodies ON id = body GROUP BY channel"
+    with psycopg.connect(str(store.place)) as connection:
+        found = dict(connection.execute(counted).fetchall())
+    async with there.opened() as journal:
+        assert await journal.stored() == found
+
+
 # --- what stops it ----------------------------------------------------------------------------------------------------
 
 

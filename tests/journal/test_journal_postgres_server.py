@@ -156,6 +156,23 @@ async def test_a_journal_of_a_newer_engine_is_refused(url: str) -> None:
             server.execute("UPDATE journal_schema SET version = %s", (len(schema.MIGRATIONS),))
 
 
+async def test_an_older_journal_is_told_how_much_each_channel_has(postgres: str) -> None:
+    """Which was not counted before: by it a channel's size is kept."""
+    url = fresh_journal(postgres, tables=False)
+    with psycopg.connect(url, autocommit=True) as server:
+        for name in schema.MIGRATIONS[:8]:
+            server.execute(schema._text(name))
+        server.execute("CREATE TABLE journal_schema (version integer NOT NULL); INSERT INTO journal_schema VALUES (8)")
+        server.execute("INSERT INTO bodies (digest, size, zipped, data) VALUES ('', 3, 0, 'abc')")
+        server.execute(
+            "INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,"
+            " lanes, headers, code, why, config)"
+            " VALUES ('1', 'lab', 'filtered', 0, '', '', '', '', '', 1, 3, '', '{}', '{}', '', '', '')"
+        )
+    async with node(url) as journal:
+        assert await journal.stored() == {"lab": 3}
+
+
 async def test_nodes_that_start_together_migrate_once(postgres: str) -> None:
     """Three at once on an empty schema."""
     with psycopg.connect(postgres, autocommit=True) as server:

@@ -127,8 +127,10 @@ BEGIN
     FROM unnest(made, bodies_made, p_id, p_channel, p_state, p_received_at, p_control_id, p_message_type, p_peer, p_media, p_digest,
                 p_size, p_reply, p_headers, p_code, p_why, p_config, p_key, p_replay_of) AS i (seq);
   PERFORM add_keys(made, p_kinds, p_values);
-  INSERT INTO tally SELECT 'message', i.channel, '', i.state, count(*) FROM unnest(p_channel, p_state) AS i (channel, state)
-    GROUP BY i.channel, i.state;
+  INSERT INTO tally
+    SELECT 'message', i.channel, '', i.state, count(*) FROM unnest(p_channel, p_state) AS i (channel, state) GROUP BY i.channel, i.state
+    UNION ALL SELECT 'stored', i.channel, '', '', sum(length(i.data)) FROM unnest(p_channel, p_data) AS i (channel, data)
+      GROUP BY i.channel;
   INSERT INTO duplicates AS d (channel, key, digest, message, at)
     SELECT * FROM unnest(p_channel, p_key, p_digest, made, p_received_at) AS i (channel, key) WHERE i.key IS NOT NULL
     ON CONFLICT (channel, key, digest) DO UPDATE SET message = excluded.message, at = excluded.at;
@@ -271,8 +273,11 @@ BEGIN
     FROM unnest(made, d_of, d_id, d_destination, d_lanes, d_body, d_media, d_headers)
       AS d (seq, of, id, destination, lanes, body, media, headers)
     CROSS JOIN LATERAL (SELECT m.received_at, m.message_type FROM messages m WHERE m.seq = done[d.of] LIMIT 1) m;
-  INSERT INTO tally SELECT 'delivery', p_channel[d.of], d.destination, 'waiting', count(*)
-    FROM unnest(d_of, d_destination) AS d (of, destination) WHERE done[d.of] IS NOT NULL GROUP BY p_channel[d.of], d.destination;
+  INSERT INTO tally
+    SELECT 'delivery', p_channel[d.of], d.destination, 'waiting', count(*)
+      FROM unnest(d_of, d_destination) AS d (of, destination) WHERE done[d.of] IS NOT NULL GROUP BY p_channel[d.of], d.destination
+    UNION ALL SELECT 'stored', p_channel[b.of], '', '', sum(length(b.data))
+      FROM unnest(b_of, b_data) AS b (of, data) WHERE done[b.of] IS NOT NULL GROUP BY p_channel[b.of];
   PERFORM enqueue(array_agg(p_channel[d.of]), array_agg(d.destination), array_agg(d.seq), array_agg(d.lanes))
     FROM unnest(made, d_of, d_destination, d_lanes) AS d (seq, of, destination, lanes) WHERE done[d.of] IS NOT NULL;
   PERFORM dequeue(array_remove(stands, NULL));

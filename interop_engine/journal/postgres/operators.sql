@@ -12,9 +12,11 @@ CREATE OR REPLACE FUNCTION receive_again(
 DECLARE
   made bigint;
   copy bigint;
+  stored bigint;
 BEGIN
   INSERT INTO bodies (digest, size, zipped, data) SELECT digest, size, zipped, data FROM bodies WHERE id = item.body
-    RETURNING id INTO copy;
+    RETURNING id, length(data) INTO copy, stored;
+  INSERT INTO tally VALUES ('stored', item.channel, '', '', stored);
   INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,
                         lanes, headers, code, why, config, duplicate_key, replay_of, only_to, through, resend)
     VALUES (p_new, item.channel, 'received', p_now, item.control_id, item.message_type, item.peer, item.media, item.digest,
@@ -177,6 +179,10 @@ BEGIN
   SELECT array_agg(DISTINCT pack) INTO left_behind FROM dropped;
   PERFORM drop_packs(left_behind);
   DELETE FROM attempts a WHERE a.delivery = ANY (gone);
+  INSERT INTO tally SELECT 'stored', used.channel, '', '', -sum(length(b.data))
+    FROM (SELECT m.channel, m.body FROM messages m WHERE m.seq = ANY (old)
+          UNION SELECT d.channel, d.body FROM deliveries d WHERE d.seq = ANY (gone)) used JOIN bodies b ON b.id = used.body
+    GROUP BY used.channel;
   DELETE FROM bodies b WHERE b.id IN (
     SELECT m.body FROM messages m WHERE m.seq = ANY (old) UNION SELECT d.body FROM deliveries d WHERE d.seq = ANY (gone));
   DELETE FROM duplicates u USING messages m

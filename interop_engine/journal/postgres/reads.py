@@ -250,6 +250,10 @@ class Reads:
                 totals.setdefault(channel, {})[state] = n
         return totals
 
+    async def stored(self) -> Mapping[str, int]:
+        """Bytes of what each channel's messages and deliveries hold."""
+        return dict(await self._listing.rows(statements.STORED))
+
     async def last_received(self) -> Mapping[str, datetime]:
         """When each channel last received a message."""
         return {channel: codec.moment(at) for channel, at in await self._listing.rows(statements.LAST_RECEIVED)}

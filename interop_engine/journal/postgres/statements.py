@@ -59,6 +59,7 @@ SENT_IN: Final = "SELECT * FROM sent WHERE pack = %s ORDER BY delivery, destinat
 ALL_ATTEMPTS: Final = """
 SELECT 'attempts' AS of_table, m.id AS of_message, a.* FROM attempts a JOIN deliveries d ON d.seq = a.delivery
 JOIN messages m ON m.seq = d.message"""
+ALL_TALLIES: Final = "SELECT 'tally' AS of_table, t.* FROM tally t WHERE kind <> 'stored'"
 ALL_EVENTS: Final = "SELECT 'events' AS of_table, m.id AS of_message, e.* FROM events e LEFT JOIN messages m ON m.seq = e.message"
 FREE_SCHEMA: Final = """
 SELECT of || '_before_' || n FROM (SELECT %s::text AS of) place CROSS JOIN generate_series(1, 1000) n
@@ -201,6 +202,7 @@ WHERE w.channel = %s AND w.destination = '' ORDER BY w.seq LIMIT 1"""
 OLDEST_DELIVERY: Final = """
 SELECT m.received_at FROM deliveries d JOIN messages m ON m.seq = d.message
 WHERE d.channel = %s AND d.destination = %s AND d.state = 'waiting' ORDER BY d.seq LIMIT 1"""
+STORED: Final = "SELECT channel, sum(n)::bigint FROM tally WHERE kind = 'stored' GROUP BY channel"
 LAST_RECEIVED: Final = "SELECT channel, max(n)::bigint FROM tally WHERE kind = 'arrival' GROUP BY channel"
 UNREAD: Final = "SELECT channel, name, sum(n)::bigint FROM tally WHERE kind = 'unread' GROUP BY channel, name"
 SIZE: Final = """

@@ -86,7 +86,7 @@ CREATE TABLE sent (
 CREATE INDEX sent_delivery ON sent (delivery);
 
 -- Counts as differences, folded now and then: a row that every commit updated would grow a chain behind each long reader.
--- kind: message, delivery, unread (name: the path) or arrival (n: the time).
+-- kind: message, delivery, unread (name: the path), arrival (n: the time) or stored (n: bytes).
 CREATE TABLE tally (kind text NOT NULL, channel text NOT NULL, name text NOT NULL, state text NOT NULL, n bigint NOT NULL);
 
 CREATE TABLE configs (config text PRIMARY KEY, at bigint NOT NULL, data bytea NOT NULL);

@@ -9,3 +9,8 @@ DROP FUNCTION IF EXISTS settle(text, text, bigint, bigint, text, text, text, big
 DROP FUNCTION IF EXISTS enqueue(text, text, bigint, text[], bigint);
 DROP FUNCTION IF EXISTS claim(text, text, bigint, text, bigint);
 DROP FUNCTION IF EXISTS holds(text, text, bigint, bigint);
+
+-- One kind more: stored, the bytes of what a channel's messages and deliveries hold.
+INSERT INTO tally SELECT 'stored', used.channel, '', '', sum(length(b.data))
+  FROM (SELECT channel, body FROM messages UNION SELECT channel, body FROM deliveries) used JOIN bodies b ON b.id = used.body
+  GROUP BY used.channel;
