@@ -113,6 +113,14 @@ class Segment:
         return f"<Segment {self.name}[{self.number}]>"
 
     @property
+    def value_type(self) -> str:
+        """What the values of an OBX are (OBX-2, ``NM``), also where it stands in small letters, or as a code with its system."""
+        raw = self.raw(2)
+        if raw.isalpha() and raw.isupper():
+            return raw
+        return (raw.partition(self.delimiters.component)[0] if self.delimiters.component else raw).strip().upper()
+
+    @property
     def fields(self) -> list[str]:
         """Raw text by field number, escapes and repetitions as they stand; ``fields[0]`` is the name. Read only.
 
@@ -301,6 +309,8 @@ def _delimiters(texts: list[str], codec: str) -> Delimiters:
 def _declared(separator: str, characters: str, codec: str) -> Delimiters:
     if not characters:
         raise ParseError("MSH-2 declares no encoding characters.")
+    if characters[2:] == "&":  # a backslash lost on the way: nobody escapes with what all use for sub-components
+        characters = f"{characters[:2]}\\&"
     if len(set(characters)) < len(characters) or any(c.isalnum() or c.isspace() for c in characters):
         raise ParseError("MSH-2 does not declare distinct encoding characters.")
     absent = [""] * (_ENCODING_CHARACTERS - len(characters))
@@ -318,6 +328,9 @@ def _oddities(message: Message) -> tuple[Finding, ...]:
         found.append(Finding("second-header", "A second message header stands inside the message.", "MSH[2]"))
     if message.charset == "ascii" and (declared := message.msh.value(18)) and charsets.codec_of(declared.raw) is None:
         found.append(Finding("charset-unknown", "The declared character set is not known; every byte is ASCII.", "MSH[1]-18"))
-    if message.segments and len(message.msh.raw(2)) > _ENCODING_CHARACTERS:
+    declared_as = message.msh.raw(2) if message.segments else ""
+    if len(declared_as) > _ENCODING_CHARACTERS:
         found.append(Finding("encoding-characters", "MSH-2 is longer than five characters.", "MSH[1]-2"))
+    elif declared_as[2:] == "&":
+        found.append(Finding("encoding-characters", "MSH-2 lacks the escape character; & divides sub-components.", "MSH[1]-2"))
     return tuple(found)

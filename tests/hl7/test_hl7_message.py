@@ -117,6 +117,22 @@ def test_a_field_of_separators_alone_is_empty() -> None:
     assert parse(message()).msh.raw(2) == "^~\\&"
 
 
+def test_a_lost_backslash_is_put_back() -> None:
+    """``^~&`` is MSH-2 after a text that takes backslashes for its own: & divides all the same, and it is said."""
+    parsed = parse(message("PID|1||1^^^A&1.2.3.4&ISO\\T\\").replace(b"^~\\&", b"^~&", 1))
+    found = parsed.segments[1].value(3)
+    assert found is not None
+    assert (found.get(4, 2), found.get(4, 3)) == ("1.2.3.4", "ISO&")
+    assert parsed.delimiters.encoding_characters == "^~\\&"
+    assert [(each.code, each.path) for each in parsed.oddities] == [("encoding-characters", "MSH[1]-2")]
+
+
+@pytest.mark.parametrize("written", ["CWE", "cwe", "CWE^^HL70125", " CWE "])
+def test_the_type_of_a_value_is_a_word(written: str) -> None:
+    """OBX-2, whatever stands around it."""
+    assert parse(message(f"OBX|1|{written}|A")).segments[1].value_type == "CWE"
+
+
 def test_encoding_characters_are_a_plain_value() -> None:
     """MSH-1 and MSH-2 are read as they stand, not split at the characters they declare."""
     (value,) = parse(message()).msh.repetitions(2)
