@@ -143,13 +143,13 @@ def _remember(context: Context, convert: Callable[..., Any], key: str | tuple[st
 
 def varied(choices: Mapping[str, Callable[..., Any]], segment: Segment, value: Value, context: Context) -> Any:
     """A value converted by what OBX-2 says it is."""
-    convert = choices.get(segment.raw(2))
+    convert = choices.get(segment.value_type)
     return None if convert is None else convert(value, context)
 
 
 def words(segment: Segment, value: Value) -> str:
     """The text of OBX-5: of a code its words, else all that was sent."""
-    if segment.raw(2) in _CODED:
+    if segment.value_type in _CODED:
         return value.get(9) or value.get(2) or value.get(5) or value.get(1)
     return value.whole
 

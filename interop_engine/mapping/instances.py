@@ -67,7 +67,7 @@ def joins(plan: ResourcePlan, last: Instance, levels: tuple[Any, ...]) -> bool:
     """Whether an observation continues the text of the one before it (TX, FT or ST with the same code and sub-id)."""
     if plan.type != "Observation" or last.levels[:-1] != levels[:-1]:
         return False
-    return all((obx := obx_of(level)) is not None and obx.raw(2) in _JOINED for level in (last.levels[-1], levels[-1]))
+    return all((obx := obx_of(level)) is not None and obx.value_type in _JOINED for level in (last.levels[-1], levels[-1]))
 
 
 def obx_of(level: Any) -> Segment | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ def resources(result: Mapped, type_: str) -> list[Resource]:
         ("ORU^R01", (PID, OBR, OBX.replace("|||F", "|||f")), "Observation", 1),
         ("ORU^R01", (PID, OBR, OBX.replace("|||F", "")), "Observation", 1),
         ("ORU^R01", (PID, OBR, "OBX|1|ZZ|G||5||||||F"), "Observation", 1),
+        ("ORU^R01", (PID, OBR, "OBX|1|nm|G||5||||||F"), "Observation", 1),
         ("ORU^R01", (PID, OBR, OBX, OBR, OBX.replace("GLU^Glucose", "NA^Sodium")), "DiagnosticReport", 1),
         ("ADT^A04", (PID, "PV1|1|OUTPATIENT|W||||||||||||||||V1"), "Encounter", 1),
         ("ADT^A40", ("EVN|A40|20240101", PID, "MRG|998^^^H^MR", PID, "MRG|999^^^H^MR"), "Patient", 3),
@@ -286,3 +288,25 @@ def test_a_sample_is_told_with_or_without_a_number(site: Site, obr: str, spm: st
     for kind in ("DiagnosticReport", "Observation"):
         (found,) = resources(result, kind)
         assert f"Specimen/{specimen['id']}" in str(found["specimen"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (
+            "CWE^^HL70125",
+            "260373001^Detected^SCT",
+            {
+                "valueCodeableConcept": {
+                    "coding": [{"system": "http://snomed.info/sct", "code": "260373001", "display": "Detected"}],
+                    "text": "Detected",
+                }
+            },
+        ),
+        ("nm", "5.20", {"valueQuantity": {"value": Decimal("5.20")}}),
+    ],
+)
+def test_a_value_is_of_its_type_however_that_is_written(site: Site, kind: str, value: str, expected: dict[str, Any]) -> None:
+    """OBX-2 as a code of table 0125 with its system, or in small letters, is that type, and no text."""
+    (found,) = resources(mapped(site, "ORU^R01", PID, OBR, f"OBX|1|{kind}|G||{value}||||||F"), "Observation")
+    assert {name: each for name, each in found.items() if name.startswith("value")} == expected

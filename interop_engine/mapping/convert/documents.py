@@ -116,7 +116,7 @@ def attachments(obx: Segment, context: Context) -> list[dict[str, Any]]:
     """OBX-5 by OBX-2 → Attachments, with the observation's name as title."""
     named = obx.value(3)
     title = (tidy(named.get(2)) or tidy(named.get(9)) or tidy(named.get(1))) if named is not None else ""
-    convert = _BY_TYPE.get(obx.raw(2))
+    convert = _BY_TYPE.get(obx.value_type)
     if convert is None:
         return []
     return [found for value in obx.repetitions(5) if (found := convert(value, context, title)) is not None]

@@ -30,7 +30,7 @@ def observation_value(obx: Segment, context: Context) -> Result | None:
     raw = obx.raw(5)
     if not raw or raw == '""':
         return None
-    kind = obx.raw(2)
+    kind = obx.value_type
     if kind in _TEXT:
         return _texts(obx, context)
     reader = _READERS.get(kind)
