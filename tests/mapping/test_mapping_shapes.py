@@ -310,3 +310,33 @@ def test_a_value_is_of_its_type_however_that_is_written(site: Site, kind: str, v
     """OBX-2 as a code of table 0125 with its system, or in small letters, is that type, and no text."""
     (found,) = resources(mapped(site, "ORU^R01", PID, OBR, f"OBX|1|{kind}|G||{value}||||||F"), "Observation")
     assert {name: each for name, each in found.items() if name.startswith("value")} == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "segments", "type_"),
+    [
+        ("ORM^O01", ("ORC|NW|P1", "OBR|1|P1||XR^Chest^L|||||||||^Fasting"), "ServiceRequest"),
+        ("OML^O21", ("ORC|NW|P1", "OBR|1|P1||XR^Chest^L|||||||||F^Fasting^L"), "ServiceRequest"),
+        ("ORM^O01", ("ORC|NW|P1", "RXO|D1^Drug^L|||||^Fasting"), "MedicationRequest"),
+        ("RDE^O11", ("ORC|NW|P1", f"RXE||D1^Drug^L|1||mg{'|' * 16}^Fasting", "RXR|PO"), "MedicationRequest"),
+        ("RDS^O13", ("ORC|RE|P1", f"RXD|1|D1^Drug^L|20240101|1{'|' * 11}^Fasting"), "MedicationDispense"),
+        ("VXU^V04", ("ORC|RE||9", "RXA|0|1|20240101||88^Flu^CVX|1|||01^Fasting^NIP001"), "Immunization"),
+    ],
+)
+def test_a_remark_that_comes_as_a_code_has_its_words(site: Site, event: str, segments: tuple[str, ...], type_: str) -> None:
+    """A CWE with words alone parked its message, and one with a code gave the code for the words."""
+    (found,) = resources(mapped(site, event, PID, *segments), type_)
+    assert found["note"] == [{"text": "Fasting"}]
+
+
+def test_a_medicine_ordered_by_orm_has_its_dose_and_times(site: Site) -> None:
+    """RXO-2 with RXO-4, ORC-7, RXO-7, RXO-11 and RXO-13."""
+    segments = ("ORC|NW|P1|||||^BID^^^^S", "RXO|D1^Drug^L|0.50||mL|||^With food||||15|mL|2")
+    (found,) = resources(mapped(site, "ORM^O01", PID, *segments), "MedicationRequest")
+    (dosage,) = found["dosageInstruction"]
+    assert dosage["text"] == "With food"
+    assert dosage["timing"]["repeat"] == {"frequency": 2, "period": 1, "periodUnit": "d"}
+    assert str(dosage["doseAndRate"][0]["doseQuantity"]["value"]) == "0.50"
+    assert found["priority"] == "stat"
+    assert found["dispenseRequest"]["quantity"]["code"] == "mL"
+    assert found["dispenseRequest"]["numberOfRepeatsAllowed"] == 2
