@@ -165,8 +165,8 @@ async def test_an_older_journal_is_told_how_much_each_channel_has(postgres: str)
         server.execute("CREATE TABLE journal_schema (version integer NOT NULL); INSERT INTO journal_schema VALUES (8)")
         server.execute("INSERT INTO bodies (digest, size, zipped, data) VALUES ('', 3, 0, 'abc')")
         server.execute(
-            "INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size, reply,"
-            " lanes, headers, code, why, config)"
+            "INSERT INTO messages (id, channel, state, received_at, control_id, message_type, peer, media, digest, body, size,"
+            " reply, lanes, headers, code, why, config)"
             " VALUES ('1', 'lab', 'filtered', 0, '', '', '', '', '', 1, 3, '', '{}', '{}', '', '', '')"
         )
     async with node(url) as journal:
