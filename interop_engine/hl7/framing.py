@@ -21,6 +21,8 @@ COMMITTED = b"\x06"  # release 2: the content of a frame that says a message is 
 NOT_COMMITTED = b"\x15"  # …and of one that says it could not be put there
 
 _NEW_START = re.compile(rb"\x0b(?=MSH|FHS|BHS)")
+_NOTHING = re.compile(rb"(?:[\r\n\t \x00]*+\x0b\x1c\r)*+")  # frames that hold nothing, and keep-alives before them
+_MOST_UNENDED = 1_000  # frames that begin in another; more are one with a fault: nobody meant them, and each would be kept
 _KEEP_ALIVE = b"\r\n\t \x00"
 _HEAD = 65_536  # bytes of an oversize frame that are shown
 
@@ -117,6 +119,8 @@ class Decoder:
     def _begin(self, events: list[FramingEvent]) -> bool:
         """Skip to the next start block; whether there is one."""
         buffer = self._buffer
+        if not self._careful and (nothing := _NOTHING.match(buffer)):
+            del buffer[: nothing.end()]
         start = buffer.find(START)
         skipped = buffer[: start if start >= 0 else len(buffer)]
         if skipped and (junk := len(skipped.translate(None, _KEEP_ALIVE))):
@@ -147,10 +151,13 @@ class Decoder:
         content = bytes(memoryview(self._buffer)[:end])
         del self._buffer[: end + 2]
         self._inside = False
+        unended: list[bytes] = []
         if not self._careful and START in content:
-            *unended, content = _NEW_START.split(content)
+            *unended, content = _NEW_START.split(content, _MOST_UNENDED)
             events.extend(Frame(part, "A new frame began before this one had ended.") for part in unended if _says(part))
-        if content:
+        if len(unended) == _MOST_UNENDED and _NEW_START.search(content):
+            events.append(Frame(content, f"More than {_MOST_UNENDED} frames began before one had ended; this holds the others."))
+        elif content:
             events.append(Frame(content))
 
     def _overflow(self, events: list[FramingEvent]) -> None:

@@ -140,6 +140,31 @@ def test_time_grows_with_length_only() -> None:
     assert min(seconds(300_000) for _ in range(2)) < 40 * max(min(seconds(30_000) for _ in range(2)), 0.005)
 
 
+def test_a_million_frames_that_hold_nothing_are_passed_over_at_once() -> None:
+    """Whoever sends nothing but them takes no more time from others than one who sends letters; what follows is read."""
+    nothing = frame(b"") + b"\r\n" + frame(b"") + b"\x00"
+
+    def seconds(data: bytes) -> float:
+        begun = time.process_time()
+        assert frames(decode(data)) == [Frame(A)]
+        return time.process_time() - begun
+
+    count = 100_000
+    assert seconds(nothing * count + frame(A)) < 0.2
+    assert frames(decode(frame(b"").join([b""] * 9) + b"\x0b\x1cA\x1c\r" + frame(b"") + frame(B))) == [Frame(b"\x1cA"), Frame(B)]
+
+
+def test_no_more_frames_begin_in_one_than_anybody_means() -> None:
+    """A thousand without an end are told each; what is left is kept as one, with a fault: four bytes never cost a message."""
+    data = b"\x0b" + (A + b"\x0b") * 999 + A + b"\x1c\r" + frame(B)
+    assert frames(decode(data, max_frame=1_000_000)) == [*[Frame(A, UNENDED)] * 999, Frame(A), Frame(B)]
+    data = b"\x0b" + b"MSH\x0b" * 200_000 + A + b"\x1c\r" + frame(B)
+    *told, rest, last = frames(decode(data, max_frame=1_000_000))
+    assert (set(told), len(told), last) == ({Frame(b"MSH", UNENDED)}, 1_000, Frame(B))
+    assert rest.data == b"MSH\x0b" * 199_000 + A
+    assert rest.fault.startswith("More than 1000 frames began")
+
+
 LETTER = "MSH|\u0d1c\u0b0d\u1c0b|x".encode("utf-16-le")  # holds 1C 0D, 0D 0B and 0B 1C as letters
 
 
