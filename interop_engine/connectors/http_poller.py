@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import ssl
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import messages_of
 
 _LONGEST_PAUSE = 300.0  # seconds after which a server in trouble is asked again
+_STEPS = 10  # times ``timeout`` in which a whole reply has come
 _GONE = (404, 410)  # to a confirmation: it was taken from there already
 
 
@@ -71,7 +73,9 @@ class HttpPollerOptions(Options):
     confirm: PollConfirm | None = Field(None, description="How the server is told that a message was taken.")
     auth: HttpAuth | None = Field(None, description="What we show.", examples=[{"bearer": "${LIS_TOKEN}"}])
     tls: TlsClient | None = Field(None, description="TLS, where it needs more than the system's authorities.")
-    timeout: Duration = Field(30.0, gt=0, description="The time for each step of a request.", examples=["30s"])
+    timeout: Duration = Field(
+        30.0, gt=0, description="The time for each step of a request; for a whole reply ten times that.", examples=["30s"]
+    )
     max_body: Size = Field(16_000_000, gt=0, description="The largest reply.", examples=["16MB"])
 
     @field_validator("url")
@@ -184,8 +188,8 @@ class HttpPoller:
         An item that cannot be confirmed holds up no other: it comes again, and is known then. It is said, and the mark stays.
         """
         before = await self._mark()
-        reply = await self._read(client, before)
-        if not reply.strip():
+        reply = await self._unless_stopped(self._read(client, before))
+        if reply is None or not reply.strip():
             return False
         items, mark = await self._aside.do(len(reply), _items, reply, self._options)
         fault: PollFault | None = None
@@ -202,10 +206,20 @@ class HttpPoller:
             await asyncio.to_thread(_keep, Path(self._surroundings.root, self._options.mark.file), mark)
         return bool(items and mark and mark != before)
 
+    async def _unless_stopped(self, reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+        """What is read; None where the source stops meanwhile: of what was not read to its end nothing is taken."""
+        task, stopping = asyncio.create_task(reading), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, stopping):
+                each.cancel()
+            await asyncio.wait({task, stopping})
+
     async def _read(self, client: httpx.AsyncClient, mark: str) -> bytes:
         parameters = {self._options.mark.parameter: mark} if self._options.mark is not None and mark else {}
         url = httpx.URL(self._options.url).copy_merge_params(parameters)
-        body = bytearray()
         async with client.stream("GET", url) as response:
             if response.status_code not in (200, 204):
                 raise PollFault(f"the server answered {response.status_code}", _asked(response))
@@ -213,10 +227,19 @@ class HttpPoller:
                 raise PollFault("the server answered with a page for people (a login?)")
             if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise PollFault("the reply has a Content-Encoding that was not asked for")
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > self._options.max_body:
-                    raise PollFault(f"the reply is larger than {self._options.max_body} bytes")
+            return await self._body(response)
+
+    async def _body(self, response: httpx.Response) -> bytes:
+        """As it comes: of what is packed nobody knows how large it is."""
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._options.timeout * _STEPS):
+                async for chunk in response.aiter_raw():
+                    body += chunk
+                    if len(body) > self._options.max_body:
+                        raise PollFault(f"the reply is larger than {self._options.max_body} bytes")
+        except TimeoutError:
+            raise PollFault("the reply did not come to its end in time") from None
         return bytes(body)
 
     async def _mark(self) -> str:
@@ -241,9 +264,10 @@ class HttpPoller:
             return
         if not item.id:
             raise PollFault(f"an item at {self._options.items} has no id to confirm it by")
-        response = await client.request(confirm.method, confirm.url.replace("{id}", quote(item.id, safe="")))
-        if not response.is_success and response.status_code not in _GONE:
-            raise PollFault(f"the server answered {response.status_code} to a confirmation", _asked(response))
+        async with client.stream(confirm.method, confirm.url.replace("{id}", quote(item.id, safe=""))) as response:
+            if not response.is_success and response.status_code not in _GONE:
+                raise PollFault(f"the server answered {response.status_code} to a confirmation", _asked(response))
+            await self._body(response)  # else the connection could not be used again
 
 
 def pause_after(error: Exception, failures: int, every: float) -> float:

@@ -41,7 +41,7 @@ class Lis:
         reply = self.answers.get(self.asked[-1], Response(b""))
         if request.method == "GET" and self.replies:
             said = self.replies.pop(0)
-            reply = said if isinstance(said, Response) else Response(said if isinstance(said, bytes) else json.dumps(said))
+            reply = said if callable(said) else Response(said if isinstance(said, bytes) else json.dumps(said))
         await reply(scope, receive, send)
 
 
@@ -188,6 +188,26 @@ async def test_a_large_reply_is_read_in_a_thread(
         await until(lambda: len(channel.arrivals) == 1)
     assert data(channel) == [large]
     assert [thread is not threading.main_thread() for thread in threads] == [aside]
+
+
+async def drip(scope: Any, receive: Any, send: Any) -> None:
+    """A reply that never ends."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    del scope, receive
+    while True:
+        await send({"type": "http.response.body", "body": b" ", "more_body": True})
+        await asyncio.sleep(0.01)
+
+
+async def test_a_reply_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    """Each piece comes in time, the whole never: the status says so. A source that stops does not wait for it."""
+    lis, channel = Lis(*[drip] * 50), Channel()
+    async with polling(lis, channel, tmp_path, timeout="30ms") as poller:
+        await until(lambda: poller.health().problem == "the reply did not come to its end in time")
+    lis = Lis(*[drip] * 50)
+    async with polling(lis, channel, tmp_path, timeout="1h") as poller:
+        await until(lambda: bool(lis.asked))
+        await asyncio.wait_for(poller.stop(), 10)
 
 
 async def test_an_item_without_a_message_holds_up_no_other(tmp_path: Path) -> None:
