@@ -12,6 +12,7 @@ import socket
 import ssl
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -23,6 +24,9 @@ from interop_engine.core.events import emit
 
 _GRACE = 2  # seconds that requests under way are given
 _PATIENCE = 15.0  # seconds a peer has for the head of a request, and to read on in an answer
+_HEAD = 65_536  # bytes of the head of a request, at most
+_CHUNKS = 1_000  # of one packet that may be of any size
+_SMALL = 16  # bytes
 CERTIFICATE = "certificate"
 """The key in a request's state of the names in its peer's certificate."""
 
@@ -50,6 +54,27 @@ class _Server(uvicorn.Server):
         self.up.set()
 
 
+class _Reading(h11.Connection):
+    """Refuses a body in chunks that are smaller than what frames them: a packet of such took a second from everybody else."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, _HEAD)
+        self._chunks = self._bytes = 0  # of the packet that is read
+
+    def receive_data(self, data: bytes) -> None:
+        self._chunks = self._bytes = 0
+        super().receive_data(data)
+
+    def next_event(self) -> type[h11.NEED_DATA | h11.PAUSED] | h11.Event:
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._chunks += 1
+            self._bytes += len(event.data)
+            if self._chunks > _CHUNKS and self._bytes < self._chunks * _SMALL:
+                raise h11.RemoteProtocolError("Its chunks are too small.")
+        return event
+
+
 class _Protocol(H11Protocol):
     """One connection.
 
@@ -59,6 +84,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, server: _Server, channel: str) -> None:
         super().__init__(server.config, server.server_state, {})
+        self.conn = _Reading()
         self.logger = _complaints
         self.gone = asyncio.Event()
         self._channel = channel
@@ -99,7 +125,10 @@ class _Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         peer = written(*self.client) if self.client is not None else ""
         emit(events.RequestRefused(self._channel, peer, 400, "It is not HTTP."))
-        super().send_400_response(msg)
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:  # it is answered already
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()

@@ -92,6 +92,42 @@ async def test_a_stop_is_no_mistake(caplog: pytest.LogCaptureFixture, capsys: py
     assert (heard, caplog.records, "Cancel" in capsys.readouterr().err) == ([], [], False)
 
 
+_CHUNKED = b"POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_body_in_chunks_of_a_byte_is_refused() -> None:
+    """Many in one packet; one that comes a byte at a time, or a segment at a time, is taken."""
+    channel = Channel()
+    body = message("A1", "OBX|1|NM|718-7^Hb||13.1|g/dL\r" * 5_000)
+    packets = {
+        1: [b"1\r\nx\r\n" * 5_000],
+        2: [b"1\r\n%c\r\n" % each for each in message("A1")],
+        3: [b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in body.splitlines(keepends=True))],
+    }
+    statuses = {}
+    async with posting(channel) as (_, source):
+        for number, sent in packets.items():
+            async with raw(source, _CHUNKED % b"/") as (reader, writer):
+                for packet in sent:
+                    writer.write(packet)
+                    await writer.drain()
+                writer.write(b"0\r\n\r\n")
+                statuses[number] = (await reader.readline()).split(b" ")[1]
+    assert statuses == {1: b"400", 2: b"200", 3: b"200"}
+
+
+async def test_what_is_no_http_after_an_early_answer_ends_the_connection() -> None:
+    """There is no second answer to a request, and no failure of ours either."""
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with posting(Channel()) as (_, source), raw(source, _CHUNKED % b"/wrong" + b"1\r\nx\r\n") as (reader, writer):
+        assert b" 404 " in await reader.readline()
+        writer.write(b"zzzz\r\n")
+        await reader.read()
+        await until(lambda: source.health().connections == 0)
+    assert failed == []
+
+
 async def test_who_ends_its_side_is_answered_all_the_same() -> None:
     """What it sent is whole, and is committed: else it would send it again and again. Half a request is nothing."""
     channel = Channel()
