@@ -31,7 +31,7 @@ class Reader(Protocol):
         ...
 
     async def show(self, message_id: str) -> MessageRow:
-        """One message with its deliveries."""
+        """One message with its deliveries, by its id or that of a delivery."""
         ...
 
 

@@ -57,7 +57,7 @@ def list_(*, state: State = None, where: Conditions, limit: Limit = 50, node: No
 
 @grouped
 def show(
-    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id.")],
+    message: Annotated[str, typer.Argument(metavar="ID", help="The message's id, a delivery's, or its sender's for it.")],
     *,
     raw: Annotated[bool, typer.Option("--raw", help="Only the bytes as received.")] = False,
     delivery: Annotated[str | None, typer.Option(metavar="ID", help="Only the exact body of this delivery.")] = None,
@@ -65,11 +65,12 @@ def show(
     node: Node,
     json: Json = False,
 ) -> None:
-    """Show one message: where it is, its deliveries and findings.
+    """Show one message: where it is, its deliveries and findings, and what operators did with it.
 
     --raw and --delivery show content, --attempts what receivers said, which may repeat it: from the journal only.
     """
     from interop_engine.cli import access
+    from interop_engine.journal import finding
 
     if node.url and (raw or delivery or attempts):
         raise typer.BadParameter("content is shown from the journal only, not over HTTP", param_hint="--url")
@@ -82,7 +83,7 @@ def show(
 
     async def found() -> MessageRow:
         async with access.reading(node) as reader:
-            return await reader.show(message)
+            return await finding.show(reader, message)
 
     row = asyncio.run(found())
     if json:
@@ -93,16 +94,20 @@ def show(
 
 async def _content(project: Path, message: str, delivery: str | None) -> bytes:
     from interop_engine.cli import access
+    from interop_engine.journal import finding
 
     async with access.opened(access.find(project), readonly=True) as journal:
-        return (await journal.body(delivery)).body if delivery else (await journal.content(message)).data
+        if delivery:
+            return (await journal.body(delivery)).body
+        return (await journal.content((await finding.show(journal, message)).id)).data
 
 
 async def _attempts(project: Path, message: str) -> list[Attempt]:
     from interop_engine.cli import access
+    from interop_engine.journal import finding
 
     async with access.opened(access.find(project), readonly=True) as journal:
-        return await journal.attempts(message)
+        return await journal.attempts((await finding.show(journal, message)).id)
 
 
 def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) -> None:
@@ -170,6 +175,10 @@ def _show_message(row: MessageRow, zone: tzinfo | None) -> None:
     told = [_receipt(delivery, each, zone) for delivery in row.deliveries for each in delivery.receipts]
     if told:
         output.table(("delivery", "receiver", "took it", "state", "what became of it there"), told, whole=("delivery",))
+    if row.history:
+        columns = (_zoned("at", zone), "what was done", "delivery", "why, or what came of it")
+        done = [(output.clock(each.at, zone), each.what, each.delivery, each.detail) for each in row.history]
+        output.table(columns, done, whole=("delivery",))
 
 
 def _delivery(row: DeliveryRow, zone: tzinfo | None) -> tuple[Any, ...]:

@@ -220,6 +220,19 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What was done with a message: parked, superseded, other-content; by an operator discarded, replayed, retried.
+
+    ``detail``: the code, the reason that an operator gave, or the id of the message that came of it and what that is for.
+    """
+
+    at: datetime
+    what: str
+    detail: str = ""
+    delivery: str = ""  # the one it was done with, where it was one
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A receipt that is to be sent: to whom, and under which name what it is about was received."""
 

@@ -9,6 +9,7 @@ from interop_engine.connectors.exchange import VIA
 from interop_engine.core.model import digest, new_id
 from interop_engine.engine.lanes import MOST_LANES
 from interop_engine.journal.base import MessageState, NewMessage
+from interop_engine.journal.finding import PARCEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +32,9 @@ def delivery_key(arrival: Arrival, channel: ChannelConfig) -> str | None:
 
 
 def origin(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The key to find it by where it was passed on: the first facility that sent it."""
-    return tuple(("origin", name) for name in headers.get(VIA, "").split()[:1])
+    """What it is found by: the name that its sender knows it by, and where it was passed on, the first facility that sent it."""
+    named = ((PARCEL, name) for name in [delivery(headers)] if name)
+    return (*named, *(("origin", name) for name in headers.get(VIA, "").split()[:1]))
 
 
 def way(headers: Mapping[str, str]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final, Protocol
 
-from interop_engine.core.model import Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Report, Sent
+from interop_engine.core.model import Act, Delivery, Known, Learned, Media, Outcome, Question, Receipt, Received, Report, Sent
 
 HELD: Final = datetime(9999, 12, 1, tzinfo=UTC)  # when a parked delivery that holds its lanes is due: never by itself
 
@@ -68,8 +68,7 @@ class DeliveryState(StrEnum):
     DISCARDED = "discarded"
 
 
-STATES: Final = (*map(str, MessageState), "delivery-parked", "delivery-waiting")
-"""What ``Selection.states`` may hold."""
+STATES: Final = (*map(str, MessageState), "delivery-parked", "delivery-waiting")  # what ``Selection.states`` may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +239,7 @@ class MessageRow:
     deliveries: tuple[DeliveryRow, ...] = ()
     findings: tuple[str, ...] = ()
     search: tuple[tuple[str, str], ...] = ()
+    history: tuple[Act, ...] = ()  # what was done with it, oldest first; only ``show`` tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +316,7 @@ class Journal(Protocol):
         """List messages, newest first."""
 
     async def show(self, message_id: str) -> MessageRow:
-        """One message with its deliveries."""
+        """One message with its deliveries, by its id or that of a delivery."""
 
     async def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made, oldest first."""

@@ -252,6 +252,7 @@ class Records:
             findings=tuple(self._readable(each, "finding", row.id) for each in row.findings),
             search=tuple(sorted((kind, self._readable_name(f"search {kind}", value)) for kind, value in row.search)),
             deliveries=tuple(self._delivery_row(each, row.id) for each in row.deliveries),
+            history=tuple(replace(each, detail=self._readable(each.detail, "why", row.id)) for each in row.history),
         )
 
     def attempt(self, attempt: Attempt, message: str) -> Attempt:

@@ -20,6 +20,7 @@ from fastapi.responses import PlainTextResponse
 
 from interop_engine.core import events
 from interop_engine.core.errors import ConfigError, JournalError, UnknownItem
+from interop_engine.journal import finding
 from interop_engine.journal.base import STATES, MessageRow, Selection
 from interop_engine.ops.metrics import CONTENT_TYPE, Metrics
 from interop_engine.ops.paging import PAGE
@@ -146,8 +147,8 @@ def _messages(api: FastAPI, watch: Watch) -> None:
 
     @api.get("/messages/{message_id}")
     async def message(message_id: str) -> Response:
-        """One message with its deliveries, without content."""
-        return _json(_without_patient(await watch.observed.journal.show(message_id)))
+        """One message, its deliveries and what was done with it, without content; by its id, a delivery's, or its sender's."""
+        return _json(_without_patient(await finding.show(watch.observed.journal, message_id)))
 
 
 def _operating(api: FastAPI, watch: Watch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from interop_engine.cli import api
 from interop_engine.core.model import Park, Retry, new_id
+from interop_engine.engine.parcels import origin
 from interop_engine.journal import open_journal
 from interop_engine.journal.base import Forward, NewDelivery, Queue
 from tests.support.journals import key_file
@@ -121,6 +122,47 @@ async def test_one_message_is_shown_with_its_content(site: tuple[str, dict[str, 
     assert body[1] == '{"resourceType":"Bundle"}'
     (attempt,) = await shown("messages", "show", ids["sent"], "--attempts", "--project", folder)
     assert (attempt["delivery"], attempt["outcome"], attempt["why"]) == (ids["delivery"], "parked", "Not taken by the server.")
+
+
+async def test_a_message_is_shown_with_what_operators_did(site: tuple[str, dict[str, str]]) -> None:
+    """When, what and why, in words and as JSON."""
+    folder, ids = site
+    again = (await shown("messages", "replay", ids["parked"], "--project", folder))[ids["parked"]]
+    assert (await run("messages", "retry", ids["delivery"], "--project", folder))[0] == 0
+    assert (await run("messages", "discard", ids["sent"], "--why", "a slip", "--waiting", "--project", folder))[0] == 0
+    done = (await shown("messages", "show", ids["sent"], "--project", folder))["history"]
+    assert [(each["what"], each["delivery"], each["detail"]) for each in done] == [
+        ("retried", ids["delivery"], ""),
+        ("discarded", "", "a slip"),
+    ]
+    _, text, _ = await run("messages", "show", ids["sent"], "--project", folder)
+    assert [word in text.partition("what was done")[2] for word in ("retried", "discarded", "a slip")] == [True] * 3
+    _, text, _ = await run("messages", "show", ids["parked"], "--project", folder)
+    assert again in "".join(text.partition("what was done")[2].split())
+
+
+async def test_a_message_is_found_by_any_of_its_ids(site: tuple[str, dict[str, str]]) -> None:
+    """A delivery's, and that which its sender on the exchange knows it by; what nobody knows is said to be unknown."""
+    folder, ids = site
+    assert (await shown("messages", "show", ids["delivery"], "--project", folder))["id"] == ids["sent"]
+    assert len(await shown("messages", "show", ids["delivery"], "--attempts", "--project", folder)) == 1
+    assert "|C3|" in (await run("messages", "show", ids["delivery"], "--raw", "--project", folder))[1]
+    code, _, told = await run("messages", "show", "nobody", "--project", folder)
+    assert (code, "There is no message nobody." in " ".join(told.split())) == (1, True)
+    parcel = new("C9", headers={"delivery-id": "d-1"}, search=origin({"delivery-id": "d-1"}))
+    journal = open_journal(Path(folder, "journal.db"))
+    await journal.open()
+    await journal.accept(parcel)
+    await journal.close()
+    assert (await shown("messages", "show", "d-1", "--project", folder))["id"] == parcel.id
+
+
+async def test_a_running_engine_finds_a_message_by_its_delivery(tmp_path: Path) -> None:
+    """Over HTTP as in the journal, and tells what was done with it."""
+    async with engine(tmp_path) as (url, ids):
+        assert (await run("messages", "retry", ids["delivery"], "--url", url))[0] == 0
+        row = await shown("messages", "show", ids["delivery"], "--url", url)
+    assert (row["id"], [each["what"] for each in row["history"]]) == (ids["sent"], ["retried"])
 
 
 async def test_an_operator_acts_on_the_journal_where_no_engine_runs(site: tuple[str, dict[str, str]]) -> None:

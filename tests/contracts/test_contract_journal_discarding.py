@@ -32,6 +32,40 @@ async def test_discarding_gives_up_what_is_parked(journal: Journal) -> None:
     assert await states(journal, stored) == {**expected, "hub": DeliveryState.DISCARDED}
 
 
+async def test_what_was_done_with_a_message_is_told(journal: Journal) -> None:
+    """When it parked, and what operators did with it or its deliveries since, and why; of any message only what is its own."""
+    made = delivery()
+    stored = await forwarded(journal, made, delivery("district"))
+    assert (await journal.show(stored)).history == ()
+    await settled(journal, Park("x", "y"))
+    await journal.retry(made.id)
+    await settled(journal, Park("x", "y"))
+    await journal.discard(stored, "Bà mẹ gọi", to="hub")
+    again = await journal.replay(stored, only="district")
+    await journal.park(await lease(journal, LAB), "204", "order unknown")
+    last = await journal.replay(again)
+    told = (await journal.show(stored)).history
+    assert [(each.what, each.delivery, each.detail) for each in told] == [
+        ("retried", made.id, ""),
+        ("discarded", "", "Bà mẹ gọi"),
+        ("replayed", "", f"{again} district"),
+    ]
+    assert sorted(told, key=lambda each: each.at) == list(told)
+    assert {(each.what, each.detail) for each in (await journal.show(again)).history} == {
+        ("parked", "204"),
+        ("superseded", last),
+        ("replayed", last),
+    }
+    assert (await journal.show(last)).history == ()
+
+
+async def test_a_message_is_shown_by_its_deliveries(journal: Journal) -> None:
+    """Whoever has only the id of a delivery, from a log or a receiver, finds what it is of."""
+    made = [delivery(), delivery("district")]
+    stored = await forwarded(journal, *made)
+    assert [(await journal.show(each.id)).id for each in made] == [stored, stored]
+
+
 async def test_a_lane_goes_on_past_what_is_discarded(journal: Journal) -> None:
     """What stood behind it is handed out next."""
     stored = await forwarded(journal, delivery())

@@ -67,7 +67,7 @@ class FakeJournal:
 
     async def search(self, selection: Selection) -> list[MessageRow]:
         self.done.append(("search", str(selection)))
-        return [ROW]
+        return [ROW] if all((kind, value) in ROW.search for kind, value in selection.search) else []
 
     async def show(self, message_id: str) -> MessageRow:
         if message_id != ROW.id:

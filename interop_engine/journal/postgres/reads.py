@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from interop_engine.core.errors import UnknownItem
-from interop_engine.core.model import Delivery, Known, Question, Received, Report, Sent
+from interop_engine.core.model import Act, Delivery, Known, Question, Received, Report, Sent
 from interop_engine.journal import codec, texts
 from interop_engine.journal import seals as sealed_with
 from interop_engine.journal.base import (
@@ -154,10 +154,13 @@ class Reads:
         return await self._listing.rows(query, (*values, selection.limit))
 
     async def show(self, message_id: str) -> MessageRow:
-        """One message."""
-        row = await self._one(statements.ROW_BY_ID, message_id, "message")
+        """One message, by its id or that of a delivery."""
+        found = await self._listing.rows(statements.ROW_BY_DELIVERY, (texts.plain(message_id),))
+        row = found[0] if found else await self._one(statements.ROW_BY_ID, message_id, "message")
         said = await self._listing.rows(statements.RECEIPTS_OF, (row[0],))
-        return with_receipts((await self._message_rows([row]))[0], said)
+        shown = with_receipts((await self._message_rows([row]))[0], said)
+        history = await self._listing.rows(statements.HISTORY, (row[0],))
+        return replace(shown, history=tuple(Act(codec.moment(at), *what) for at, *what in history))
 
     async def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""

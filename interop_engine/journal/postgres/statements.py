@@ -176,6 +176,10 @@ _OF_OPEN: Final = """ JOIN (SELECT DISTINCT d.received_at, d.message FROM delive
 ORDER BY m.received_at DESC, m.seq DESC"""
 ROWS_OF_OPEN: Final = ROWS + _OF_OPEN
 ROW_BY_ID: Final = ROWS + " WHERE m.id = %s"
+ROW_BY_DELIVERY: Final = ROWS + " JOIN deliveries d ON d.message = m.seq WHERE d.id = %s"
+HISTORY: Final = """
+SELECT e.at, e.what, e.detail, coalesce(d.id, '') FROM events e LEFT JOIN deliveries d ON d.seq = e.delivery
+WHERE e.message = %s ORDER BY e.id"""
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = %s"
 ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size

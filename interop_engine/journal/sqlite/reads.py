@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from interop_engine.core.errors import UnknownItem
-from interop_engine.core.model import Delivery, Received
+from interop_engine.core.model import Act, Delivery, Received
 from interop_engine.journal import codec, texts
 from interop_engine.journal.base import (
     Attempt,
@@ -149,9 +149,12 @@ class Reads:
         return {MessageState.RECEIVED: sum(n for of, state, n in messages if state == "received" and channel in (None, of))}
 
     def show(self, message_id: str) -> MessageRow:
-        """One message."""
-        row = self._one(statements.ROW_BY_ID, message_id, "message")
-        return with_receipts(self._rows([row])[0], schema.rows(self.connection, statements.RECEIPTS_OF, (row[0],)))
+        """One message, by its id or that of a delivery."""
+        found = schema.rows(self.connection, statements.ROW_BY_DELIVERY, (texts.plain(message_id),))
+        row = found[0] if found else self._one(statements.ROW_BY_ID, message_id, "message")
+        shown = with_receipts(self._rows([row])[0], schema.rows(self.connection, statements.RECEIPTS_OF, (row[0],)))
+        history = schema.rows(self.connection, statements.HISTORY, (row[0],))
+        return replace(shown, history=tuple(Act(codec.moment(at), *what) for at, *what in history))
 
     def attempts(self, message_id: str) -> list[Attempt]:
         """Every attempt to deliver what a message made."""

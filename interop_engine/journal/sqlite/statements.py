@@ -270,6 +270,10 @@ NEWEST_OPEN: Final = """
 SELECT DISTINCT d.received_at, d.message FROM deliveries d INDEXED BY {} WHERE {}
 ORDER BY d.received_at DESC, d.message DESC LIMIT ?"""
 ROW_BY_ID: Final = ROWS + "messages m WHERE m.id = ?"
+ROW_BY_DELIVERY: Final = ROWS + "deliveries d CROSS JOIN messages m ON m.seq = d.message WHERE d.id = ?"
+HISTORY: Final = """
+SELECT e.at, e.what, e.detail, ifnull(d.id, '') FROM events e LEFT JOIN deliveries d ON d.seq = e.delivery
+WHERE e.message = ? ORDER BY e.id"""
 PLACE: Final = "SELECT received_at, seq FROM messages WHERE id = ?"
 ROW_DELIVERIES: Final = """
 SELECT d.message, d.id, d.destination, d.state, d.attempts, d.code, d.why, d.due_at, d.settled_at, d.headers, d.digest, d.size
