@@ -204,6 +204,19 @@ async def test_of_two_that_ask_at_once_the_second_is_asked_to_look_again(journal
     assert done == [True, False]
 
 
+@pytest.mark.parametrize("second", ["forward", "park"])
+async def test_one_lease_ends_once(journal: Journal, second: str) -> None:
+    """Two that end it at once, in one commit: the second is told that the lease has ended, and writes nothing."""
+    held = await _received(journal)
+    assert held.message is not None
+    again = journal.forward(held, Forward((delivery(),))) if second == "forward" else journal.park(held, "x", "y")
+    done = await asyncio.gather(journal.forward(held, Forward((delivery(),))), again, return_exceptions=True)
+    assert [done[0], type(done[1])] == [True, UnknownItem]
+    row = await journal.show(held.message.id)
+    assert (row.state, len(row.deliveries)) == (MessageState.TRANSFORMED, 1)
+    assert await journal.totals() == {"lab": {"transformed": 1}}
+
+
 async def test_what_can_never_be_written_is_refused_by_itself(journal: Journal) -> None:
     """Its caller can tell it from a journal that is away, what is written beside it is written, and it is leased still."""
     held, other = [await _received(journal) for _ in range(2)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
+import apsw
+import psycopg
 import pytest
 
 from interop_engine.core.errors import UnknownItem
@@ -14,6 +18,7 @@ from interop_engine.journal.base import Forward, Journal, MessageState, Queue, S
 from interop_engine.journal.sqlite import pruning
 from tests.support.journals import (
     DELIVERED,
+    HUB,
     LAB,
     START,
     Store,
@@ -110,6 +115,31 @@ async def test_what_later_messages_are_judged_by_stays(store: Store) -> None:
     async with store.opened() as journal:
         assert await told(journal) == before
         assert (await journal.accept(message(lanes=()))).duplicate is False
+
+
+async def test_what_is_being_sent_leaves_nothing_behind(store: Store) -> None:
+    """It was given up meanwhile, and is removed before its attempt ends: that ends then, and is of nothing any more."""
+    async with store.opened() as journal:
+        stored = await forwarded(journal, delivery(lanes=()))
+        held = await lease(journal, HUB)
+        await journal.discard(stored, "mistake", waiting=True)
+        await forwarded(journal, delivery(lanes=()))
+        await forwarded(journal)
+        while await journal.prune():
+            pass
+        with contextlib.suppress(UnknownItem):
+            await journal.settle(held, DELIVERED)
+    assert await _attempts(store) == 0
+
+
+async def _attempts(store: Store) -> int:
+    """How many attempts stand in the journal, of whatever."""
+    query = "SELECT count(*) FROM attempts"
+    if isinstance(store.place, Path):
+        with contextlib.closing(apsw.Connection(str(store.place))) as file:
+            return int(file.execute(query).fetchall()[0][0])
+    async with await psycopg.AsyncConnection.connect(store.place) as database:
+        return int((await (await database.execute(query)).fetchall())[0][0])
 
 
 async def test_a_replay_keeps_its_content_when_the_first_is_gone(journal: Journal) -> None:

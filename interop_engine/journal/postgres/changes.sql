@@ -338,7 +338,8 @@ BEGIN
     SELECT i.seq, coalesce((SELECT max(a.number) FROM attempts a WHERE a.delivery = i.seq), 0) + 1, i.now,
            CASE i.state WHEN 'waiting' THEN 'retry' ELSE i.state END, i.code, i.why, i.took
     FROM unnest(held, p_state, p_code, p_why, p_now, p_took, p_sent) AS i (seq, state, code, why, now, took, sent)
-    WHERE i.seq IS NOT NULL AND i.sent;
+    JOIN deliveries d ON d.seq = i.seq  -- given up while it was being sent, it may be removed by now
+    WHERE i.sent;
   PERFORM dequeue(array_agg(i.place)) FROM unnest(stands, p_due) AS i (place, due) WHERE i.place IS NOT NULL AND i.due IS NULL;
   PERFORM give_back(i.channel, i.destination, i.seq, i.fence, clock() + i.due - i.now)  -- the node's clock may be wrong
     FROM unnest(p_channel, p_destination, held, p_fence, p_due, p_now) AS i (channel, destination, seq, fence, due, now)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Delivered, Delivery, Outcome, Park, Received, Retry
 from interop_engine.journal import codec
 from interop_engine.journal.base import DeliveryState, Forward, MessageState, NewMessage, Queue, Stored
@@ -154,10 +155,17 @@ def give_up(tx: Transaction, row: tuple[Any, ...], code: str, why: str) -> Place
 
 def park(tx: Transaction, seq: int, channel: str, code: str, why: str, findings: Sequence[str]) -> None:
     """Park a message that could not be transformed."""
-    tx.execute(statements.FINISH_MESSAGE, (str(MessageState.PARKED), code, why, codec.listing(findings), seq))
-    tx.count_message(channel, MessageState.RECEIVED, -1)
-    tx.count_message(channel, MessageState.PARKED)
+    _finish(tx, seq, channel, MessageState.PARKED, (code, why, codec.listing(findings)))
     tx.event("parked", seq, detail=code)
+
+
+def _finish(tx: Transaction, seq: int, channel: str, state: MessageState, why: tuple[str, str, str]) -> None:
+    """The message of a lease leaves its queue; ``why``: code, reason and findings. Another's lease may have ended it before."""
+    tx.execute(statements.FINISH_MESSAGE, (str(state), *why, seq))
+    if not tx.changed_rows():
+        raise UnknownItem("The lease has ended: its item was handed out again or is settled.")
+    tx.count_message(channel, MessageState.RECEIVED, -1)
+    tx.count_message(channel, state)
 
 
 def forward(tx: Transaction, seq: int, message: Received, made: Forward) -> list[Forwarded] | None:
@@ -165,9 +173,7 @@ def forward(tx: Transaction, seq: int, message: Received, made: Forward) -> list
     if not tx.changes.fresh(made.stamp):
         return None
     state = MessageState.TRANSFORMED if made.deliveries else MessageState.FILTERED
-    tx.execute(statements.FINISH_MESSAGE, (str(state), made.code, made.why, codec.listing(made.findings), seq))
-    tx.count_message(message.channel, MessageState.RECEIVED, -1)
-    tx.count_message(message.channel, state)
+    _finish(tx, seq, message.channel, state, (made.code, made.why, codec.listing(made.findings)))
     written = _add_deliveries(tx, seq, message, made)
     learned.keep(tx, made.learned, seq)
     if carried := [(each.seq, new.sent) for each, new in zip(written, made.deliveries, strict=True) if new.sent]:

@@ -197,6 +197,9 @@ CREATE INDEX deliveries_open_type ON deliveries (message_type, state, received_a
 _VERSION_8 = """
 -- Of objects in sent_index whose two newest versions may both not arrive: the packs before those, back to one that has arrived.
 CREATE TABLE sent_before (key INTEGER NOT NULL, pack INTEGER NOT NULL, PRIMARY KEY (key, pack)) STRICT, WITHOUT ROWID;
+
+-- Of what was removed while it was being sent.
+DELETE FROM attempts WHERE NOT EXISTS (SELECT 1 FROM deliveries WHERE seq = attempts.delivery);
 """
 
 MIGRATIONS = (

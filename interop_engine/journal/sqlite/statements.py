@@ -72,9 +72,11 @@ UPDATE deliveries SET state = ?, attempts = attempts + 1, due_at = ?, settled_at
 WHERE seq = ? AND state = 'waiting'"""
 POSTPONE: Final = """
 UPDATE deliveries SET attempts = attempts + ?, due_at = ?, code = ?, why = ? WHERE seq = ? AND state = 'waiting'"""
+# Of what is there still: given up while it was being sent, it may be removed by now.
 ADD_ATTEMPT: Final = """
 INSERT INTO attempts (delivery, number, at, outcome, code, why, took)
-SELECT ?1, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE delivery = ?1), ?2, ?3, ?4, ?5, ?6"""
+SELECT seq, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE delivery = ?1), ?2, ?3, ?4, ?5, ?6
+FROM deliveries WHERE seq = ?1"""
 DELIVERY_STATE: Final = """
 SELECT d.seq, d.message, d.channel, d.destination, d.state, d.lanes, d.pack, d.headers, m.id, d.due_at
 FROM deliveries d JOIN messages m ON m.seq = d.message WHERE d.id = ?"""
