@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 import msgspec
@@ -15,6 +15,7 @@ from interop_engine.ops.paging import PAGE
 
 _OPERATE = {"x-interop-engine": "operate"}
 _MOMENT = httpx.Timeout(10.0, connect=1.0)  # seconds
+_ANOTHER = "what answers there is something else"
 _WHILE = httpx.Timeout(120.0, connect=1.0)  # what is under way is waited for
 
 
@@ -22,10 +23,16 @@ class _Mistakes(msgspec.Struct):
     mistakes: list[Mistake]
 
 
+class _Problem(msgspec.Struct):
+    problem: str
+
+
 class Api:
     """The HTTP API of a running engine; to be closed, or ``async with``."""
 
     def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise InteropError(f'"{url}" is no URL; write http://127.0.0.1:8080.')
         verify = not url.startswith("http:")  # there is none to be verified, and reading all authorities takes a while
         self._client = httpx.AsyncClient(base_url=url, timeout=_MOMENT, trust_env=False, verify=verify)
 
@@ -44,6 +51,8 @@ class Api:
     async def status(self) -> dict[str, Any]:
         """The status, as JSON."""
         found: dict[str, Any] = (await self._ask("GET", "/status")).json()
+        if "journal" not in found:
+            raise self._no_engine(_ANOTHER)
         return found
 
     async def search(self, selection: Selection) -> list[MessageRow]:
@@ -100,19 +109,26 @@ class Api:
         headers = _OPERATE if method == "POST" else {}
         try:
             answer = await self._client.request(method, path, headers=headers, **more)
+        except httpx.TimeoutException:
+            raise self._no_engine("nothing is answered in time") from None
         except httpx.HTTPError as error:
-            raise InteropError(f"No engine answers at {self._client.base_url}: {error}") from error
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UnknownItem(_problem(answer))
-        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-            raise ConfigError(msgspec.json.decode(answer.content, type=_Mistakes).mistakes)
+            raise self._no_engine(str(error) or "what answers is no HTTP server") from error
+        if not answer.headers.get("content-type", "").startswith("application/json"):
+            raise self._no_engine(_ANOTHER)
         if answer.is_error:
-            raise InteropError(f"The engine answered {answer.status_code}: {_problem(answer)}")
+            self._refused(answer)
         return answer
 
+    def _refused(self, answer: httpx.Response) -> NoReturn:
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise ConfigError(msgspec.json.decode(answer.content, type=_Mistakes).mistakes)
+        try:
+            problem = msgspec.json.decode(answer.content, type=_Problem).problem
+        except msgspec.MsgspecError:
+            raise self._no_engine(_ANOTHER) from None
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise UnknownItem(problem)
+        raise InteropError(f"The engine answered {answer.status_code}: {problem}")
 
-def _problem(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["problem"])
-    except (ValueError, KeyError, TypeError):
-        return answer.reason_phrase
+    def _no_engine(self, why: str) -> InteropError:
+        return InteropError(f"No engine answers at {str(self._client.base_url).rstrip('/')}: {why}.")

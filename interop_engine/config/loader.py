@@ -214,7 +214,7 @@ class _Channel:
             return None
         data = dict(self._file.data)
         source_data, deliver_data = data.pop("source", None), data.pop("deliver", None)
-        options = self._file.parse(ChannelOptions, data)
+        options = self._file.parse(ChannelOptions, data, beside=("source", "deliver"))
         source = self._connector(source_data, SOURCES, ("source",))
         destinations = self._destinations(deliver_data)
         if options is None or source is None:

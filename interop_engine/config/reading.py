@@ -57,8 +57,10 @@ class File:
         """Note a mistake."""
         self.mistakes.append(Mistake(code, message, self.mark(*path, key=key), hint))
 
-    def parse(self, model: type[_Model], data: Mapping[str, Any], *path: str | int) -> _Model | None:
-        """The data as the model; None, with the mistakes noted, where it does not fit."""
+    def parse(
+        self, model: type[_Model], data: Mapping[str, Any], *path: str | int, beside: tuple[str, ...] = ()
+    ) -> _Model | None:
+        """The data as the model; None, with the mistakes noted, where it does not fit. ``beside``: keys read by themselves."""
         if not self.readable:
             return None
         try:
@@ -68,15 +70,15 @@ class File:
             for detail in error.errors():
                 if (place := _place(detail)) not in told:  # of a union each branch says what it would have taken
                     told.add(place)
-                    self._note(model, detail, path)
+                    self._note(model, detail, path, beside)
             return None
 
-    def _note(self, model: type[BaseModel], detail: Any, path: tuple[str | int, ...]) -> None:
+    def _note(self, model: type[BaseModel], detail: Any, path: tuple[str | int, ...], beside: tuple[str, ...]) -> None:
         location = _place(detail)
         place = (*path, *location)
         name = str(location[-1]) if location else ""
         if detail["type"] == "extra_forbidden":
-            names = _keys(_model_at(model, location[:-1]))
+            names = [*_keys(_model_at(model, location[:-1])), *(beside if len(location) == 1 else ())]
             hint = near(name, names) or (f"known here: {', '.join(sorted(names))}" if names else "")
             self.mistake("C101", f'there is no key "{name}" here', *place, hint=hint, key=True)
         elif detail["type"] == "missing":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -245,6 +246,7 @@ async def test_what_is_not_there_is_said_in_a_line(site: tuple[str, dict[str, st
         (["messages", "list", "--project", str(tmp_path / "none")], "engine.yaml is not there"),
         (["status", "--project", folder], "No engine of this site answers at 127.0.0.1:9"),
         (["status", "http://127.0.0.1:9"], "No engine answers at http://127.0.0.1:9"),
+        (["status", "127.0.0.1:9"], '"127.0.0.1:9" is no URL; write http://127.0.0.1:8080'),
         (["messages", "list", "--since", "soon", "--project", folder], "is no time"),
     ):
         code, _, stderr = await run(*arguments)
@@ -324,3 +326,24 @@ async def test_a_journal_in_a_database_is_left_to_its_server(tmp_path: Path) -> 
     )
     code, _, told = await run("journal", "backup", str(tmp_path / "copy.db"), "--project", str(tmp_path))
     assert (code, "pg_dump" in told) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(b"<html>", "text/html"), (b'{"status": "ok"}', "application/json"), (b"not HTTP", "")],
+    ids=["a page", "JSON", "another protocol"],
+)
+async def test_what_answers_and_is_no_engine_is_not_taken_for_one(answer: bytes, kind: str) -> None:
+    """The wrong port of the right machine: another program's, or the one that HL7 v2 comes in by."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n" if kind else ""
+        writer.write(head.encode() + answer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = "http://{}:{}".format(*server.sockets[0].getsockname())
+        code, _, told = await run("status", url)
+    assert (code, told.count("\n")) == (1, 1)
+    assert told.startswith(f"error: No engine answers at {url}: ")

@@ -84,6 +84,12 @@ def test_a_value_that_does_not_fit_is_told_in_an_engineers_words(tmp_path: Path,
     assert "\n    help: " in told(root)
 
 
+def test_a_slip_in_a_key_that_is_read_by_itself_is_seen(tmp_path: Path) -> None:
+    """``source`` and ``deliver`` are keys of a channel like the others."""
+    found = told(site(tmp_path, channels__patients=CHANNEL.replace("source:", "sorce:")))
+    assert 'C101 there is no key "sorce" here\n    help: did you mean "source"?' in found
+
+
 def test_mistakes_are_refused_in_their_order(tmp_path: Path) -> None:
     """``run`` shows them as ``check`` does: by file and line."""
     root = small_site(tmp_path)
