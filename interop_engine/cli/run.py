@@ -59,7 +59,7 @@ class _Keeper:
         import signal
 
         from interop_engine.core.errors import InteropError
-        from interop_engine.core.events import EngineNotStarted, emit
+        from interop_engine.core.events import ApiListens, EngineNotStarted, emit
         from interop_engine.ops.node import Node
 
         told = asyncio.Event()
@@ -72,7 +72,7 @@ class _Keeper:
             emit(EngineNotStarted(self.site.options.site, output.described(error)))
             return False
         collect_seldom()
-        output.remark("information", f"{self.site.options.site}: the status API listens on http://{node.address}")
+        emit(ApiListens(self.site.options.site, f"http://{node.address}"))
         waits = [asyncio.create_task(told.wait()), asyncio.create_task(node.runtime.failed.wait())]
         watching = [asyncio.create_task(self._follow(node.runtime))] if self._watch else []
         try:

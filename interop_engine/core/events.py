@@ -90,6 +90,15 @@ class EngineStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ApiListens(Event):
+    """The status API answers; ``place`` is its URL."""
+
+    sentence: ClassVar[str] = "The status API listens."
+    site: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStopped(Event):
     """The engine is down, everything settled or released."""
 

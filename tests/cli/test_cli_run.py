@@ -59,6 +59,7 @@ class Engine:
     def __init__(self, site: Path, *arguments: str) -> None:
         self.process = subprocess.Popen([*PROGRAM, "run", site, *arguments], stderr=subprocess.PIPE, text=True)
         self._lines: Queue[str] = Queue()
+        self.said: list[str] = []
         self._reader = Thread(target=self._read)
         self._reader.start()
 
@@ -73,6 +74,7 @@ class Engine:
         assert self.process.stderr is not None
         with self.process.stderr as lines:
             for line in lines:
+                self.said.append(line)
                 self._lines.put(line)
         self._lines.put("")
 
@@ -85,7 +87,7 @@ class Engine:
 
     def up(self) -> str:
         """The URL of its API, once it listens."""
-        return self.wait_for(r"listens on (http://\S+)")[1]
+        return self.wait_for(r'"api_listens".*"place": "(http://[^"]+)"')[1]
 
 
 @contextmanager
@@ -123,6 +125,16 @@ def test_a_message_goes_in_over_mllp_and_comes_out_as_a_bundle(site: Path) -> No
     assert (row["state"], row["control_id"], row["deliveries"][0]["destination"]) == ("transformed", "C1", "folder")
     bundle = program("messages", "show", row["id"], "--delivery", row["deliveries"][0]["id"], "--project", site)
     assert json.loads(bundle.stdout)["entry"][0]["resource"]["resourceType"] == "Patient"
+
+
+def test_the_log_is_one_json_object_a_line(site: Path) -> None:
+    """From the first to the last, in a pipe: what collects it need not know a second form."""
+    with running(site) as engine:
+        engine.up()
+        engine.process.send_signal(signal.SIGTERM)
+        last = json.loads(engine.wait_for("engine_stopped").string)
+        assert (engine.process.wait(timeout=30), last["level"]) == (0, "info")
+    assert [line for line in engine.said if not line.startswith("{")] == []
 
 
 def test_a_second_engine_on_one_journal_refuses_to_start(site: Path) -> None:
