@@ -125,6 +125,9 @@ def _show_attempts(attempts: list[Attempt], zone: tzinfo | None, *, json: bool) 
 
 def _list(rows: list[MessageRow], zone: tzinfo | None) -> None:
     """A line a message where there is room for it, else what it is, why, and its deliveries below its id."""
+    if not rows:
+        output.write("no messages")
+        return
     wide = output.has_room(_ONE_LINE)
     received = _zoned("received", zone)
     columns = ("id", received, "channel", "type", "MSH-10", "state", "why", "deliveries") if wide else ("id", received, "state")

@@ -256,7 +256,7 @@ class _Channel:
             elif name not in self._library.broken:
                 place = ("mapping", number) if isinstance(written, list) else ("mapping",)
                 names = sorted({*self._library.programs, *self._library.broken})
-                hint = near(name, names) or ("" if self._library.unreadable else f"mappings: {', '.join(names)}")
+                hint = near(name, names) or ("" if self._library.unreadable else f"mappings: {', '.join(names) or 'none'}")
                 if hint:  # else it may be in a file that cannot be read, which is told
                     self._file.mistake("C111", f'there is no mapping "{name}"', *place, hint=hint)
         return known

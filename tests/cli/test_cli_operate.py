@@ -40,6 +40,12 @@ async def test_a_long_listing_comes_a_page_at_a_time(
     assert [row["id"] for row in rows] == [ids["sent"], ids["rejected"], ids["parked"]][:expected]
 
 
+async def test_where_nothing_is_found_it_is_said(site: tuple[str, dict[str, str]]) -> None:
+    """Not a table without a line."""
+    folder, _ = site
+    assert (await run("messages", "list", "--control-id", "nobody's", "--project", folder))[1] == "no messages\n"
+
+
 @pytest.mark.parametrize(
     ("conditions", "expected"),
     [

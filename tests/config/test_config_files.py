@@ -84,6 +84,13 @@ def test_a_value_that_does_not_fit_is_told_in_an_engineers_words(tmp_path: Path,
     assert "\n    help: " in told(root)
 
 
+def test_a_site_without_mappings_says_so(tmp_path: Path) -> None:
+    """The folder was forgotten: there is no list of names to choose from."""
+    root = site(tmp_path)
+    (root / MAPPING_FILE).unlink()
+    assert 'C111 there is no mapping "adt"\n    help: mappings: none' in told(root)
+
+
 def test_a_slip_in_a_key_that_is_read_by_itself_is_seen(tmp_path: Path) -> None:
     """``source`` and ``deliver`` are keys of a channel like the others."""
     found = told(site(tmp_path, channels__patients=CHANNEL.replace("source:", "sorce:")))
