@@ -59,12 +59,19 @@ async def test_arrivals_keep_their_order_in_a_lane(journal: Journal) -> None:
 
 
 async def test_a_message_that_comes_twice_in_a_group_is_one(journal: Journal) -> None:
-    """So is one that came before, among others that did not."""
+    """And the next one, which comes once, is not taken for it."""
+    stored = await asyncio.gather(*(journal.accept(message(key, duplicate_key=f"K{key}")) for key in ("1", "1", "2")))
+    assert [each.duplicate for each in stored] == [False, True, False]
+    assert stored[1].id == stored[0].id
+
+
+async def test_one_that_came_before_is_known_among_others(journal: Journal) -> None:
+    """As the same, or with another content, of which it is said so."""
     before = await journal.accept(message("0", duplicate_key="K0"))
-    stored = await asyncio.gather(*(journal.accept(message(key, duplicate_key=f"K{key}")) for key in ("0", "1", "1", "2")))
-    assert [each.duplicate for each in stored] == [True, False, True, False]
-    assert stored[0].id == before.id
-    assert stored[2].id == stored[1].id
+    given = [message("2", duplicate_key="K2"), message("0", duplicate_key="K0"), message("other", duplicate_key="K0")]
+    stored = await asyncio.gather(*map(journal.accept, given))
+    assert [(each.duplicate, each.other_content) for each in stored] == [(False, False), (True, False), (False, True)]
+    assert stored[1].id == before.id
 
 
 async def test_each_of_a_group_is_told_whether_its_lease_had_ended(journal: Journal) -> None:
