@@ -151,6 +151,8 @@ UNITS = [
     ("μmol/L", "umol/L"),
     ("mIU/mL", "m[IU]/mL"),
     ("phút", "min"),
+    ("MDC_DIM_MMHG", "mm[Hg]"),
+    ("gm/dl", "g/dL"),
     ("m", "m"),
     ("furlong", ""),
     ("", ""),
