@@ -340,3 +340,10 @@ def test_a_medicine_ordered_by_orm_has_its_dose_and_times(site: Site) -> None:
     assert found["priority"] == "stat"
     assert found["dispenseRequest"]["quantity"]["code"] == "mL"
     assert found["dispenseRequest"]["numberOfRepeatsAllowed"] == 2
+
+
+def test_the_employer_holds_the_policy_and_depends_on_nobody(site: Site) -> None:
+    """IN1-10 is the number of the insured's employer, IN1-11 its name; a dependent's number is neither."""
+    (found,) = resources(mapped(site, "ADT^A01", PID, "IN1|1|PLAN|INS|Insurer||||||E77^^^H|Employer"), "Coverage")
+    assert "dependent" not in found
+    assert (found["policyHolder"]["identifier"]["value"], found["policyHolder"]["display"]) == ("E77", "Employer")
