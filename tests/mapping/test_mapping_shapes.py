@@ -347,3 +347,23 @@ def test_the_employer_holds_the_policy_and_depends_on_nobody(site: Site) -> None
     (found,) = resources(mapped(site, "ADT^A01", PID, "IN1|1|PLAN|INS|Insurer||||||E77^^^H|Employer"), "Coverage")
     assert "dependent" not in found
     assert (found["policyHolder"]["identifier"]["value"], found["policyHolder"]["display"]) == ("E77", "Employer")
+
+
+def test_what_older_versions_say_elsewhere_is_not_lost(site: Site) -> None:
+    """OBR-15 of an order is its specimen, RXA-11 the place of a vaccination, SCH-9 the minutes of an appointment."""
+    order = "OBR|1|P1||CBC^Blood^L|||202401010800||||||||BLD&Blood&HL70487^^^ARM&Arm&L"
+    result = mapped(site, "ORM^O01", PID, "ORC|NW|P1", order)
+    (specimen,), (request,) = resources(result, "Specimen"), resources(result, "ServiceRequest")
+    assert request["specimen"] == [{"reference": f"Specimen/{specimen['id']}"}]
+    assert specimen["type"]["coding"][0]["code"] == "BLD"
+    assert specimen["collection"]["bodySite"]["coding"][0]["code"] == "ARM"
+
+    (given,) = resources(
+        mapped(site, "VXU^V04", PID, "ORC|RE||9", "RXA|0|1|20240101||88^Flu^CVX|1|||||^^^CLINIC"), "Immunization"
+    )
+    assert given["location"]["display"] == "CLINIC"
+
+    for unit, minutes in (("MIN^minutes^L", 30), ("H", None)):
+        segments = (f"SCH|1|2|||||||30|{unit}|^^^20240101100000^20240101103000", PID, "RGS|1")
+        (booked,) = resources(mapped(site, "SIU^S12", *segments), "Appointment")
+        assert booked.get("minutesDuration") == minutes
