@@ -7,7 +7,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from interop_engine.engine import transformers
 from interop_engine.engine.transformers import Beside
+from interop_engine.journal.base import Forward
 from tests.support.node import Node, make_site, running
 from tests.support.texts import admission, merge, order, result
 
@@ -70,6 +74,15 @@ async def test_the_death_of_a_process_loses_nothing(tmp_path: Path) -> None:
         await node.settled()
         assert len(node.bundles("hub")) == 30
         assert not any(count.parked for count in await node.runtime.journal.counts())
+
+
+async def test_what_a_process_cannot_say_parks_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result with half a character, as a site's own function may make it, parks its message; the process does the next."""
+    monkeypatch.setattr(transformers, "_first", lambda *_: Forward(why="\ud800"))
+    async with running(make_site(tmp_path, engine=ENGINE.format(1))) as node:
+        await node.send("lab-results", result("M1"), result("M2"))
+        await node.settled()
+        assert (await node.runtime.journal.totals())["lab-results"] == {"parked": 2}
 
 
 async def test_processes_end_with_the_engine(tmp_path: Path) -> None:
