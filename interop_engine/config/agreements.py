@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from interop_engine.config.reading import File, read
 from interop_engine.config.schema import Queues
-from interop_engine.connectors.base import Options
 from interop_engine.connectors.exchange import ExchangeDestinationOptions, ExchangeSourceOptions, Kind
+from interop_engine.connectors.options import Options
 from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.exchange.agreements import ANY, Agreement, Agreements, ClosedCodes, Facility
 from interop_engine.exchange.rules import is_word

@@ -19,8 +19,9 @@ from interop_engine.config import agreements, cross, transport
 from interop_engine.config.reading import File, read, text_of
 from interop_engine.config.schema import ChannelOptions, DeliverOptions, PatientOptions, SiteOptions, StatusOptions
 from interop_engine.config.site import ChannelConfig, DestinationConfig, Site
-from interop_engine.connectors.base import Options, Sending
+from interop_engine.connectors.base import Sending
 from interop_engine.connectors.exchange import ExchangeDestinationOptions
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core.diagnostics import Mark, Mistake, near
 from interop_engine.core.errors import ConfigError, JournalError

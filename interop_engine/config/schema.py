@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from interop_engine.connectors.addresses import Address
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.tls import TlsPeer
 from interop_engine.core.units import Duration, Size
 from interop_engine.exchange.base import BUCKETS

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from interop_engine.config.schema import ChannelOptions, DeliverOptions, SiteOptions
-    from interop_engine.connectors.base import Options
+    from interop_engine.connectors.options import Options
     from interop_engine.core.diagnostics import Mistake
     from interop_engine.exchange.agreements import Agreements
     from interop_engine.hl7.message import Message

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interop_engine.config.reading import File
     from interop_engine.config.schema import SiteOptions
     from interop_engine.config.site import ChannelConfig
-    from interop_engine.connectors.base import Options
+    from interop_engine.connectors.options import Options
 
 FILES = frozenset({"C130", "C131", "C132", "C136", "C137"})
 """The mistakes in certificates and keys: files that are the machine's, and no part of a configuration that is kept."""

@@ -9,24 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.options import Options
 from interop_engine.core.errors import UnknownItem
 from interop_engine.core.model import Accept, Delivery, Outcome
 from interop_engine.core.units import Duration
 from interop_engine.exchange.base import Exchange
 from interop_engine.hl7.charset import codec_of
-
-if TYPE_CHECKING:
-    from interop_engine.connectors.gate import Gate  # whose options are made of what is here
-
-
-class Options(BaseModel):
-    """The base of every option model: unknown keys are mistakes, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Sending(Options):

@@ -13,7 +13,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 from interop_engine.core.retry import Backoff
 from interop_engine.core.units import Duration
 

@@ -8,9 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from interop_engine.connectors.base import ConnectorHealth, Options, Sending, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, Sending, Surroundings
 from interop_engine.connectors.breaker import Breaker
 from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.options import Options
 from interop_engine.core.model import Accept, Accepted, Arrival, Delivery, Outcome, Park, Refused, Retry
 from interop_engine.core.retry import Backoff
 from interop_engine.exchange.base import RECEIPT, Parcel, Subscription

@@ -21,7 +21,7 @@ import msgspec
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from interop_engine.connectors.addresses import is_safe_url
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _ASSERTED = 240.0  # seconds that a signed JWT is good for; SMART allows five minutes at most

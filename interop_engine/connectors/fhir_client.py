@@ -10,9 +10,10 @@ from typing import Any, Self
 import httpx
 from pydantic import Field, model_validator
 
-from interop_engine.connectors.base import Options, Surroundings, before_sending
+from interop_engine.connectors.base import Surroundings, before_sending
 from interop_engine.connectors.fhir_auth import TokenRefused, Tokens, TokenServerDown
 from interop_engine.connectors.fhir_reply import Reply
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.retry import LONGEST_REQUEST

@@ -15,7 +15,7 @@ import httpx
 from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors.addresses import is_safe_url
-from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, Surroundings
 from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.events import DestinationBarred, DestinationDown
 from interop_engine.connectors.fhir_auth import FhirAuth, TokenRefused, Tokens, TokenServerDown
@@ -33,6 +33,7 @@ from interop_engine.connectors.fhir_reply import (
 )
 from interop_engine.connectors.fhir_troubles import Progress, Troubles
 from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.streak import Streak
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import Event

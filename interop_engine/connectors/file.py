@@ -20,9 +20,10 @@ from pathlib import Path
 from pydantic import Field
 
 from interop_engine.connectors import events
-from interop_engine.connectors.base import ConnectorHealth, Options, SendingHl7, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, SendingHl7, Surroundings
 from interop_engine.connectors.breaker import BreakerOptions
 from interop_engine.connectors.gate import Gate
+from interop_engine.connectors.options import Options
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Delivered, Delivery, Outcome, Refused, Retry
 from interop_engine.core.units import Duration, Size

@@ -23,10 +23,11 @@ from pydantic import Field, field_validator, model_validator
 
 from interop_engine.connectors import events
 from interop_engine.connectors.aside import Aside
-from interop_engine.connectors.base import ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.base import ConnectorHealth, Surroundings
 from interop_engine.connectors.fhir_reply import LONGEST_WAIT, read_retry_after
 from interop_engine.connectors.http_source import HttpAuth
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import TlsClient
 from interop_engine.core.events import emit

@@ -23,10 +23,11 @@ from starlette.responses import Response
 from interop_engine.connectors import events
 from interop_engine.connectors.addresses import read_address, written
 from interop_engine.connectors.aside import Aside
-from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Options, Surroundings
+from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Surroundings
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
 from interop_engine.connectors.inside_json import JsonPath, follow, message_bytes, read_json
 from interop_engine.connectors.listener import Listening
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept, Accepted, Answer, Arrival, Refused, Unavailable

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from interop_engine.connectors import events
 from interop_engine.connectors.addresses import Address, Network, NetworkText, allowed, networks, written
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 from interop_engine.connectors.tls import HANDSHAKE, TlsServer
 from interop_engine.core.events import emit
 

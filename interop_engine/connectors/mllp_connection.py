@@ -11,17 +11,21 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import Field
 
 from interop_engine.connectors import events
+from interop_engine.connectors.base import Acknowledging
+from interop_engine.connectors.listener import Listening
 from interop_engine.connectors.sockets import keep_alive
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accepted, Arrival, Unavailable
+from interop_engine.core.units import Duration, Size
 from interop_engine.hl7.batch import answer_batch, messages_of
 from interop_engine.hl7.framing import COMMITTED, END, NOT_COMMITTED, START, Cut, Decoder, Frame, Junk, Oversize
 
 if TYPE_CHECKING:
-    from interop_engine.connectors.mllp_source import MllpSourceOptions
     from interop_engine.core.model import Accept
     from interop_engine.hl7.framing import FramingEvent
 
@@ -32,6 +36,25 @@ _JUNK_LIMIT = 65_536  # bytes without a frame after which a peer does not speak 
 _PAUSE = 0.25  # seconds of silence that end a frame where frame_end is "pause"
 _CLOSING = 5.0  # seconds the last answers are given to leave
 _LINGER = 2.0  # seconds a refused sender is given to read why
+
+
+class MllpSourceOptions(Acknowledging, Listening):
+    """Listen for HL7 v2 over MLLP."""
+
+    max_frame: Size = Field(16_000_000, gt=0, description="The largest frame, of at most 100,000 messages.", examples=["16MB"])
+    idle_timeout: Duration = Field(3_600.0, gt=0, description="Silence after which a connection is closed.", examples=["1h"])
+    frame_timeout: Duration = Field(120.0, gt=0, description="Time a sender has for one message.", examples=["2m"])
+    write_timeout: Duration = Field(30.0, gt=0, description="Time a sender has to read its answers.", examples=["30s"])
+    frame_end: Literal["block", "pause"] = Field(
+        "block",
+        description="What ends a message: block, the end block; pause, an end block before silence or the next message,"
+        " for character sets in which its bytes are letters (UTF-16, VPS).",
+    )
+    commit_bytes: bool = Field(
+        False,
+        description="MLLP release 2: each message is answered by a commit byte first, 06 where it is stored, 15 where it could"
+        " not be.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,41 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Literal
-
-from pydantic import Field
 
 from interop_engine.connectors import events
 from interop_engine.connectors.addresses import read_address
-from interop_engine.connectors.base import Acknowledging, ConnectorHealth, Surroundings
-from interop_engine.connectors.listener import Listener, Listening, connect, handshake_fault
-from interop_engine.connectors.mllp_connection import PACKET, Connection, PeerInfo
+from interop_engine.connectors.base import ConnectorHealth, Surroundings
+from interop_engine.connectors.listener import Listener, connect, handshake_fault
+from interop_engine.connectors.mllp_connection import PACKET, Connection, MllpSourceOptions, PeerInfo
 from interop_engine.connectors.renewed_tls import RenewedTls
 from interop_engine.connectors.tls import peer_names
 from interop_engine.core.events import emit
 from interop_engine.core.model import Accept
-from interop_engine.core.units import Duration, Size
 
 _STOPPING = 8.0  # seconds that commits under way are given when the source stops
-
-
-class MllpSourceOptions(Acknowledging, Listening):
-    """Listen for HL7 v2 over MLLP."""
-
-    max_frame: Size = Field(16_000_000, gt=0, description="The largest frame, of at most 100,000 messages.", examples=["16MB"])
-    idle_timeout: Duration = Field(3_600.0, gt=0, description="Silence after which a connection is closed.", examples=["1h"])
-    frame_timeout: Duration = Field(120.0, gt=0, description="Time a sender has for one message.", examples=["2m"])
-    write_timeout: Duration = Field(30.0, gt=0, description="Time a sender has to read its answers.", examples=["30s"])
-    frame_end: Literal["block", "pause"] = Field(
-        "block",
-        description="What ends a message: block, the end block; pause, an end block before silence or the next message,"
-        " for character sets in which its bytes are letters (UTF-16, VPS).",
-    )
-    commit_bytes: bool = Field(
-        False,
-        description="MLLP release 2: each message is answered by a commit byte first, 06 where it is stored, 15 where it could"
-        " not be.",
-    )
 
 
 class MllpSource:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from interop_engine.connectors.base import Destination, Options, Source, Surroundings
+from interop_engine.connectors.base import Destination, Source, Surroundings
 from interop_engine.connectors.exchange import (
     ExchangeDestination,
     ExchangeDestinationOptions,
@@ -16,8 +16,10 @@ from interop_engine.connectors.fhir_rest import FhirRestDestination, FhirRestOpt
 from interop_engine.connectors.file import FileDestination, FileDestinationOptions, FileSource, FileSourceOptions
 from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions
 from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
+from interop_engine.connectors.mllp_connection import MllpSourceOptions
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
-from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
+from interop_engine.connectors.mllp_source import MllpSource
+from interop_engine.connectors.options import Options
 
 SourceFactory = Callable[[Any, Surroundings], Source]
 DestinationFactory = Callable[[Any, Surroundings], Destination]

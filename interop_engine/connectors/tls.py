@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 
 if TYPE_CHECKING:
     from cryptography import x509

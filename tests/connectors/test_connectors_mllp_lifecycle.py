@@ -16,7 +16,7 @@ from interop_engine.connectors import mllp_source
 from interop_engine.connectors.addresses import networks, read_address
 from interop_engine.connectors.events import PeerTurnedAway
 from interop_engine.connectors.listener import Limits, Listener
-from interop_engine.connectors.mllp_source import MllpSourceOptions
+from interop_engine.connectors.mllp_connection import MllpSourceOptions
 from interop_engine.core import events as core_events
 from interop_engine.core.crowds import Crowds
 from interop_engine.hl7.framing import frame

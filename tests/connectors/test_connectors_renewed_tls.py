@@ -17,8 +17,9 @@ from starlette.responses import Response
 from interop_engine.connectors.http_poller import HttpPoller, HttpPollerOptions
 from interop_engine.connectors.http_server import CERTIFICATE, HttpServer
 from interop_engine.connectors.http_source import HttpSource, HttpSourceOptions
+from interop_engine.connectors.mllp_connection import MllpSourceOptions
 from interop_engine.connectors.mllp_destination import MllpDestination, MllpDestinationOptions
-from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
+from interop_engine.connectors.mllp_source import MllpSource
 from interop_engine.connectors.tls import TlsServer
 from interop_engine.core.events import Event, subscribe
 from interop_engine.core.model import Delivered, Delivery, Outcome

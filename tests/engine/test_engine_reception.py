@@ -12,7 +12,7 @@ import pytest
 
 from interop_engine.config.schema import ChannelOptions
 from interop_engine.config.site import ChannelConfig
-from interop_engine.connectors.base import Options
+from interop_engine.connectors.options import Options
 from interop_engine.core.diagnostics import Mark
 from interop_engine.core.model import Arrival
 from interop_engine.engine.lanes import MOST_LANES

@@ -9,7 +9,7 @@ from typing import cast
 
 from interop_engine.config.schema import JournalOptions, SiteOptions
 from interop_engine.config.site import Site
-from interop_engine.connectors.mllp_source import MllpSourceOptions
+from interop_engine.connectors.mllp_connection import MllpSourceOptions
 from interop_engine.connectors.tls import TlsServer
 from interop_engine.ops.machine import certificates, room
 from tests.support.certificates import Authority

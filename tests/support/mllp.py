@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from interop_engine.connectors.base import Surroundings
-from interop_engine.connectors.mllp_source import MllpSource, MllpSourceOptions
+from interop_engine.connectors.mllp_connection import MllpSourceOptions
+from interop_engine.connectors.mllp_source import MllpSource
 from interop_engine.core.errors import ParseError
 from interop_engine.core.model import Accepted, Answer, Arrival, Refused
 from interop_engine.exchange.base import Exchange

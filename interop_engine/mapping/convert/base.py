@@ -21,7 +21,6 @@ SOURCE_TEXT = URN + "source-text"
 """Extension (valueString): the text as sent, where the FHIR value says less."""
 PRECISION = URN + "precision"
 """Extension (valueCode): the precision that was sent, where FHIR wants more."""
-V2_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-"
 
 
 @dataclass(frozen=True, slots=True)

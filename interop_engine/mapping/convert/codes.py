@@ -10,18 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid
-from interop_engine.mapping.convert.base import (
-    SOURCE_CODE,
-    URN,
-    V2_SYSTEM,
-    Conversion,
-    code_text,
-    remember,
-    remembered,
-    tidy,
-    uri_text,
-)
-from interop_engine.mapping.convert.tables import TABLES, CodeTable, Target, data, v2_codes
+from interop_engine.mapping.convert.base import SOURCE_CODE, URN, Conversion, code_text, remember, remembered, tidy, uri_text
+from interop_engine.mapping.convert.tables import TABLES, V2_SYSTEM, CodeTable, Target, data, v2_codes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

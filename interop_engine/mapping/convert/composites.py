@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, code_text, tidy
+from interop_engine.mapping.convert.base import Conversion, code_text, tidy
 from interop_engine.mapping.convert.codes import codeable_concept, coding, in_table, words
 from interop_engine.mapping.convert.identifiers import type_of, xcn_identifier
 from interop_engine.mapping.convert.names import person_text, xcn
 from interop_engine.mapping.convert.quantities import money
+from interop_engine.mapping.convert.tables import V2_SYSTEM
 from interop_engine.mapping.convert.times import date, date_time, period_from, period_of
 
 if TYPE_CHECKING:

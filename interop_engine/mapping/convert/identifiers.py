@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from interop_engine.mapping.context import is_oid, universal_uri
-from interop_engine.mapping.convert.base import V2_SYSTEM, Conversion, code_text, is_absolute, tidy, uri_text
-from interop_engine.mapping.convert.tables import v2_codes
+from interop_engine.mapping.convert.base import Conversion, code_text, is_absolute, tidy, uri_text
+from interop_engine.mapping.convert.tables import V2_SYSTEM, v2_codes
 from interop_engine.mapping.convert.times import period_of
 
 if TYPE_CHECKING:

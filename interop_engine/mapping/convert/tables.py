@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from interop_engine.core import yaml
 from interop_engine.core.diagnostics import Mistake, near
 from interop_engine.fhir.definitions import v2_table
-from interop_engine.mapping.convert.base import V2_SYSTEM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Unmapped = Literal["drop", "keep"]
+
+V2_SYSTEM = "http://terminology.hl7.org/CodeSystem/v2-"
+"""With the four digits of a table of HL7 v2: the URI that FHIR has for it."""
 
 
 @dataclass(frozen=True, slots=True)

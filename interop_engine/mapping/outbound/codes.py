@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from interop_engine.mapping.convert.base import SOURCE_CODE, V2_SYSTEM
+from interop_engine.mapping.convert.base import SOURCE_CODE
 from interop_engine.mapping.convert.codes import SECTION
-from interop_engine.mapping.convert.tables import v2_codes
+from interop_engine.mapping.convert.tables import V2_SYSTEM, v2_codes
 from interop_engine.mapping.outbound import naming as names
 from interop_engine.mapping.outbound.values import WORDS, Context, Conversions, Part, Target, written
 

@@ -7,8 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from interop_engine.mapping.convert.base import V2_SYSTEM
-from interop_engine.mapping.convert.tables import TABLES, CodeTable, data
+from interop_engine.mapping.convert.tables import TABLES, V2_SYSTEM, CodeTable, data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

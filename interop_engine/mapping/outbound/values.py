@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from interop_engine.core.diagnostics import Finding
 from interop_engine.fhir.definitions import PRIMITIVES
-from interop_engine.mapping.convert.base import SOURCE_TEXT, V2_SYSTEM
+from interop_engine.mapping.convert.base import SOURCE_TEXT
+from interop_engine.mapping.convert.tables import V2_SYSTEM
 from interop_engine.mapping.outbound import naming as names
 from interop_engine.mapping.outbound.times import dtm, time_of_day
 
