@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from tests.support.pages import ROOT, reader
@@ -51,9 +53,28 @@ def test_a_journal_is_encrypted_as_the_page_says(tmp_path: Path) -> None:
         page.run("cd hospital")
         for file in ("journal.keys", "journal-2027.keys"):
             page.run(f"""sh -c 'umask 077; echo "{file} $(openssl rand -base64 32)" >> {file}'""")
-        page.follow(DOCS / "how-to" / "keep-the-journal.md")
+        page.follow(DOCS / "how-to" / "keep-the-journal.md", without="In PostgreSQL")
         page.run("interop-engine run . &")
         page.run("interop-engine messages list --search patient=BN0000301", "…\n… lab-results …\n…")
+
+
+@pytest.mark.postgres
+def test_a_journal_in_postgresql_is_encrypted_as_the_page_says(tmp_path: Path, postgres: str) -> None:
+    """In a site whose journal is a database of its own, which had a message while it was in plain."""
+    with psycopg.connect(postgres, autocommit=True) as server:
+        server.execute("CREATE DATABASE page")
+    url = urlsplit(postgres)._replace(path="/page").geturl()
+    with reader(tmp_path) as page:
+        page.run("interop-engine init hospital --facility 24001")
+        engine = tmp_path / "hospital" / "engine.yaml"
+        text = re.sub(r"(?m)^  path: var/journal.db.*$", f'  postgres: "{url}"', engine.read_text(encoding="utf-8"))
+        engine.write_text(text, encoding="utf-8")
+        page.run("interop-engine run hospital &")
+        page.run(f"interop-engine send 127.0.0.1:2575 {SAMPLES}/glucose.hl7")
+        page.stop()
+        page.run("cd hospital")
+        page.run("""sh -c 'umask 077; echo "page $(openssl rand -base64 32)" >> journal.keys'""")
+        page.follow(DOCS / "how-to" / "keep-the-journal.md", only="In PostgreSQL")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

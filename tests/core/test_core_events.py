@@ -14,8 +14,8 @@ ALL = [each for each in vars(events).values() if isinstance(each, type) and issu
 # Names of fields that hold ids, names, places, counts, codes, and reasons the engine words itself.
 HARMLESS = {
     "after", "attempt", "certificate", "changed", "channel", "channels", "code", "commit", "config", "deliveries", "delivery",
-    "destination", "duplicate", "facility", "library", "limit", "message", "messages", "peer", "place", "process", "seconds",
-    "site", "state", "used", "why",
+    "destination", "duplicate", "facility", "item", "library", "limit", "message", "messages", "peer", "place", "process",
+    "seconds", "site", "state", "used", "why",
 }  # fmt: skip
 
 

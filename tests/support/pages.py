@@ -37,9 +37,11 @@ class Page:
         self._ports = {_MLLP: str(free_port()), _STATUS: str(free_port())}
         self._engine: subprocess.Popen[bytes] | None = None
 
-    def follow(self, page: Path) -> None:
-        """Do all that a page says; fails at the first answer that is another."""
-        for kind, text in _BLOCKS.findall(page.read_text(encoding="utf-8")):
+    def follow(self, page: Path, *, only: str = "", without: str = "") -> None:
+        """Do all that a page says, or the part under a heading, or all but that; fails at the first answer that is another."""
+        parts = re.split(r"(?m)^##+ ", page.read_text(encoding="utf-8"))
+        chosen = (part for part in parts if (not only or part.startswith(only)) and not (without and part.startswith(without)))
+        for kind, text in _BLOCKS.findall("\n".join(chosen)):
             if kind == "diff":
                 self._change(text)
                 continue
