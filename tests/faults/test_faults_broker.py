@@ -156,11 +156,14 @@ async def test_one_of_three_nodes(tmp_path: Path, cluster: Cluster, what: str, s
             began = time.monotonic()
             await asyncio.to_thread(harm, cluster, each)
             await node.recorded(len(node.record.inbox) + 5 * _RATE)
-            print(f"\none of three {what}: no patient's results stood still for longer than {node.longest_pause(began):.1f} s")
+            away = node.longest_pause(began)
             back = time.monotonic()
             await asyncio.to_thread(mend, cluster, each)
             await node.recorded(len(node.record.inbox) + 5 * _RATE)
-            print(f"back again: for no longer than {node.longest_pause(back):.1f} s")
+            print(f"\none of three {what}: no patient's results stood still for longer than {away:.1f} s,", end=" ")
+            print(f"and {(again := node.longest_pause(back)):.1f} s once it was back")
+            assert again < recovery()
+            assert away < recovery() or what in _LONG
         node.senders.stopping = True
         await sending
         await node.arrived()

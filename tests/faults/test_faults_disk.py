@@ -74,6 +74,7 @@ def test_sigkill_at_every_write_and_sync(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
     deaths = sorted(tmp_path.iterdir())
     assert len(deaths) > 100
+    print(f"\n{len(deaths)} deaths")
     for folder in deaths:
         told = (folder / "told").read_text(encoding="ascii").splitlines()
         assert (folder.name, asyncio.run(broken_promises(folder / "journal.db", told))) == (folder.name, [])
