@@ -8,6 +8,7 @@
     ├── JournalError           the journal cannot do what was asked
     │   ├── JournalFull        no room on the disk: nothing was committed, nothing may be acknowledged
     │   ├── JournalBroken      an I/O error or a failed fsync: final until the process restarts
+    │   │   └── RowBroken          one row is not as it was written: what needs it cannot be done, everything else can
     │   ├── ItemRefused        this one item cannot be written, however often it is tried; the others can
     │   └── UnknownItem        no message or delivery has that id
     │       └── NothingToDiscard   it has, but nothing of it is to be given up
@@ -71,6 +72,10 @@ class JournalFull(JournalError):  # noqa: N818 - a state of the disk, named as a
 
 class JournalBroken(JournalError):  # noqa: N818 - as above
     """The journal's disk failed; only a restart recovers."""
+
+
+class RowBroken(JournalBroken):
+    """A row of the journal is not as it was written."""
 
 
 class ItemRefused(JournalError):  # noqa: N818 - as above

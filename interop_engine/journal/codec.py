@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import zstandard
 
-from interop_engine.core.errors import JournalBroken
+from interop_engine.core.errors import RowBroken
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -95,7 +95,7 @@ class Packer:
 
 
 class Unpacker:
-    """Decompresses and verifies; one for each thread. Raises JournalBroken for what is not as it was written."""
+    """Decompresses and verifies; one for each thread. Raises RowBroken for what is not as it was written."""
 
     def __init__(self) -> None:
         self._zstd = zstandard.ZstdDecompressor()
@@ -105,7 +105,7 @@ class Unpacker:
         if zipped:
             data = self.pack(data, size)
         if hashlib.sha256(data).digest() != digest:
-            raise JournalBroken("A row of the journal is not as it was written: its digest differs.")
+            raise RowBroken("A row of the journal is not as it was written: its digest differs.")
         return data
 
     def pack(self, data: bytes, size: int = 0) -> bytes:
@@ -113,4 +113,4 @@ class Unpacker:
         try:
             return self._zstd.decompress(data, max_output_size=size)
         except zstandard.ZstdError as error:
-            raise JournalBroken(f"A row of the journal is not as it was written: {error}") from None
+            raise RowBroken(f"A row of the journal is not as it was written: {error}") from None

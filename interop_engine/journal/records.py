@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from interop_engine.core.errors import JournalBroken
+from interop_engine.core.errors import RowBroken
 from interop_engine.core.model import Delivery, Known, Learned, Outcome, Park, Question, Received, Retry, Sent, digest
 from interop_engine.journal import texts
 from interop_engine.journal.base import Attempt, DeliveryRow, Forward, MessageRow, NewDelivery, NewMessage, Selection
@@ -38,7 +38,7 @@ _delivery_headers = msgspec.json.Decoder(_DeliveryHeaders).decode
 
 
 class Records:
-    """Seals what is written, opens what is read. Raises JournalBroken for a row that was edited."""
+    """Seals what is written, opens what is read. Raises RowBroken for a row that was edited."""
 
     def __init__(self, keys: Keys) -> None:
         self._sealing = Sealing(keys)
@@ -92,7 +92,7 @@ class Records:
         seal = self._sealing
         first, headers = _message_headers(self._opened(got.headers, *_certified(got)))
         if got.replay_of is None and first != got.id:
-            raise JournalBroken("A row of the journal is not as it was written: it is another message's.")
+            raise RowBroken("A row of the journal is not as it was written: it is another message's.")
         opened = replace(
             got,
             data=seal.open_content(got.data, "message", got.digest),
@@ -135,7 +135,7 @@ class Records:
         told = self._opened(got.headers, "delivery", got.id, got.message_id, got.destination, digest(got.body))
         _, _, media, lanes, headers = _delivery_headers(told)
         if (media, self._lanes(lanes)) != (got.media, got.lanes):
-            raise JournalBroken("A row of the journal is not as it was written: its media or lanes were changed.")
+            raise RowBroken("A row of the journal is not as it was written: its media or lanes were changed.")
         body = self._sealing.open_content(got.body, "delivery", got.message_id)
         return replace(got, lanes=tuple(lanes), body=body, headers=headers)
 
@@ -228,7 +228,7 @@ class Records:
                 opened[content] = {(destination, of): each for destination, of, each in packed}
             content = opened[content].get((sent.destination, texts.sound(thing)))
             if content is None:
-                raise JournalBroken("A row of the journal is not as it was written: a state is another message's.")
+                raise RowBroken("A row of the journal is not as it was written: a state is another message's.")
         return Sent(sent.destination, thing, name("digest", sent.digest), sent.version, sent.rank, content)
 
     # --- listings -----------------------------------------------------------------------------------------------------
@@ -263,20 +263,20 @@ class Records:
         opened = replace(row, why=self._readable(row.why, "why", message))
         try:
             told = _delivery_headers(self._opened(row.headers, "delivery", row.id, message, row.destination, row.digest))
-        except JournalBroken:
+        except RowBroken:
             return replace(opened, headers={name: row.headers[name] for name in OPEN_HEADERS if name in row.headers})
         return replace(opened, digest=told[0], size=told[1], headers=told[-1])
 
     def _readable(self, text: str, *bound: str) -> str:
         try:
             return self.open_text(text, *bound)
-        except JournalBroken:
+        except RowBroken:
             return _EDITED
 
     def _readable_name(self, kind: str, sealed: str) -> str:
         try:
             return self._sealing.open_name(kind, sealed)
-        except JournalBroken:
+        except RowBroken:
             return _EDITED
 
     # --- single values ------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class Records:
         kept = [headers[name] for name in OPEN_HEADERS if name in headers]
         sealed = headers.get(_SEALED, "")
         if not is_sealed(sealed):
-            raise JournalBroken("A row of the journal is not as it was written: its certificate is missing.")
+            raise RowBroken("A row of the journal is not as it was written: its certificate is missing.")
         return self._sealing.open_text(sealed, *bound, *kept).encode()
 
 

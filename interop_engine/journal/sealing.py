@@ -17,7 +17,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
-from interop_engine.core.errors import JournalBroken
+from interop_engine.core.errors import RowBroken
 from interop_engine.journal import texts
 from interop_engine.journal.keys import Keys
 
@@ -34,7 +34,7 @@ _BROKEN = "A row of the journal is not as it was written: it does not open with 
 
 
 class Sealing:
-    """Seals and opens with the keys of a journal. Opening raises JournalBroken for what is not as it was sealed."""
+    """Seals and opens with the keys of a journal. Opening raises RowBroken for what is not as it was sealed."""
 
     def __init__(self, keys: Keys) -> None:
         self._siv = AESSIV(keys.names)
@@ -69,7 +69,7 @@ class Sealing:
             )
             return self._unzip.decompress(data) if sealed[0] == _ZIPPED else data
         except (InvalidTag, KeyError, IndexError, ValueError, zstandard.ZstdError):
-            raise JournalBroken(_BROKEN) from None
+            raise RowBroken(_BROKEN) from None
 
     def text(self, text: str, *bound: str) -> str:
         """The same for a text."""
@@ -85,7 +85,7 @@ class Sealing:
         try:
             data = binascii.a2b_base64(sealed[len(_TEXT) :], strict_mode=True)
         except binascii.Error:
-            raise JournalBroken(_BROKEN) from None
+            raise RowBroken(_BROKEN) from None
         return self.open_content(data, *bound).decode("utf-8", "surrogatepass")
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class Sealing:
         try:
             return _long(self._siv.decrypt(binascii.a2b_base64(part, strict_mode=True), [kind.encode()]))
         except (InvalidTag, ValueError):
-            raise JournalBroken(_BROKEN) from None
+            raise RowBroken(_BROKEN) from None
 
 
 def is_sealed(text: str) -> bool:
