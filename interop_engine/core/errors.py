@@ -20,12 +20,16 @@ translated where the library is called, once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from interop_engine.core.diagnostics import Mistake
+
+
+CORRUPT: Final = "journal-corrupt"
+"""The code of what parks because a row of the journal is not as it was written."""
 
 
 class InteropError(Exception):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from interop_engine.connectors.base import Surroundings
 from interop_engine.connectors.registry import DESTINATIONS, SOURCES
 from interop_engine.core import events
-from interop_engine.core.errors import ItemRefused, RowBroken, UnknownItem
+from interop_engine.core.errors import CORRUPT, ItemRefused, RowBroken, UnknownItem
 from interop_engine.core.retry import Backoff
 from interop_engine.engine.acknowledgement import AnsweringDestination, Verdicts, acknowledging, forward
 from interop_engine.engine.agreements import AgreedDestination
@@ -236,7 +236,7 @@ class Channel:
         try:
             return await self._made(received, message)
         except RowBroken as error:  # of what its receivers have: it says nothing of other messages
-            return Parked("journal-corrupt", str(error))
+            return Parked(CORRUPT, str(error))
 
     async def _made(self, received: Received, message: Message | None) -> Parked | Forward:
         if (acknowledgement := forward(received, self.config)) is not None:
@@ -256,8 +256,6 @@ class Channel:
             if isinstance(result, Forward):
                 try:
                     forwarded = await self._journal.forward(lease, result)
-                except RowBroken as error:
-                    result = Parked("journal-corrupt", str(error))
                 except ItemRefused as error:
                     result = Parked(REFUSED, f"The journal cannot hold what was made of it: {error}")
             if isinstance(result, Parked):

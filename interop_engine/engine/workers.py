@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
-from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from interop_engine.core import events
 from interop_engine.core.errors import ItemRefused, JournalBroken, JournalError, UnknownItem
+from interop_engine.core.libraries import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -107,7 +106,7 @@ class Workers:
                 self._broken(error)
                 return
             except Exception as error:  # noqa: BLE001 - a worker that ends is missed by nobody, and its work waits for ever
-                if (what := f"{type(error).__name__} in {_place(error)}") != said:
+                if (what := f"{type(error).__name__} in {place_of(error)}") != said:
                     events.emit(events.WorkerFailed(self._queue.channel, self._queue.destination or "", what))
                 said = what
                 await asyncio.sleep(_PAUSE)
@@ -143,9 +142,3 @@ class Workers:
             # Stopped in the middle, or failed: what came of it is unknown, so it is done again, with the same id and bytes.
             await self._journal.release(lease)
             raise
-
-
-def _place(error: Exception) -> str:
-    """Where in the code it was raised; what it says may hold content of a message."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{PurePath(frame.filename).name}:{frame.lineno}"

@@ -30,6 +30,16 @@ async def faults(journal: Journal, progress: Progress = lambda _done, _of: None)
         before = page[-1].id
 
 
+async def read_through(journal: Journal, progress: Progress) -> None:
+    """Open a journal, read all of it as an engine will, and close it. Raises JournalBroken for what is not as it was written."""
+    await journal.open()
+    try:
+        if found := [each async for each in faults(journal, progress)]:
+            raise JournalBroken(f"{len(found)} rows of the journal are not as they were written, first {found[0]}.")
+    finally:
+        await journal.close()
+
+
 async def _message(journal: Journal, row: MessageRow) -> str:
     try:
         got = await journal.content(row.id)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from interop_engine.core.errors import JournalBroken, UnknownItem
+from interop_engine.core.errors import CORRUPT, JournalBroken, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Park, Question, Receipt, Received, Report
 from interop_engine.journal import texts
 from interop_engine.journal.base import (
@@ -28,8 +28,6 @@ from interop_engine.journal.base import (
 )
 from interop_engine.journal.keys import Keys
 from interop_engine.journal.records import Records
-
-_CORRUPT = "journal-corrupt"
 
 
 class SealedJournal:
@@ -69,9 +67,9 @@ class SealedJournal:
 
     async def _park_corrupt(self, lease: Lease, why: str) -> None:
         if lease.delivery is None:
-            await self._journal.park(lease, _CORRUPT, why)
+            await self._journal.park(lease, CORRUPT, why)
         else:
-            await self._journal.settle(lease, Park(_CORRUPT, why))
+            await self._journal.settle(lease, Park(CORRUPT, why))
 
     async def _open_message(self, got: Received) -> Received:
         """A message that is the one its row says; of a replay, the one that was first received, as far as that is still known."""

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from interop_engine.core import events
-from interop_engine.core.errors import JournalBroken, JournalError, NothingToDiscard, UnknownItem
+from interop_engine.core.errors import CORRUPT, JournalBroken, JournalError, NothingToDiscard, UnknownItem
 from interop_engine.core.model import Delivery, Known, Outcome, Question, Receipt, Received, Report, new_id
 from interop_engine.journal import codec
 from interop_engine.journal.base import (
@@ -34,7 +34,6 @@ from interop_engine.journal.postgres.listener import Listener
 from interop_engine.journal.postgres.reads import Reads
 from interop_engine.journal.postgres.writer import Writer
 
-_CORRUPT = "journal-corrupt"
 _APART_SECONDS = 1.0  # between two clocks, beyond which it is told
 _ENDED = "The lease has ended: its item was handed out again or is settled."
 
@@ -178,7 +177,7 @@ class PostgresJournal:
             return Lease(queue, delivery.lanes, fence, delivery=delivery)
         except JournalBroken as error:
             item = jobs.Item(queue, seq, fence)
-            self._aside(jobs.park_corrupt(item, _CORRUPT, str(error)))
+            self._aside(jobs.park_corrupt(item, CORRUPT, str(error)))
             return None
 
     def holds(self, lease: Lease) -> bool:

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from interop_engine.core.errors import JournalBroken, JournalError, JournalFull
+from interop_engine.core.errors import JournalError, JournalFull
 from interop_engine.journal import checking
 from interop_engine.journal.checking import Progress
 from interop_engine.journal.keys import Keys
@@ -109,12 +109,7 @@ async def _check(url: str, keys: Keys, progress: Progress) -> None:
     """Read all of it as an engine will."""
     nothing = timedelta()
     journal = SealedJournal(PostgresJournal(url, readonly=True, window=nothing, lease_time=nothing, seals=keys.seals()), keys)
-    await journal.open()
-    try:
-        if found := [each async for each in checking.faults(journal, progress)]:
-            raise JournalBroken(f"{len(found)} rows of the journal are not as they were written, first {found[0]}.")
-    finally:
-        await journal.close()
+    await checking.read_through(journal, progress)
 
 
 async def _swap(connection: schema.Connection, part: str, place: str) -> str:

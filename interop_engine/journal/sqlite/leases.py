@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 
-from interop_engine.core.errors import JournalBroken, UnknownItem
+from interop_engine.core.errors import CORRUPT, JournalBroken, UnknownItem
 from interop_engine.core.model import Delivery, Received
 from interop_engine.journal import codec
 from interop_engine.journal.base import Lease, NewMessage, Queue
@@ -16,7 +16,6 @@ from interop_engine.journal.sqlite.reads import Reads
 from interop_engine.journal.sqlite.warm import Warm
 from interop_engine.journal.sqlite.writer import Writer
 
-_CORRUPT = "journal-corrupt"
 _AGAIN = 1_000_000  # microseconds until an item that could not be read is handed out again: others go before it
 
 
@@ -79,7 +78,7 @@ class Leases:
                 if delivery is not None:
                     return Lease(queue, item.lanes, item.fence, delivery=delivery)
         except JournalBroken as error:
-            await writer.do(partial(changes.park_corrupt, queue=queue, seq=item.seq, code=_CORRUPT, why=str(error)))
+            await writer.do(partial(changes.park_corrupt, queue=queue, seq=item.seq, code=CORRUPT, why=str(error)))
         line.finish(item)
         return None
 
